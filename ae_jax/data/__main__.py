@@ -1,0 +1,79 @@
+"""`python -m ae_jax.data`: prepare a data set, or list those that are there."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ae_jax.data import catalog
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status; an error is one line and status 2."""
+    parser = _Parser(prog="python -m ae_jax.data", description="Data sets for ae_jax.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    prepare_args = commands.add_parser(
+        "prepare",
+        help="download a set and write it as array_record",
+        description="Prepare a TFDS set as array_record. mnist, fashion_mnist and cifar10 need no "
+        "TensorFlow; others need pip install 'ae_jax[tensorflow]'.",
+    )
+    prepare_args.add_argument("name", help="mnist, fashion_mnist, cifar10 or any TFDS name")
+    prepare_args.add_argument(
+        "--from", dest="source", type=Path, metavar="DIR", help="folder of already downloaded files"
+    )
+    list_args = commands.add_parser("list", help="list the sets that `load` finds by name")
+    for command in (prepare_args, list_args):
+        command.add_argument(
+            "--data-dir", metavar="DIR", help="folder of sets; default: $AE_JAX_DATA, else TFDS's"
+        )
+    options = parser.parse_args(arguments)
+    root = catalog.data_root(options.data_dir)
+    try:
+        if options.command == "list":
+            _list(root)
+        else:
+            _prepare(options.name, root, options.source)
+    except (OSError, TypeError, ValueError) as error:
+        parser.error(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _prepare(name: str, root: Path, source: Path | None) -> None:
+    from ae_jax.data.prepare import prepare
+
+    if not sys.stderr.isatty():
+        import tensorflow_datasets as tfds
+
+        tfds.disable_progress_bar()
+    print(f"{name} is in {prepare(name, root, source)}")
+
+
+def _list(root: Path) -> None:
+    from ae_jax.data import array_record, idx
+
+    print("digits: built into scikit-learn")
+    for folder in sorted(root.glob("*")):
+        if idx.holds_idx(folder):
+            print(f"{folder.name.replace('-', '_')}: idx files in {folder}")
+    for path in sorted(
+        [*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")]
+    ):
+        info = array_record.read_info(path.parent)
+        sizes = ", ".join(f"{split} {sum(lengths)}" for split, lengths in info.splits.items())
+        name = path.parent.parent.relative_to(root)
+        print(f"{name}: {info.file_format} in {path.parent} ({sizes})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

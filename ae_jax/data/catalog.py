@@ -1,0 +1,47 @@
+"""Which data sets there are, where they are looked for, and what to run when one is not there."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shlex
+from pathlib import Path
+
+TFDS_DIR = "~/tensorflow_datasets"
+COMMON = ("mnist", "fashion_mnist", "cifar10")  # known without a second's import of TFDS
+IDX_SETS = ("mnist", "fashion_mnist", "kmnist")  # published as a folder of four idx files
+NAME = re.compile(r"[a-z]\w*(/[\w.-]+)?", re.ASCII)  # "mnist", or with a configuration, "a/b"
+
+
+def data_root(data_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of data sets: `data_dir`, else $AE_JAX_DATA, else TFDS's own default."""
+    return Path(data_dir or os.environ.get("AE_JAX_DATA") or TFDS_DIR).expanduser()
+
+
+def require_known(name: str) -> None:
+    """Raises a ValueError that suggests the nearest name, unless TFDS has a set of this name.
+
+    Asks the installed TFDS, never the network.
+    """
+    if name in COMMON:
+        return
+    import tensorflow_datasets as tfds
+
+    known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+    if NAME.fullmatch(name) and name.split("/")[0] in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    suggestion = f"did you mean {near[0]!r}?" if near else "'digits' and 'mnist' are two of them"
+    raise ValueError(
+        f"no data set is called {name!r} ({suggestion}): "
+        "give a TFDS name, a folder of idx files such as './fashion', or a path to an .npz file"
+    )
+
+
+def not_there(name: str, root: Path) -> FileNotFoundError:
+    """The error for a known set that is not in `root`: says what to run."""
+    command = f"python -m ae_jax.data prepare {name}"
+    if root != data_root():
+        command += f" --data-dir {shlex.quote(str(root))}"
+    return FileNotFoundError(f"{name} is not in {root}: run '{command}'")

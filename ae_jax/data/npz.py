@@ -1,0 +1,90 @@
+"""NumPy's .npz archives, read without pickle and without believing their headers."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from ae_jax.data.files import read_exactly
+from ae_jax.data.splits import hold_out, require_split
+from ae_jax.data.validate import KEYS, validated
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Reads every array of an .npz file; checksums are verified, object arrays refused.
+
+    Raises:
+      ValueError: not an .npz file of plain arrays, or truncated, or damaged.
+      OSError: the file cannot be opened.
+    """
+    with path.open("rb") as raw:
+        try:
+            with zipfile.ZipFile(raw) as archive:
+                return {
+                    info.filename.removesuffix(".npy"): _read_member(archive, info)
+                    for info in archive.infolist()
+                }
+        except DAMAGED as error:
+            raise ValueError(f"{path} is not a whole .npz file: {error}") from error
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    if info.flag_bits & 1:
+        raise ValueError("it is encrypted")
+    with archive.open(info) as member:
+        stream = cast(BinaryIO, member)
+        if (version := np.lib.format.read_magic(stream)) != (1, 0):
+            raise ValueError(f"{info.filename} is an .npy file of version {version}, not (1, 0)")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+        if dtype.hasobject:
+            raise ValueError(f"{info.filename} holds pickled objects, which are never read")
+        data = read_exactly(stream, math.prod(shape) * dtype.itemsize)
+    return np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
+
+
+def load_npz(path: Path, split: str) -> dict[str, np.ndarray]:
+    """Loads a split of an .npz file.
+
+    The file holds either "x_train" and "x_test", and optionally "y_train" and "y_test" (as Keras
+    writes them), or one set: "x" and optionally "label", "length" and "mask", of which
+    `splits.hold_out` makes a fixed fifth the test split. uint8 arrays `[N, H, W]` are images and
+    get a channel axis, floats of any event shape become float32 and are kept as they are.
+
+    Returns:
+      {"x": uint8 [N, H, W, C] or float32 [N, ...event], "label": int32 [N], ...}
+
+    Raises:
+      ValueError, TypeError: an unknown split, a damaged file, or as `validated`.
+      OSError: the file cannot be opened.
+    """
+    require_split(split, ("train", "test"), path)
+    arrays = read_npz(path)
+    if "x" in arrays:
+        data = {key: arrays[key] for key in KEYS if key in arrays}
+    elif f"x_{split}" in arrays:
+        data = {"x": arrays[f"x_{split}"]}
+        if f"y_{split}" in arrays:
+            label = arrays[f"y_{split}"]
+            # Keras keeps the labels of some sets as a column.
+            data["label"] = label.reshape(-1) if label.shape[1:] == (1,) else label
+    else:
+        raise ValueError(
+            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}: "
+            f"needs x_{split} (and y_{split}), or x (and label)"
+        )
+    try:
+        data = validated(data)
+        if "x" in arrays:
+            data = validated(hold_out(data, split))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{path}: {error}") from error
+    if data["x"].dtype == np.uint8 and data["x"].ndim == 3:
+        data["x"] = data["x"][..., None]
+    return data

@@ -1,0 +1,132 @@
+"""Checking arrays at the boundary, before anything is traced or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+KEYS = ("x", "label", "length", "mask")
+
+
+def validated(
+    data: ArrayLike | Mapping[str, ArrayLike], *, unit_interval: bool = False
+) -> dict[str, np.ndarray]:
+    """Returns the data set as a dict of NumPy arrays, or says in one line what is wrong with it.
+
+    Args:
+      data: an array `[N, ...event]`, or a mapping with "x" `[N, ...event]` and optionally
+        "label" `[N]` (integers), "length" `[N]` (real steps of a sequence, 1 to `x.shape[1]`) and
+        "mask" `[N]` (1 for a real row, 0 for padding). NumPy and JAX arrays, and anything else
+        that `np.asarray` takes.
+      unit_interval: refuse float values outside [0, 1], as a Bernoulli likelihood must.
+        uint8 always passes: 0..255 stands for [0, 1].
+
+    Returns:
+      "x" as uint8 (kept) or float32 (from bool and any other float), and, where they were given,
+      "label" and "length" as int32, "mask" as float32. Arrays that already have the right dtype
+      are not copied.
+
+    Raises:
+      TypeError: a dtype that has no one reading as data (integers other than uint8, complex,
+        strings, objects).
+      ValueError: a wrong shape, an empty data set, NaN or infinity, a value out of range.
+    """
+    if isinstance(data, str):
+        raise TypeError(
+            f"data is the string {data!r}: load it first with ae_jax.data.load({data!r}, 'train')"
+        )
+    arrays = dict(data) if isinstance(data, Mapping) else {"x": data}
+    if unknown := [key for key in arrays if key not in KEYS]:
+        raise ValueError(f"data has the key {unknown[0]!r}: the keys are {', '.join(KEYS)}")
+    if "x" not in arrays:
+        raise ValueError(f"data has no 'x', only {sorted(arrays)}: put the examples under 'x'")
+
+    x = _examples(arrays["x"])
+    if unit_interval and x.dtype != np.uint8:
+        low, high = x.min(), x.max()
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"x has values in [{low:.4g}, {high:.4g}] given to BCE, which needs [0, 1]: "
+                "divide by 255 or use loss='mse'"
+            )
+    checked = {"x": x}
+    for key in KEYS[1:]:
+        if arrays.get(key) is not None:
+            column = _column(key, arrays[key], len(x))
+            checked[key] = column.astype(np.float32 if key == "mask" else np.int32, copy=False)
+    if "length" in checked:
+        _require_range("length", checked["length"], 1, x.shape[1])
+    if "mask" in checked:
+        _require_range("mask", checked["mask"], 0, 1)
+    return checked
+
+
+def _examples(data: ArrayLike) -> np.ndarray:
+    """ "x" as uint8 or float32 `[N, ...event]` with no NaN or infinity."""
+    x = _as_array("x", data)
+    if x.dtype.kind in "iu" and x.dtype != np.uint8:
+        raise TypeError(
+            f"x has dtype {x.dtype}: use x.astype(np.uint8) for pixels 0..255, "
+            "or x.astype(np.float32) for values taken as they are"
+        )
+    if x.ndim < 2:
+        raise ValueError(
+            f"x has shape {list(x.shape)}: needs [N, ...event], as x.reshape(-1, 1) has"
+        )
+    if x.size == 0:
+        raise ValueError(
+            f"x has shape {list(x.shape)}, an empty data set: needs at least one example"
+        )
+    if x.dtype == np.uint8:
+        return x
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32, copy=False)
+    finite = np.isfinite(x)
+    if not finite.all():
+        first = tuple(int(i) for i in np.unravel_index(np.argmin(finite), x.shape))
+        raise ValueError(
+            f"x has {finite.size - np.count_nonzero(finite)} values that are NaN, infinite or too "
+            f"large for float32, the first at {first}: drop or replace them"
+        )
+    return x
+
+
+def _column(key: str, data: ArrayLike, n: int) -> np.ndarray:
+    """One number per example, `[N]`; integers, except for "mask"."""
+    column = _as_array(key, data)
+    if column.dtype.kind not in "iub" and key != "mask":
+        raise TypeError(f"{key} has dtype {column.dtype}: use {key}.astype(np.int32)")
+    if column.ndim != 1:
+        raise ValueError(
+            f"{key} has shape {list(column.shape)}: needs one number per example, [{n}]"
+        )
+    if len(column) != n:
+        raise ValueError(f"{key} has {len(column)} entries but x has {n}: needs one per example")
+    if column.dtype.kind in "iu":
+        limits = np.iinfo(np.int32)
+        _require_range(key, column, limits.min, limits.max)
+    return column
+
+
+def _as_array(key: str, data: ArrayLike) -> np.ndarray:
+    try:
+        array = np.asarray(data)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise TypeError(f"{key} is not a rectangular array: pad its rows to one length") from error
+    # bfloat16 and the other small floats that JAX adds to NumPy are of kind "V", like structures.
+    small_float = array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32)
+    if array.dtype.kind not in "biuf" and not small_float:
+        raise TypeError(
+            f"{key} has dtype {array.dtype}: needs numbers, uint8 or float32 for x, "
+            "integers for label and length"
+        )
+    return array
+
+
+def _require_range(key: str, column: np.ndarray, low: int, high: int) -> None:
+    wrong = ~((column >= low) & (column <= high))
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise ValueError(f"{key}[{i}] is {column[i]}: must lie in [{low}, {high}]")

@@ -1,0 +1,6 @@
+"""What a trained autoencoder is compared with and measured by."""
+
+from ae_jax.evaluation.logistic_pca import LogisticPCA, fit_logistic_pca
+from ae_jax.evaluation.pca import PCA, fit_pca
+
+__all__ = ["PCA", "LogisticPCA", "fit_logistic_pca", "fit_pca"]

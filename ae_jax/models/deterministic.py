@@ -1,0 +1,98 @@
+"""Autoencoders without noise: encoder, code, decoder, reconstruction error."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import flax.linen as nn
+from jax import Array
+
+from ae_jax.losses import Reduction
+from ae_jax.models.reconstruction import Loss, output_key, reconstruction_term
+from ae_jax.networks import Conv, Dense, Network
+from ae_jax.networks.activations import Activation, activation
+from ae_jax.objective import Autoencoder, Outputs
+from ae_jax.spec import Spec, require
+
+
+class Deterministic(nn.Module):
+    """``x -> encoder -> code layer -> z -> decoder -> output``.
+
+    With ``code_size=None`` there is no code layer: the code is the encoder's feature map.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    code_size: int | None
+    code_activation: Activation
+    output: str
+
+    def setup(self) -> None:
+        if self.code_size is not None:
+            self.code = nn.Dense(self.code_size)
+
+    def __call__(self, x: Array, **inputs: Array) -> Outputs:
+        z = self.encode(x, **inputs)
+        return {"z": z, **self.decode(z, **inputs)}
+
+    def encode(self, x: Array, **inputs: Array) -> Array:
+        h = self.encoder(x, **inputs)
+        if self.code_size is None:
+            return h
+        return activation(self.code_activation)(self.code(h.reshape(len(h), -1)))
+
+    def decode(self, z: Array, **inputs: Array) -> Outputs:
+        return {self.output: self.decoder(z, **inputs)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vanilla(Spec):
+    """The plain autoencoder, shallow or deep: ``Vanilla(code_size=32)`` is one hidden layer of 32.
+
+    Source: Hinton & Salakhutdinov, Reducing the dimensionality of data with neural networks, 2006.
+    """
+
+    kind: ClassVar[str] = "vanilla"
+
+    network: Network = Dense()
+    code_size: int | None = 32
+    """Units of the code, after a dense layer; None (convolutional networks) makes the smallest
+    feature map the code."""
+    code_activation: Activation = "relu"
+    loss: Loss = "bce"
+    """``bce`` needs data in [0, 1]; the others take any floats."""
+    reduction: Reduction = "mean"
+    """Of the loss over an example's elements: ``mean`` per pixel, ``sum`` per example."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.code_size is None:
+            conv = isinstance(self.network, Conv)
+            require(conv, "code_size", None, "only a convolutional network does without")
+        else:
+            require(self.code_size >= 1, "code_size", self.code_size, "must be at least 1")
+
+    def build(self, event_shape: Sequence[int]) -> Autoencoder:
+        """The autoencoder for examples of `event_shape`."""
+        module = Deterministic(
+            encoder=self.network.encoder(event_shape),
+            decoder=self.network.decoder(event_shape, flat_code=self.code_size is not None),
+            code_size=self.code_size,
+            code_activation=self.code_activation,
+            output=output_key(self.loss),
+        )
+        objective = reconstruction_term(self.loss, self.reduction)
+        return Autoencoder(module, objective, tuple(event_shape), self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolutional(Vanilla):
+    """`Vanilla` with a convolutional network, whose smallest feature map is the code.
+
+    Source: Masci et al., Stacked convolutional auto-encoders, 2011.
+    """
+
+    kind: ClassVar[str] = "convolutional"
+
+    network: Network = Conv()
+    code_size: int | None = None

@@ -1,0 +1,32 @@
+"""The term every autoencoder has: how far the output is from the input."""
+
+from typing import Literal
+
+from jax import Array
+
+from ae_jax import losses
+from ae_jax.objective import Batch, Outputs, Term, event_mask
+
+Loss = Literal["bce", "mse", "mae", "huber"]
+LOSSES = {"bce": losses.bce, "mse": losses.mse, "mae": losses.mae, "huber": losses.huber}
+
+
+def reconstruction_term(loss: Loss, reduction: losses.Reduction) -> dict[str, Term]:
+    """``{loss: Term}`` comparing ``logits`` (bce) or ``recon`` (the others) with the clean input.
+
+    ``reduction="mean"`` is per element (pixel), ``"sum"`` per example. Padded steps of sequences
+    do not count.
+    """
+    key = output_key(loss)
+
+    def fn(outputs: Outputs, batch: Batch) -> Array:
+        return LOSSES[loss](
+            outputs[key], batch["x"], reduction=reduction, where=event_mask(batch)
+        )
+
+    return {loss: Term(fn)}
+
+
+def output_key(loss: Loss) -> str:
+    """What a decoder's last layer is under this loss: logits, or the reconstruction itself."""
+    return "logits" if loss == "bce" else "recon"

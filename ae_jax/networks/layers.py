@@ -1,0 +1,80 @@
+"""Flax layers on `ae_jax.networks.convolution`.
+
+Names, shapes and initialisers of the parameters are those of `flax.linen.Conv` and
+`flax.linen.ConvTranspose` (``kernel`` ``[kh, kw, C, features]``, ``bias`` ``[features]``), so
+weights can be exchanged with them. Images are ``[B, H, W, C]``.
+"""
+
+from abc import abstractmethod
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from jax import Array
+from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+
+from ae_jax.networks.convolution import (
+    Padding,
+    conv,
+    conv_transpose,
+    max_pool,
+    upsample,
+    upsample_conv,
+)
+
+__all__ = ["Conv", "ConvTranspose", "UpsampleConv", "max_pool", "upsample"]
+
+
+class _KernelLayer(nn.Module):
+    """A kernel, a bias, and in a subclass the convolution that uses them."""
+
+    features: int
+    kernel_size: tuple[int, int] = (3, 3)
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+    """Of the computation; by default what inputs and parameters promote to."""
+    param_dtype: DTypeLike = jnp.float32
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """``[B, H, W, C] -> [B, H', W', features]``."""
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        if not self.use_bias:
+            x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+            return self._convolve(x, kernel)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return self._convolve(x, kernel) + bias
+
+    @abstractmethod
+    def _convolve(self, x: Array, kernel: Array) -> Array: ...
+
+
+class Conv(_KernelLayer):
+    """`flax.linen.Conv` for images."""
+
+    strides: int | tuple[int, int] = 1
+
+    def _convolve(self, x: Array, kernel: Array) -> Array:
+        return conv(x, kernel, strides=self.strides, padding=self.padding)
+
+
+class ConvTranspose(_KernelLayer):
+    """`flax.linen.ConvTranspose` for images: ``stride`` times the height and width."""
+
+    strides: int | tuple[int, int] = 1
+
+    def _convolve(self, x: Array, kernel: Array) -> Array:
+        return conv_transpose(x, kernel, strides=self.strides, padding=self.padding)
+
+
+class UpsampleConv(_KernelLayer):
+    """Nearest-neighbour upsampling by 2, then `flax.linen.Conv`."""
+
+    def _convolve(self, x: Array, kernel: Array) -> Array:
+        return upsample_conv(x, kernel, padding=self.padding)

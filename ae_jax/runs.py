@@ -1,0 +1,170 @@
+"""The run directory: everything a run leaves behind, and nothing that runs when it is read.
+
+    RUN/config.json        what was run: model, data, training, seed (see `ae_jax.spec`)
+        environment.json   where: versions, device, git commit, command
+        metrics.jsonl      one JSON object a line: step, epoch, split, loss, every raw term, ...
+        checkpoints/STEP/  (see `ae_jax.checkpoint`)
+        figures/*.png      (see `ae_jax.plots`)
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from ae_jax.checkpoint import Checkpoints
+from ae_jax.models import Model
+from ae_jax.objective import Autoencoder
+from ae_jax.spec import from_dict
+from ae_jax.training.state import TrainState, init_state
+
+FORMAT = 1
+_PACKAGES = ("ae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An existing run directory."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: str | Path, config: Mapping[str, Any]) -> "Run":
+        """Make the directory and write `config` and the environment into it.
+
+        Raises `ValueError` if `path` exists and is not an empty directory, or cannot be written.
+        """
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise ValueError(
+                    f"run directory {path} exists and is not empty: continue it with "
+                    f"--resume {path}, or choose another"
+                )
+            (path / "figures").mkdir()
+            _write_json(path / "config.json", {"format": FORMAT, **config})
+            _write_json(path / "environment.json", environment())
+            (path / "metrics.jsonl").touch()
+        except OSError as error:
+            raise ValueError(f"cannot write run directory {path}: {error.strerror}") from None
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Raises `ValueError` if `path` is not a run directory."""
+        if not (Path(path) / "config.json").is_file():
+            raise ValueError(f"{path} is not a run directory: it has no config.json")
+        return cls(Path(path))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """`config.json`, less its format number. `ValueError` if it is not one this code reads."""
+        file = self.path / "config.json"
+        try:
+            config = json.loads(file.read_text())
+            version = config.pop("format")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise ValueError(f"{file} is not the configuration of a run") from None
+        if version != FORMAT:
+            raise ValueError(f"{file} has format {version!r}; this version reads {FORMAT}")
+        return config
+
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.path / "checkpoints")
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one row to `metrics.jsonl`, in one write."""
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`; a last line that was cut short is left out."""
+        lines = (self.path / "metrics.jsonl").read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def rewind(self, step: int) -> list[dict[str, Any]]:
+        """Drop the rows after `step`, which a resumed run will write again; return the rest."""
+        rows = [row for row in self.rows() if row["step"] <= step]
+        temporary = self.path / "metrics.jsonl.tmp"
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        os.replace(temporary, self.path / "metrics.jsonl")
+        return rows
+
+
+class LoadedRun(NamedTuple):
+    """A model ready to use: ``ae.encode(state.variables, x)``, ``ae.decode(state.variables, z)``."""
+
+    ae: Autoencoder
+    state: TrainState
+    config: dict[str, Any]
+
+
+def load_run(path: str | Path, step: int | None = None) -> LoadedRun:
+    """The model of a run directory and its state at `step` (default: the newest checkpoint).
+
+    The state's ``opt_state`` is None: this is for using a model, not for resuming. The model is
+    built from the closed table `ae_jax.models.Model`; `ValueError` for anything else.
+    """
+    run = Run.open(path)
+    config = run.config
+    if config.get("model") is None:
+        raise ValueError(
+            f"{run.path}/config.json has no model: it was trained from a module made by hand; "
+            "build it again and use Checkpoints.restore"
+        )
+    event_shape = config.get("event_shape")
+    if not isinstance(event_shape, list) or not all(type(n) is int for n in event_shape):
+        raise ValueError(f"{run.path}/config.json: event_shape={event_shape!r}: a list of integers")
+    spec: Any = from_dict(Model, config["model"], where="model")
+    ae = spec.build(tuple(event_shape))
+    ema = config.get("train", {}).get("ema_decay") is not None
+    target = jax.eval_shape(
+        lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema)
+    )
+    state = run.checkpoints().restore(target.replace(opt_state=None), step)
+    return LoadedRun(ae, state, config)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device, git commit (None outside a checkout), command and time, JSON-ready."""
+    devices = jax.devices()
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "backend": jax.default_backend(),
+        "device": devices[0].device_kind,
+        "device_count": len(devices),
+        "cpu_count": os.cpu_count(),
+    }
+
+
+def _git_commit() -> str | None:
+    folder = Path(__file__).parent
+    git = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    except OSError:  # git is not installed
+        return None
+    if commit.returncode != 0:
+        return None
+    return commit.stdout.strip() + ("-dirty" if status.stdout.strip() else "")
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n")

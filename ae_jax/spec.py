@@ -1,0 +1,121 @@
+"""Specifications as plain data: frozen dataclasses to and from JSON, strictly checked.
+
+A specification says *what* to build (a network, a model, an experiment) and holds numbers, strings,
+booleans, tuples and other specifications. Where a field may be one of several dataclasses, a
+``"kind"`` key says which, looked up in the field's own type: a file can name nothing that is not
+written there, so reading one never imports or runs anything.
+"""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal, TypeVar, Union
+
+T = TypeVar("T")
+
+
+class Spec:
+    """Base of the frozen dataclasses here. `kind` is the name that files and commands use.
+
+    Fields that are a choice (`typing.Literal`) are checked when one is made: `ValueError`.
+    """
+
+    kind: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, hint in typing.get_type_hints(type(self)).items():
+            if typing.get_origin(hint) is Literal:
+                _convert(hint, getattr(self, name), name)
+
+
+def to_dict(spec: Any) -> Any:
+    """A specification as JSON-ready data; `from_dict` is its inverse."""
+    if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+        kind = {"kind": spec.kind} if isinstance(spec, Spec) and spec.kind else {}
+        fields = {f.name: to_dict(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
+        return kind | fields
+    if isinstance(spec, tuple | list):
+        return [to_dict(item) for item in spec]
+    return spec
+
+
+def from_dict(cls: type[T], data: Any, *, where: str = "config") -> T:
+    """`data` (from JSON) as a `cls`, a dataclass or a union of dataclasses.
+
+    Missing fields take their defaults. Raises `ValueError`, one line that names the field, its value
+    and what it may be, for an unknown field or kind, a wrong type, or a value `cls` refuses.
+    """
+    return _convert(cls, data, where)
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The end of an error message: the known names, nearest first if one is near."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def require(ok: bool, field: str, value: Any, needs: str) -> None:
+    """Raise `ValueError` "field=value: needs" unless `ok`. For ``__post_init__`` checks."""
+    if not ok:
+        raise ValueError(f"{field}={value!r}: {needs}")
+
+
+def _convert(annotation: Any, data: Any, where: str) -> Any:
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _convert(args[0], data, where)
+    if origin in (Union, types.UnionType):
+        return _union(args, data, where)
+    if origin is Literal:
+        if data not in args:
+            raise ValueError(f"{where}={data!r}: {nearest(data, map(str, args))}")
+        return data
+    if origin is tuple:
+        if not isinstance(data, list | tuple):
+            raise ValueError(f"{where}={data!r}: must be a list")
+        return tuple(_convert(args[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+    if dataclasses.is_dataclass(annotation):
+        return _dataclass(annotation, data, where)
+    if annotation is float and type(data) is int:
+        data = float(data)
+    if type(data) is not annotation or (annotation is float and not math.isfinite(data)):
+        expected = "null" if annotation is type(None) else annotation.__name__
+        raise ValueError(f"{where}={data!r}: must be of type {expected}")
+    return data
+
+
+def _union(options: tuple[Any, ...], data: Any, where: str) -> Any:
+    if data is None and type(None) in options:
+        return None
+    options = tuple(option for option in options if option is not type(None))
+    if len(options) == 1:
+        return _convert(options[0], data, where)
+    kinds = {option.kind: option for option in options}
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"{where}.kind={kind!r}: {nearest(kind, kinds)}")
+    return _dataclass(kinds[kind], data, where)
+
+
+def _dataclass(cls: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ValueError(f"{where}={data!r}: must be an object with the fields of {cls.__name__}")
+    hints = typing.get_type_hints(cls, include_extras=True)
+    names = [field.name for field in dataclasses.fields(cls)]
+    values = {name: value for name, value in data.items() if name != "kind"}
+    if "kind" in data and data["kind"] != getattr(cls, "kind", None):
+        raise ValueError(f"{where}.kind={data['kind']!r}: must be {getattr(cls, 'kind', None)!r}")
+    for name in values:
+        if name not in names:
+            raise ValueError(f"{where} has no field {name!r}: {nearest(name, names)}")
+    converted = {
+        name: _convert(hints[name], value, f"{where}.{name}") for name, value in values.items()
+    }
+    try:
+        return cls(**converted)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None

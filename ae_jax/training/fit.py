@@ -1,0 +1,211 @@
+"""Train an autoencoder: epochs of compiled chunks, logged and checkpointed at their ends."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax import Array
+from jax.typing import ArrayLike
+
+from ae_jax.data import validated
+from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
+from ae_jax.objective import Autoencoder
+from ae_jax.runs import Run
+from ae_jax.spec import require, to_dict
+from ae_jax.training.loop import make_eval_loop, make_train_loop
+from ae_jax.training.state import TrainState, init_state
+from ae_jax.training.step import make_eval_step, make_train_step
+
+Row = dict[str, Any]
+Callback = Callable[[TrainState, Row], object]
+Examples = ArrayLike | Mapping[str, ArrayLike]
+
+
+class FitResult(NamedTuple):
+    """The final state, and the rows that were logged, oldest first (see `fit`)."""
+
+    state: TrainState
+    history: list[Row]
+
+
+def fit(
+    ae: Autoencoder,
+    train: Examples,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int = 256,
+    optimizer: optax.GradientTransformation | float = 1e-3,
+    seed: int = 0,
+    eval_data: Examples | None = None,
+    callbacks: Sequence[Callback] = (),
+    run_dir: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    log_every: int | None = None,
+    checkpoint_every: int | None = None,
+    ema_decay: float | None = None,
+) -> FitResult:
+    """Train `ae` on `train`: a pure function of its arguments, bit for bit on CPU.
+
+    The data sits on the device (uint8 stays uint8 until it is in a batch), and each stretch between
+    two log rows is one compiled loop, shuffling included. The train step compiles once.
+
+    A history row is ``{"step", "epoch", "split", "loss", every raw term, "images_per_second"}``;
+    `step` counts updates and `epoch` passes over the data (a fraction inside one). Train rows are
+    means over the examples since the row before, as the parameters moved; test rows are means over
+    all of `eval_data` after the epoch, with the posterior sampled and inputs corrupted as in
+    training, with the same noise every time.
+
+    Args:
+      ae: from ``spec.build(event_shape)``, or made by hand.
+      train: an array [N, *event_shape], uint8 or float, or a mapping with that as ``"x"``, and
+        optionally ``"label"`` or ``"length"`` [N].
+      epochs, steps: how long; exactly one of them.
+      batch_size: examples per update; the last batch of an epoch is padded and masked.
+      optimizer: an optax optimiser, or a learning rate for Adam.
+      seed: of the initial parameters, the order of the data, and all noise.
+      eval_data: like `train`; evaluated after every epoch and at the end.
+      callbacks: each called as ``callback(state, row)`` for every row; one that returns True stops
+        the training. It must copy what it keeps of `state`, whose buffers the next step reuses.
+      run_dir: where to write the run directory (see `ae_jax.runs`); must be new, unless `resume`.
+      config: what to add to the run's ``config.json``.
+      resume: continue the run in `run_dir` from its newest checkpoint.
+      log_every: steps between train rows; by default one row an epoch.
+      checkpoint_every: epochs between checkpoints; by default about ten in a run. The last state is
+        always saved.
+      ema_decay: keep an exponential moving average of the parameters, used for evaluation.
+
+    Raises:
+      ValueError, TypeError: for data or settings that cannot work, before anything is compiled or
+        written; one line that names the value and the remedy.
+    """
+    train = _checked(ae, train, "train")
+    eval_data = None if eval_data is None else _checked(ae, eval_data, "eval_data")
+    count = len(train["x"])
+    _check_settings(
+        count, epochs=epochs, steps=steps, batch_size=batch_size, log_every=log_every,
+        checkpoint_every=checkpoint_every, ema_decay=ema_decay,
+    )  # fmt: skip
+    per_epoch = steps_per_epoch(count, batch_size)
+    total = epochs * per_epoch if steps is None else steps
+    chunk = min(log_every or per_epoch, per_epoch)
+    save_every = (checkpoint_every or -(-total // (10 * per_epoch))) * per_epoch
+
+    tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optax.adam(optimizer)
+    init_key, order_key, eval_key = jax.random.split(jax.random.key(seed), 3)
+    state = jax.jit(partial(init_state, ae, tx, ema=ema_decay is not None))(init_key)
+    logger = _Logger(callbacks)
+    if run_dir is not None and resume:
+        logger.run = Run.open(run_dir)
+        state = logger.run.checkpoints().restore(state)
+        logger.history = logger.run.rewind(int(state.step))
+    elif run_dir is not None:
+        logger.run = Run.create(run_dir, {**_description(ae, seed, ema_decay), **(config or {})})
+
+    order_of = jax.jit(partial(epoch_order, count=count, batch_size=batch_size))
+    order = order_of(order_key, 0)
+    train = jax.device_put(train)
+    step_fn = make_train_step(ae, tx, ema_decay=ema_decay)
+    loop = make_train_loop(step_fn, padded=count % batch_size != 0)
+    # Ahead of time: the run cannot compile its step twice, and no figure includes compiling it.
+    loop = loop.lower(state, train, order, np.int32(0), np.int32(0)).compile()
+    evaluate = None if eval_data is None else _evaluator(ae, state, eval_data, batch_size, eval_key)
+
+    step = saved = int(state.step)
+    while step < total and not logger.stop:
+        epoch, first = divmod(step, per_epoch)
+        if first == 0 or step == saved:
+            order = order_of(order_key, epoch)
+        length = min(chunk - first % chunk, per_epoch - first, total - step)
+        images = min((first + length) * batch_size, count) - first * batch_size
+        logger.start()
+        state, metrics = loop(state, train, order, np.int32(first), np.int32(length))
+        step += length
+        at = {"step": step, "epoch": step / per_epoch}
+        logger.log({**at, "split": "train"}, metrics, images, state)
+        if evaluate is not None and (step % per_epoch == 0 or step >= total or logger.stop):
+            logger.start()
+            logger.log({**at, "split": "test"}, evaluate(state), len(eval_data["x"]), state)
+        if logger.run is not None and (step % save_every == 0 or step >= total or logger.stop):
+            logger.run.checkpoints().save(state)
+    return FitResult(state, logger.history)
+
+
+class _Logger:
+    """Turns metrics into rows: into the history, the run directory and the callbacks."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = callbacks
+        self.history: list[Row] = []
+        self.run: Run | None = None
+        self.stop = False
+        self.began = 0.0
+
+    def start(self) -> None:
+        self.began = time.perf_counter()
+
+    def log(self, row: Row, metrics: Mapping[str, Array], images: int, state: TrainState) -> None:
+        # The only place where the host waits for the device.
+        row |= {name: float(value) for name, value in jax.device_get(metrics).items()}
+        row["images_per_second"] = images / (time.perf_counter() - self.began)
+        self.history.append(row)
+        if self.run is not None:
+            self.run.log(row)
+        for callback in self.callbacks:
+            self.stop |= callback(state, row) is True
+
+
+def _evaluator(ae, state, data, batch_size, key):
+    """``state -> metrics`` over all of `data`, compiled."""
+    data, rows = jax.device_put(data), len(data["x"])
+    order = sequential_order(count=rows, batch_size=min(batch_size, rows))
+    loop = make_eval_loop(make_eval_step(ae)).lower(state, data, order, key).compile()
+    return lambda state: loop(state, data, order, key)
+
+
+def _checked(ae: Autoencoder, data: Examples, name: str) -> dict[str, np.ndarray]:
+    """`data` validated, and of the shape the model was built for."""
+    unit_interval = "bce" in ae.objective
+    try:
+        data = validated(data, unit_interval=unit_interval)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+    if data["x"].shape[1:] != ae.event_shape:
+        raise ValueError(
+            f"{name}: x has shape {list(data['x'].shape)}; the model was built for "
+            f"[N, {', '.join(map(str, ae.event_shape))}]"
+        )
+    return data
+
+
+def _check_settings(
+    count, *, epochs, steps, batch_size, log_every, checkpoint_every, ema_decay
+) -> None:
+    if (epochs is None) == (steps is None):
+        raise ValueError(f"epochs={epochs}, steps={steps}: give exactly one of them")
+    for name, value in (
+        ("epochs", epochs), ("steps", steps), ("batch_size", batch_size),
+        ("log_every", log_every), ("checkpoint_every", checkpoint_every),
+    ):  # fmt: skip
+        if value is not None:
+            require(isinstance(value, int) and value >= 1, name, value, "must be an integer >= 1")
+    if batch_size > count:
+        raise ValueError(f"batch_size={batch_size}: larger than the data, {count} examples")
+    if ema_decay is not None:
+        require(0.0 <= ema_decay < 1.0, "ema_decay", ema_decay, "must be in [0, 1)")
+
+
+def _description(ae: Autoencoder, seed: int, ema_decay: float | None) -> dict[str, Any]:
+    """The part of ``config.json`` that `load_run` needs."""
+    return {
+        "model": None if ae.spec is None else to_dict(ae.spec),
+        "event_shape": list(ae.event_shape),
+        "train": {"ema_decay": ema_decay},
+        "seed": seed,
+    }

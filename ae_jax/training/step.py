@@ -1,0 +1,115 @@
+"""The one training step and the one evaluation step, for every model.
+
+Both are pure functions. The caller applies jit, vmap, pmap or shard_map:
+
+    step = jax.jit(make_train_step(ae, tx), donate_argnums=0)
+    step = jax.pmap(make_train_step(ae, tx, axis_name="data"), axis_name="data",
+                    in_axes=(None, 0), out_axes=None)
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from ae_jax.objective import Autoencoder, Batch, as_floats, evaluate
+from ae_jax.training.state import TrainState, streams
+
+Metrics = dict[str, Array]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+EvalStep = Callable[..., Metrics]
+
+
+def make_train_step(
+    ae: Autoencoder,
+    tx: optax.GradientTransformation,
+    *,
+    axis_name: str | None = None,
+    ema_decay: float | None = None,
+) -> TrainStep:
+    """``(state, batch) -> (state, metrics)``: one gradient step.
+
+    Metrics are scalars on the device: ``loss`` and every raw term (see `objective.evaluate`).
+
+    Args:
+      ae: the model and its objective.
+      tx: the optimiser.
+      axis_name: the mapped axis the batch is split over, under pmap or shard_map. Each device draws
+        its own noise, so stochastic models then depend on the number of devices; under jit with
+        sharded arrays (leave it None) they do not.
+      ema_decay: keep ``ema = decay * ema + (1 - decay) * params``; the state needs
+        ``init_state(..., ema=True)``.
+    """
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        batch = {**batch, "x": as_floats(batch["x"])}
+        key = jax.random.fold_in(state.key, state.step)
+        params = state.params
+        if axis_name is not None:
+            key = jax.random.fold_in(key, lax.axis_index(axis_name))
+            # Without it shard_map sums the gradient over devices before we average it.
+            params = lax.pcast(params, axis_name, to="varying")
+
+        def loss_fn(params):
+            outputs, model_state = _apply(ae, params, state.model_state, batch, streams(key))
+            loss, metrics = evaluate(
+                ae.objective, outputs, batch, state.step, axis_name=axis_name
+            )
+            return loss, (metrics, model_state)
+
+        grads, (metrics, model_state) = jax.grad(loss_fn, has_aux=True)(params)
+        if axis_name is not None:
+            grads, metrics, model_state = lax.pmean((grads, metrics, model_state), axis_name)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        new_params = optax.apply_updates(state.params, updates)
+        ema_params = state.ema_params
+        if ema_decay is not None:
+            ema_params = optax.incremental_update(new_params, ema_params, 1.0 - ema_decay)
+        return (
+            state.replace(
+                step=state.step + 1,
+                params=new_params,
+                model_state=model_state,
+                opt_state=opt_state,
+                ema_params=ema_params,
+            ),
+            metrics,
+        )
+
+    return step
+
+
+def make_eval_step(ae: Autoencoder, *, axis_name: str | None = None) -> EvalStep:
+    """``(state, batch, key=None) -> metrics``: the same metrics as in training, nothing updated.
+
+    With a `key` the posterior is sampled and inputs are corrupted as in training (a negative ELBO
+    needs that); without, the module is deterministic. Dropout is off either way. Averaged
+    parameters are used where the state has them.
+    """
+
+    def step(state: TrainState, batch: Batch, key: Array | None = None) -> Metrics:
+        batch = {**batch, "x": as_floats(batch["x"])}
+        if key is not None and axis_name is not None:
+            key = jax.random.fold_in(key, lax.axis_index(axis_name))
+        rngs = {} if key is None else streams(key, ("latent", "corrupt"))
+        outputs = ae.module.apply(state.variables, batch["x"], rngs=rngs, **_inputs(batch))
+        _, metrics = evaluate(ae.objective, outputs, batch, state.step, axis_name=axis_name)
+        return metrics if axis_name is None else lax.pmean(metrics, axis_name)
+
+    return step
+
+
+def _apply(ae, params, model_state, batch, rngs):
+    """The module's outputs, and its untrained collections after the batch."""
+    variables = {"params": params, **model_state}
+    if not model_state:
+        return ae.module.apply(variables, batch["x"], rngs=rngs, **_inputs(batch)), model_state
+    return ae.module.apply(
+        variables, batch["x"], rngs=rngs, mutable=list(model_state), **_inputs(batch)
+    )
+
+
+def _inputs(batch: Batch) -> dict[str, Array]:
+    return {"length": batch["length"]} if "length" in batch else {}

@@ -1,0 +1,1 @@
+"""Experiments: thin scripts over the library, and one file per configuration in `configs`."""

@@ -1,0 +1,162 @@
+"""The command line: CONFIG and its overrides, and errors as one line with exit code 2."""
+
+import argparse
+import contextlib
+import io
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import tyro
+
+from ae_jax.runs import Run
+from ae_jax.spec import from_dict, nearest, to_dict
+from experiments.config import Config
+
+_RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "data.dir"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Config):
+    """A `Config`, and what is said about this one run of it."""
+
+    run_dir: str | None = None
+    """The run directory; by default a new one under runs/."""
+    resume: str | None = None
+    """Continue this run directory with its own configuration (instead of CONFIG)."""
+
+
+def parse(
+    argv: Sequence[str], configs: Mapping[str, Config], *, default: str, prog: str, about: str
+) -> tuple[str, Config, Command]:
+    """``[CONFIG] [--field value ...]`` -> the name, the configuration, and the whole command.
+
+    Raises `ValueError`, one line, for anything that is not right; exits for ``--help``.
+    """
+    argv = list(argv)
+    name = argv.pop(0) if argv and not argv[0].startswith("-") else None
+    resume = _resumed(argv)
+    if resume is not None:
+        if name is not None:
+            raise ValueError(f"--resume {resume} brings its own configuration: leave out {name!r}")
+        base = stored_config(resume)
+        name = os.path.basename(os.path.abspath(resume))
+    else:
+        name = name or default
+        if name not in configs:
+            raise ValueError(f"no configuration {name!r}: {nearest(name, configs)}")
+        base = configs[name]
+    about = f"{about}\n\nCONFIG (default: {default}): {', '.join(sorted(configs))}"
+    command = _tyro(argv, Command(**_shallow(base), resume=resume), f"{prog} [CONFIG]", about)
+    config = Config(**{f.name: getattr(command, f.name) for f in fields(Config)})
+    if resume is not None:
+        _refuse_changes(base, config, resume)
+        if command.run_dir is not None:
+            raise ValueError(f"--run-dir {command.run_dir}: --resume writes to {resume} itself")
+    return name, config, command
+
+
+def stored_config(path: str) -> Config:
+    """The `Config` in a run directory."""
+    data = Run.open(path).config
+    data.pop("event_shape", None)
+    return from_dict(Config, data, where=f"{path}/config.json")
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn bad input (`ValueError`, `TypeError` raised by our own checks) into one line, exit 2.
+
+    An error that came up while jax was tracing a model is a bug, and keeps its traceback.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        frames = traceback.walk_tb(error.__traceback__)
+        modules = {frame.f_globals.get("__name__", "").split(".")[0] for frame, _ in frames}
+        if modules & {"jax", "flax", "optax"}:
+            raise
+        sys.exit(_fail(str(error)))
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _resumed(argv: list[str]) -> str | None:
+    # Known before the rest can be parsed: it says which model the other options belong to.
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--resume")
+    try:
+        return parser.parse_known_args(argv)[0].resume
+    except argparse.ArgumentError:
+        raise ValueError("--resume needs a run directory") from None
+
+
+def _tyro(argv: list[str], default: Command, prog: str, about: str) -> Command:
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                Command,
+                args=argv,
+                default=default,
+                prog=prog,
+                description=about,
+                config=(tyro.conf.AvoidSubcommands,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise ValueError(_flatten(errors.getvalue()))
+
+
+def _flatten(box: str) -> str:
+    """tyro's framed error as one line: its message, and its first suggestion if it has one."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines() if not re.match("[╭╰]", line)]
+    blocks: list[list[str]] = [[]]
+    for line in lines:
+        if line and set(line) == {"─"}:
+            blocks.append([])
+        else:
+            blocks[-1].append(line)
+    message = " ".join(blocks[0])
+    for block in blocks[1:]:
+        if block and block[0].startswith("Perhaps you meant"):
+            message += f": did you mean {block[1]}?"
+    return message
+
+
+def _shallow(config: Config) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in fields(Config)}
+
+
+def _refuse_changes(old: Config, new: Config, run: str) -> None:
+    before, after = _leaves(to_dict(old)), _leaves(to_dict(new))
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name) and name not in _RESUMABLE:
+            raise ValueError(
+                f"--resume {run}: {name} is {before.get(name)} there and {after.get(name)} here; "
+                "a resumed run keeps its settings (start a new run to change them)"
+            )
+
+
+def _leaves(data: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(data, dict):
+        return {prefix: data}
+    return {
+        path: leaf
+        for name, value in data.items()
+        for path, leaf in _leaves(value, f"{prefix}.{name}" if prefix else name).items()
+    }
+
+
+def run_main(main: Callable[[Sequence[str]], None]) -> None:
+    """Run a script's `main` on the command line's arguments."""
+    with one_line_errors():
+        main(sys.argv[1:])

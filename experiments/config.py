@@ -1,0 +1,70 @@
+"""What an experiment is: a model, a data set, how to train, a seed."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import optax
+
+from ae_jax.models import Model
+from ae_jax.spec import Spec, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Spec):
+    name: str = "digits"
+    """digits (built in), any TFDS image set (mnist, fashion_mnist, cifar10, ...), a .npz file, or a
+    folder of idx .gz files."""
+    dir: str | None = None
+    """Where prepared data sets are; by default $AE_JAX_DATA, else TFDS's own folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Spec):
+    epochs: int = 50
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Of the learning rate, over the whole run; cosine ends at 0."""
+    ema_decay: float | None = None
+    """Keep an exponential moving average of the parameters, and evaluate that."""
+    log_every: int | None = None
+    """Steps between training rows in metrics.jsonl; by default one row an epoch."""
+    checkpoint_every: int | None = None
+    """Epochs between checkpoints; by default about ten in a run."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "batch_size", "log_every", "checkpoint_every"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"train.{name}", value, "must be at least 1")
+        rate = self.learning_rate
+        require(0 < rate < 1e3, "train.learning_rate", rate, "must be positive")
+        decay = self.ema_decay
+        require(decay is None or 0 <= decay < 1, "train.ema_decay", decay, "must be in [0, 1)")
+
+    def make_optimizer(self, total_steps: int) -> optax.GradientTransformation:
+        rate: float | optax.Schedule = self.learning_rate
+        if self.schedule == "cosine":
+            rate = optax.cosine_decay_schedule(self.learning_rate, total_steps)
+        makers = {
+            "adam": optax.adam,
+            "adamw": optax.adamw,
+            "nadam": optax.nadam,
+            "rmsprop": optax.rmsprop,
+            "sgd": optax.sgd,
+        }
+        return makers[self.optimizer](rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Spec):
+    model: Model
+    data: Data = field(default_factory=Data)
+    train: Train = field(default_factory=Train)
+    seed: int = 0
+    """Of the initial parameters, the order of the data and all noise."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.seed < 2**32, "seed", self.seed, "must be in [0, 2**32)")

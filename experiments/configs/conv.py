@@ -1,0 +1,14 @@
+"""Convolutions of 16, 8 and 8 channels with max-pooling on MNIST; the code is 4x4x8.
+
+    python -m experiments.train conv
+"""
+
+from ae_jax.models import Convolutional
+from ae_jax.networks import Conv
+from experiments.config import Config, Data, Train
+
+CONFIG = Config(
+    model=Convolutional(network=Conv(filters=(16, 8, 8))),
+    data=Data(name="mnist"),
+    train=Train(epochs=50, batch_size=128),
+)

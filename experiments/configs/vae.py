@@ -1,0 +1,14 @@
+"""VAE on MNIST with 20 codes, 784-500, Bernoulli pixels: the negative ELBO in nats per image.
+
+    python -m experiments.train vae
+"""
+
+from ae_jax.models import Variational
+from ae_jax.networks import Dense
+from experiments.config import Config, Data, Train
+
+CONFIG = Config(
+    model=Variational(network=Dense(widths=(500,)), code_size=20),
+    data=Data(name="mnist"),
+    train=Train(epochs=10, batch_size=128),
+)

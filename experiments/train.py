@@ -1,0 +1,103 @@
+"""Train one experiment: a run directory with metrics, checkpoints and figures, and a table at the end.
+
+    python -m experiments.train                                  the default: a VAE on the digits
+    python -m experiments.train simple --data.dir DIR            784-32-784 on MNIST
+    python -m experiments.train vae --model.code-size 2 --train.epochs 20 --run-dir runs/vae2
+    python -m experiments.train --resume runs/vae2               continue where it stopped
+    python -m experiments.train CONFIG --help                    every option of a configuration
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ae_jax.data import load
+from ae_jax.evaluation import fit_pca
+from ae_jax.evaluation.reconstruction import reconstruction_figures
+from ae_jax.losses import mse
+from ae_jax.objective import Autoencoder, as_floats
+from ae_jax.runs import Run
+from ae_jax.spec import to_dict
+from ae_jax.training import TrainState, fit
+from experiments.cli import parse, run_main
+from experiments.config import Config
+from experiments.configs import CONFIGS
+from experiments.figures import draw_run
+from experiments.progress import ProgressBar
+
+UNITS = {
+    "squared_error": "squared error, summed per example",
+    "mse": "squared error, per element",
+    "bce": "cross-entropy, nats per element",
+    "psnr": "PSNR, dB",
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    about = (__doc__ or "").partition("\n")[0]
+    name, config, command = parse(
+        argv, CONFIGS, default="digits", prog="python -m experiments.train", about=about
+    )
+    console = Console()
+    train = load(config.data.name, "train", config.data.dir)
+    test = load(config.data.name, "test", config.data.dir)
+    ae = config.model.build(train["x"].shape[1:])
+    run_dir = command.resume or command.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    console.print(f"{name}: {len(train['x'])} + {len(test['x'])} examples of {ae.event_shape}")
+
+    batches = math.ceil(len(train["x"]) / config.train.batch_size)
+    with ProgressBar(config.train.epochs, console) as progress:
+        state, history = fit(
+            ae,
+            train,
+            epochs=config.train.epochs,
+            batch_size=config.train.batch_size,
+            optimizer=config.train.make_optimizer(config.train.epochs * batches),
+            seed=config.seed,
+            eval_data=test,
+            callbacks=[progress],
+            run_dir=run_dir,
+            config=to_dict(config),
+            resume=command.resume is not None,
+            log_every=config.train.log_every,
+            checkpoint_every=config.train.checkpoint_every,
+            ema_decay=config.train.ema_decay,
+        )
+    run = Run.open(run_dir)
+    draw_run(run, ae, state, test, history)
+    console.print(_table(config, ae, state, train, test, history[-1]))
+    for path in (run.path, *sorted(run.path.iterdir()), *sorted(run.path.glob("figures/*.png"))):
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+
+
+def _table(
+    config: Config, ae: Autoencoder, state: TrainState, train: dict, test: dict, last: dict
+) -> Table:
+    """Test figures, beside PCA with as many codes where there are fewer codes than values."""
+    figures = reconstruction_figures(ae, state.variables, test["x"])
+    size = math.prod(ae.event_shape)
+    codes = math.prod(ae.encode(state.variables, test["x"][:1]).shape[1:])
+    table = Table(title=f"test figures, {config.data.name}, {codes} codes", title_justify="left")
+    table.add_column("figure (mean over examples)")
+    table.add_column("ours", justify="right")
+    pca = {}
+    if codes < min(size, len(train["x"])):
+        table.add_column(f"PCA, {codes} codes", justify="right")
+        baseline = fit_pca(train["x"], codes)
+        x = as_floats(test["x"])
+        error = float(mse(baseline.decode(baseline.encode(x)), x).mean())
+        pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
+    skipped = {"step", "epoch", "split", "images_per_second"}
+    for term in last.keys() - skipped if last["split"] == "test" else ():
+        table.add_row(f"objective: {term}", f"{last[term]:.5g}", "")
+    for key, value in figures.items():
+        table.add_row(UNITS[key], f"{value:.5g}", f"{pca[key]:.5g}" if key in pca else "")
+    return table
+
+
+if __name__ == "__main__":
+    run_main(main)

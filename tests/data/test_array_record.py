@@ -1,0 +1,166 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ae_jax.data import array_record, cache, prepare
+
+
+@pytest.fixture
+def folder(prepared, tmp_path):
+    """A private copy of the tiny set's version folder."""
+    copy = tmp_path / "mnist" / "3.0.1"
+    shutil.copytree(prepared[0] / "mnist" / "3.0.1", copy)
+    return copy
+
+
+def test_finds_the_newest_version(tmp_path):
+    assert array_record.find(tmp_path, "a") is None
+    for version in ("1.0.0", "9.2.0", "10.1.0", "11.0.0.incomplete"):
+        path = tmp_path / "a" / version
+        path.mkdir(parents=True)
+        (path / "dataset_info.json").write_text("{}")
+    (tmp_path / "a" / "12.0.0").mkdir()  # not prepared to the end
+    assert array_record.find(tmp_path, "a") == tmp_path / "a" / "10.1.0"
+
+
+def test_asks_for_the_configuration(tmp_path):
+    for configuration in ("letters", "digits"):
+        path = tmp_path / "emnist" / configuration / "3.1.0"
+        path.mkdir(parents=True)
+        (path / "dataset_info.json").write_text("{}")
+    assert array_record.find(tmp_path, "emnist/letters") == tmp_path / "emnist/letters/3.1.0"
+    with pytest.raises(ValueError, match="choose from emnist/digits, emnist/letters"):
+        array_record.find(tmp_path, "emnist")
+
+
+def test_loads_both_splits(prepared, rows):
+    root, splits = prepared
+    for split, (images, labels) in splits.items():
+        data = array_record.load_prepared(root / "mnist" / "3.0.1", split)
+        assert data["x"].dtype == np.uint8
+        assert data["label"].dtype == np.int32
+        assert data["x"].shape == images.shape
+        assert rows(data["x"], data["label"]) == rows(images, labels)
+
+
+def test_chunks_join_without_a_seam(prepared, monkeypatch):
+    folder = prepared[0] / "mnist" / "3.0.1"
+    whole = array_record.load_prepared(folder, "train")
+    shutil.rmtree(cache.cache_dir())
+    monkeypatch.setattr(array_record, "CHUNK", 7)
+    np.testing.assert_array_equal(array_record.load_prepared(folder, "train")["x"], whole["x"])
+
+
+def test_colour_images_with_an_id(tmp_path, rows):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (6, 32, 32, 3), np.uint8), np.arange(6)
+    prepare.write("cifar10", {"train": (images, labels), "test": (images, labels)}, tmp_path)
+    data = array_record.load_prepared(tmp_path / "cifar10" / "3.0.2", "test")
+    assert sorted(data) == ["label", "x"]
+    assert rows(data["x"], data["label"]) == rows(images, labels)
+
+
+def test_second_load_reads_the_cache_and_leaves_the_set_alone(folder, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    first = array_record.load_prepared(folder, "test")
+    monkeypatch.setattr(array_record, "_decode", None)  # the cache is all there is
+    second = array_record.load_prepared(folder, "test")
+    for key in ("x", "label"):
+        np.testing.assert_array_equal(first[key], second[key])
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_cache_notices_another_set(folder, tmp_path):
+    old = array_record.load_prepared(folder, "test")
+    shutil.rmtree(folder)
+    new = np.zeros((11, 28, 28, 1), np.uint8)
+    prepare.write("mnist", {split: (new, np.zeros(11)) for split in ("train", "test")}, tmp_path)
+    assert old["x"].any()
+    assert not array_record.load_prepared(folder, "test")["x"].any()
+
+
+def test_damaged_cache_is_made_again(folder):
+    first = array_record.load_prepared(folder, "test")
+    (entry,) = cache.cache_dir().iterdir()
+    entry.write_bytes(entry.read_bytes()[:-50])
+    np.testing.assert_array_equal(array_record.load_prepared(folder, "test")["x"], first["x"])
+    assert cache.fetch(entry.stem) is not None
+
+
+def test_no_warning_about_opencv(folder, caplog):
+    array_record.load_prepared(folder, "test")
+    assert not caplog.records
+
+
+def shard(folder, split="test"):
+    (path,) = folder.glob(f"mnist-{split}.array_record-*")
+    return path
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "flipped", "garbage"])
+def test_damaged_shard_is_named_in_one_line(folder, damage):
+    path = shard(folder)
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[200] ^= 0xFF  # within the records; the rest of a tiny file is padding
+    else:
+        n = len(content)
+        content = {"half": content[: n // 2], "empty": b"", "garbage": b"\x5a" * n}[damage]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged") as caught:
+        array_record.load_prepared(folder, "test")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_shard_of_another_length(folder):
+    shutil.copy(shard(folder, "test"), shard(folder, "train"))
+    with pytest.raises(ValueError, match="damaged"):
+        array_record.load_prepared(folder, "train")
+
+
+def test_missing_shard(folder):
+    shard(folder).unlink()
+    with pytest.raises(FileNotFoundError, match="holds 0 of the 1 files of split 'test'"):
+        array_record.load_prepared(folder, "test")
+
+
+def test_unknown_split(folder):
+    with pytest.raises(ValueError, match="no split 'val': choose from train, test"):
+        array_record.load_prepared(folder, "val")
+
+
+def test_other_format(folder):
+    path = folder / "dataset_info.json"
+    for change in ({"fileFormat": "parquet"}, {"fileFormat": "tfrecord"}):
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        with pytest.raises(ValueError, match=f"is stored as {change['fileFormat']}"):
+            array_record.load_prepared(folder, "test")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"name": "mnist"}',
+        b'{"name":"../x","version":"1.0.0","splits":[]}',
+        b"\xff",
+    ],
+)
+def test_damaged_metadata(folder, content):
+    (folder / "dataset_info.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"dataset_info.json is damaged") as caught:
+        array_record.load_prepared(folder, "test")
+    assert "\n" not in str(caught.value)
+
+
+def test_real_mnist(real_data):
+    data = array_record.load_prepared(array_record.find(real_data, "mnist"), "test")
+    assert data["x"].shape == (10000, 28, 28, 1)
+    # The class counts of the published test set (LeCun et al.).
+    counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    np.testing.assert_array_equal(np.bincount(data["label"]), counts)

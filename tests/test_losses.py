@@ -1,0 +1,271 @@
+"""Losses against float64 NumPy references, finite differences and their invariants."""
+
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from ae_jax import losses
+
+B, EVENT = 5, (3, 4)
+
+
+def softplus(a):
+    return np.logaddexp(0.0, a)
+
+
+def expm(a):
+    return np.exp(a)
+
+
+def huber64(recon, x, delta=1.0):
+    e = np.abs(recon - x)
+    return np.where(e <= delta, 0.5 * e**2, delta * (e - 0.5 * delta))
+
+
+def kl64(mean, logvar, prior_mean=0.0, prior_logvar=0.0):
+    var, prior_var = expm(logvar), expm(prior_logvar)
+    return 0.5 * (
+        prior_logvar - logvar + var / prior_var + (mean - prior_mean) ** 2 / prior_var - 1.0
+    )
+
+
+# name -> (loss, elementwise float64 reference, kinds of its arrays)
+CASES = {
+    "mse": (losses.mse, lambda r, x: (r - x) ** 2, "nn"),
+    "mae": (losses.mae, lambda r, x: np.abs(r - x), "nn"),
+    "huber": (losses.huber, huber64, "nn"),
+    "huber-0.3": (partial(losses.huber, delta=0.3), partial(huber64, delta=0.3), "nn"),
+    "bce": (losses.bce, lambda a, x: x * softplus(-a) + (1 - x) * softplus(a), "nu"),
+    "gaussian_nll": (
+        losses.gaussian_nll,
+        lambda m, lv, x: 0.5 * (np.log(2 * np.pi) + lv + (x - m) ** 2 / expm(lv)),
+        "nnn",
+    ),
+    "l1_sparsity": (losses.l1_sparsity, np.abs, "n"),
+    "gaussian_kl": (losses.gaussian_kl, kl64, "nn"),
+    "gaussian_kl-prior": (losses.gaussian_kl, kl64, "nnnn"),
+}
+each = pytest.mark.parametrize("name", CASES)
+
+
+def arrays(name, seed=0, shape=(B, *EVENT), scale=3.0):
+    """Float32 inputs: n = normal, u = uniform in [0, 1] with exact 0 and 1 among them."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for kind in CASES[name][2]:
+        if kind == "n":
+            made.append(np.float32(scale * rng.normal(size=shape)))
+        else:
+            u = rng.uniform(size=shape)
+            made.append(np.float32(np.where(u < 0.1, 0.0, np.where(u > 0.9, 1.0, u))))
+    return made
+
+
+def reference(name, args):
+    return CASES[name][1](*[np.float64(a) for a in args])
+
+
+@each
+@pytest.mark.parametrize("shape", [(B, *EVENT), (7,), (1, 1), (3, 784)])
+def test_matches_float64(name, shape):
+    args = arrays(name, shape=shape)
+    elements, axes = reference(name, args), tuple(range(1, len(shape)))
+    for reduction, reduce in (("sum", np.sum), ("mean", np.mean)):
+        value = CASES[name][0](*args, reduction=reduction)
+        assert value.shape == shape[:1]
+        assert value.dtype == jnp.float32
+        np.testing.assert_allclose(value, reduce(elements, axes), rtol=1e-5, atol=1e-6)
+
+
+@each
+def test_where_equals_slicing(name):
+    args = arrays(name)
+    loss = CASES[name][0]
+    keep = np.array([True, False, True, True])  # the last event axis
+    for reduction in ("sum", "mean"):
+        masked = loss(*args, reduction=reduction, where=keep)
+        sliced = loss(*[a[..., keep] for a in args], reduction=reduction)
+        np.testing.assert_allclose(masked, sliced, rtol=1e-6)
+
+
+@each
+def test_masked_nan_reaches_no_gradient(name):
+    args = [jnp.asarray(a).at[:, 1, 2].set(jnp.nan) for a in arrays(name)]
+    where = jnp.ones((B, *EVENT), bool).at[:, 1, 2].set(False)
+    value, grads = jax.value_and_grad(
+        lambda args: CASES[name][0](*args, where=where).sum(), allow_int=False
+    )(args)
+    assert jnp.isfinite(value)
+    for grad in grads:
+        assert jnp.isfinite(grad).all()
+        assert (grad[:, 1, 2] == 0).all()
+
+
+@each
+def test_all_masked_is_zero(name):
+    for reduction in ("sum", "mean"):
+        value = CASES[name][0](*arrays(name), reduction=reduction, where=np.zeros(EVENT, bool))
+        np.testing.assert_array_equal(value, np.zeros(B))
+
+
+@each
+def test_gradient_matches_finite_differences(name):
+    args = [np.float64(a) for a in arrays(name)]
+    grads = jax.grad(lambda args: CASES[name][0](*args).sum())([jnp.float32(a) for a in args])
+    h = 1e-6
+    for i, grad in enumerate(grads):
+        up, down = list(args), list(args)
+        up[i], down[i] = args[i] + h, args[i] - h
+        difference = (CASES[name][1](*up) - CASES[name][1](*down)) / (2 * h)
+        np.testing.assert_allclose(grad, difference, rtol=1e-4, atol=1e-4)
+
+
+@each
+def test_transformations_agree(name):
+    loss, args = CASES[name][0], [jnp.asarray(a) for a in arrays(name)]
+    with jax.disable_jit():
+        eager = loss(*args)
+    np.testing.assert_allclose(jax.jit(loss)(*args), eager, rtol=1e-6)
+    np.testing.assert_array_equal(loss(*args), loss(*args))  # pure
+    stacked = [jnp.stack([a, 0.5 * a]) for a in args]
+    looped = jnp.stack([loss(*[s[i] for s in stacked]) for i in range(2)])
+    np.testing.assert_allclose(jax.vmap(loss)(*stacked), looped, rtol=1e-6)
+    scanned = lax.scan(lambda carry, xs: (carry, loss(*xs)), 0, tuple(stacked))[1]
+    np.testing.assert_allclose(scanned, looped, rtol=1e-6)
+    np.testing.assert_allclose(jax.pmap(loss)(*stacked), looped, rtol=1e-6)
+
+
+@each
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_computes_in_float32(name, dtype):
+    low = [jnp.asarray(a).astype(dtype) for a in arrays(name)]
+    value = CASES[name][0](*low)
+    assert value.dtype == jnp.float32
+    np.testing.assert_allclose(value, CASES[name][0](*[a.astype(jnp.float32) for a in low]))
+
+
+@each
+@pytest.mark.parametrize("size", [1e2, 1e4])
+def test_extreme_inputs_are_finite(name, size):
+    signs = np.array([[-size, -1.0, 0.0, 1.0, size]], np.float32)
+    grids = np.meshgrid(*[signs] * len(CASES[name][2]), indexing="ij")
+    args = [jnp.asarray(g.reshape(1, -1), jnp.float32) for g in grids]
+    if name == "bce":
+        args[1] = jnp.clip(args[1], 0.0, 1.0)
+    value, grads = jax.value_and_grad(lambda args: CASES[name][0](*args).sum())(args)
+    assert jnp.isfinite(value)
+    assert all(jnp.isfinite(grad).all() for grad in grads)
+
+
+def test_bce_is_exact_for_extreme_logits():
+    logits = np.float32([[-1e4, -1e4, 1e4, 1e4, 1e4, -80.0, 20.0]])
+    x = np.float32([[0.0, 1.0, 1.0, 0.0, 0.9999999, 0.0, 1.0]])
+    elements = reference("bce", [logits, x])
+    np.testing.assert_allclose(losses.bce(logits.T, x.T), elements[0], rtol=1e-5)
+    grad = jax.grad(lambda a: losses.bce(a, x).sum())(logits)
+    np.testing.assert_allclose(grad, 1 / (1 + np.exp(-np.float64(logits))) - x, atol=1e-7)
+
+
+def test_bce_gradient_of_gradient():
+    logits, x = jnp.linspace(-4, 4, 9), jnp.linspace(0, 1, 9)
+    second = jax.vmap(jax.grad(jax.grad(lambda a, t: losses.bce(a[None], t[None])[0])))(logits, x)
+    p = jax.nn.sigmoid(logits)
+    np.testing.assert_allclose(second, p * (1 - p), rtol=1e-5)
+
+
+def test_gaussian_kl_near_the_prior():
+    """A collapsed unit: float32 must not lose the KL to cancellation, nor make it negative."""
+    for d in (1e-6, 1e-4, 1e-2, 0.09, 0.11, -1e-3, -0.5):
+        logvar = np.full((1, 1), d, np.float32)
+        exact = 0.5 * (np.expm1(np.float64(logvar)) - np.float64(logvar))
+        if abs(d) < 1e-3:  # the reference cancels too: use its series
+            d64 = np.float64(logvar)
+            exact = 0.5 * (d64**2 / 2 + d64**3 / 6 + d64**4 / 24)
+        value = losses.gaussian_kl(np.zeros((1, 1), np.float32), logvar)
+        np.testing.assert_allclose(value, exact[0], rtol=1e-5)
+
+
+def test_gaussian_kl_is_a_monte_carlo_mean():
+    mean, logvar, prior_mean, prior_logvar = 0.7, -0.4, -0.2, 0.3
+    z = mean + np.exp(0.5 * logvar) * np.random.default_rng(0).normal(size=(400_000, 1))
+    ones = np.ones_like(z)
+    log_q = -losses.gaussian_nll(mean * ones, logvar, z)
+    log_p = -losses.gaussian_nll(prior_mean * ones, prior_logvar, z)
+    exact = losses.gaussian_kl([[mean]], [[logvar]], prior_mean, prior_logvar)
+    np.testing.assert_allclose((log_q - log_p).mean(), exact[0], rtol=0.01)
+
+
+class TestSparsityKL:
+    activations = np.float32(np.random.default_rng(0).uniform(0.02, 0.9, size=(8, 3)))
+
+    def exact(self, activations, target):
+        q = np.float64(activations).mean(0)
+        return (target * np.log(target / q) + (1 - target) * np.log((1 - target) / (1 - q))).sum()
+
+    def test_matches_float64(self):
+        for target in (0.01, 0.1, 0.5):
+            value = losses.sparsity_kl(self.activations, target)
+            assert value.shape == ()
+            np.testing.assert_allclose(value, self.exact(self.activations, target), rtol=1e-5)
+
+    def test_where_equals_slicing(self):
+        where = np.arange(8) < 5
+        value = losses.sparsity_kl(self.activations, 0.1, where=where)
+        np.testing.assert_allclose(value, self.exact(self.activations[:5], 0.1), rtol=1e-5)
+
+    def test_dead_and_saturated_units_are_finite(self):
+        for value in (0.0, 1.0):
+            full = jnp.full((4, 2), value)
+            kl, grad = jax.value_and_grad(lambda a: losses.sparsity_kl(a, 0.1))(full)
+            assert jnp.isfinite(kl) and jnp.isfinite(grad).all()
+
+    @pytest.mark.parametrize("masked", [False, True])
+    def test_pmap_equals_one_device(self, masked):
+        where = jnp.asarray([1, 1, 1, 1, 1, 1, 1, 0] if masked else [1] * 8, jnp.float32)
+
+        def one(a, where):
+            return jax.value_and_grad(lambda s: losses.sparsity_kl(s * a, 0.1, where=where))(0.9)
+
+        def split(a, where):
+            value, grad = jax.value_and_grad(
+                lambda s: losses.sparsity_kl(s * a, 0.1, where=where, axis_name="data")
+            )(0.9)
+            return value, lax.pmean(grad, "data")
+
+        expected = one(self.activations, where)
+        pmapped = jax.pmap(split, axis_name="data")(
+            self.activations.reshape(4, 2, 3), where.reshape(4, 2)
+        )
+        for want, got in zip(expected, pmapped, strict=True):
+            np.testing.assert_allclose(got, np.full(4, want), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: losses.mse(np.ones((2, 3)), np.ones((2, 4))), r"\(2, 3\), x \(2, 4\)"),
+        (lambda: losses.mse(np.ones((2, 1)), np.ones(2)), r"\(2, 1\), x \(2,\)"),
+        (lambda: losses.bce(1.0, 1.0), "scalar"),
+        (lambda: losses.mae(np.ones(2), np.ones(2), reduction="max"), "reduction='max'"),
+        (lambda: losses.mse(np.ones(2), np.ones(2), where=np.ones(3)), r"where has shape \(3,\)"),
+        (lambda: losses.gaussian_kl(np.ones(2), np.ones(2), np.ones(3)), "prior_mean has shape"),
+        (lambda: losses.sparsity_kl(np.ones((2, 3)), 0.1, where=np.ones(3)), "batch axis"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_import_is_light():
+    """The borrower imports the losses alone: no data, checkpoint or plotting package with them."""
+    heavy = ("tensorflow_datasets", "orbax", "matplotlib", "sklearn", "tensorflow", "flax")
+    code = f"import sys, ae_jax.losses; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,56 @@
+"""Specifications to JSON and back, and what is refused on the way."""
+
+import json
+
+import pytest
+
+from ae_jax.models import Convolutional, Model, Vanilla, Variational
+from ae_jax.networks import Conv, Dense
+from ae_jax.spec import from_dict, to_dict
+
+SPECS = [
+    Vanilla(),
+    Vanilla(network=Dense(widths=(128, 64), activation="selu"), loss="mse"),
+    Convolutional(network=Conv(filters=(4,), down="stride")),
+    Variational(network=Conv(), code_size=2, beta=4.0),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_round_trip_through_json(spec):
+    assert from_dict(Model, json.loads(json.dumps(to_dict(spec)))) == spec
+
+
+def test_missing_fields_take_defaults():
+    assert from_dict(Model, {"kind": "vanilla"}) == Vanilla()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"kind": "os.system"}, r"kind='os.system'.*known: convolutional, "),
+        ({"kind": "variationel"}, "did you mean 'variational'"),
+        ({}, "kind=None"),
+        (3, "kind=None"),
+        ({"kind": ["vanilla"]}, "kind="),
+        ({"kind": "vanilla", "code_sise": 3}, "no field 'code_sise': did you mean 'code_size'"),
+        ({"kind": "vanilla", "code_size": "3"}, "model.code_size='3': must be of type int"),
+        ({"kind": "vanilla", "code_size": True}, "must be of type int"),
+        ({"kind": "vanilla", "code_size": 0}, "code_size=0: must be at least 1"),
+        ({"kind": "vanilla", "loss": "bcee"}, "loss='bcee': did you mean 'bce'"),
+        ({"kind": "vanilla", "network": {"kind": "dense", "widths": 3}}, "widths=3: must be a list"),
+        ({"kind": "vanilla", "network": {"kind": "dense", "widths": [0]}}, "widths start at 1"),
+        ({"kind": "vanilla", "network": {"kind": "dense", "widths": [1.5]}}, r"widths\[0\]=1.5"),
+        ({"kind": "variational", "beta": float("nan")}, "beta=nan"),
+        ({"kind": "vanilla", "code_size": None}, "only a convolutional network"),
+    ],
+)
+def test_bad_data_is_one_line(data, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        from_dict(Model, data, where="model")
+    assert "\n" not in str(caught.value)
+
+
+def test_choices_are_checked_when_made_in_code():
+    with pytest.raises(ValueError, match="activation='rellu': did you mean 'relu'"):
+        Dense(activation="rellu")
