@@ -1,8 +1,8 @@
 """Checkpoints of a run, by step. The only place that knows orbax.
 
-A checkpoint has two parts: ``model`` (parameters, averaged parameters, untrained collections), which
-is all that encoding and decoding need, and ``training`` (optimiser, key, step), which resuming needs
-too. A save is atomic: a checkpoint is there whole or not at all.
+A checkpoint has two parts: ``model`` (parameters, averaged parameters, untrained collections), all
+that encoding and decoding need, and ``training`` (optimiser, key, step), which resuming needs too.
+A save is atomic: a checkpoint is there whole or not at all.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from ae_jax.training.state import TrainState
+from ae_jax.state import TrainState
 
 _MODEL = ("params", "ema_params", "model_state")
 
@@ -30,7 +30,11 @@ class Checkpoints:
             create=False,
         )
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=options,
+            item_handlers={name: ocp.StandardCheckpointHandler() for name in ("model", "training")},
+        )
 
     def steps(self) -> list[int]:
         """Steps that have a complete checkpoint, oldest first."""
@@ -80,7 +84,7 @@ class Checkpoints:
         return step
 
     def _check(self, step: int, name: str, part: Any) -> None:
-        stored = _flat(self._manager.item_metadata(step)[name])
+        stored = _flat(self._manager.item_metadata(step)[name].tree)
         wanted = _flat(_abstract(part))
         for path in sorted(stored.keys() ^ wanted.keys()):
             side = "checkpoint" if path in stored else "model"
@@ -105,9 +109,7 @@ def _split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
 def _abstract(tree: Any) -> Any:
     # With a sharding, so that orbax restores to where a fresh state would live.
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree
-    )
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree)
 
 
 def _flat(tree: Any) -> dict[str, Any]:

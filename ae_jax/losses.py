@@ -4,8 +4,8 @@ Conventions, the same for every function here:
 
 * Inputs are ``[B, ...]``: a batch axis, then any number of *event* axes.
 * The result is ``[B]`` float32. ``reduction="sum"`` (the default) adds up the event axes: nats per
-  example, what an ELBO needs. ``reduction="mean"`` averages them: the per-pixel figure Keras reports.
-  The mean over the batch is left to the caller (`batch_mean`).
+  example, what an ELBO needs. ``reduction="mean"`` averages them: the per-pixel figure that Keras
+  reports. The mean over the batch is left to the caller (`batch_mean`).
 * ``where`` (boolean, broadcastable to the input) masks elements, and equals slicing them away: they
   enter neither the sum nor the count, and whatever they hold (NaN too) reaches no gradient. An
   example with no element left has the loss 0.
@@ -25,8 +25,8 @@ from jax.typing import ArrayLike
 
 __all__ = [
     "Reduction",
-    "bce",
     "batch_mean",
+    "bce",
     "gaussian_kl",
     "gaussian_nll",
     "huber",
@@ -93,8 +93,8 @@ def bce(
 ) -> Array:
     """Binary cross-entropy in nats between Bernoulli(sigmoid(logits)) and targets `x` in [0, 1].
 
-    ``[B, ...], [B, ...] -> [B]``: ``x softplus(-logits) + (1 - x) softplus(logits)``. Targets may lie
-    anywhere in [0, 1]; values outside are not detected here (they are data: see `ae_jax.data`).
+    ``[B, ...], [B, ...] -> [B]``: ``x softplus(-logits) + (1 - x) softplus(logits)``. Targets may
+    lie anywhere in [0, 1]; values outside are not detected here (see `ae_jax.data.validated`).
     Exact to float32 rounding and finite, with its gradient ``sigmoid(logits) - x``, for any logits.
     """
     logits, x = _pair(logits, x, "logits", "x", where)
@@ -114,7 +114,7 @@ def gaussian_nll(
 
     ``[B, ...], [B, ...] or broadcastable to it, [B, ...] -> [B]``:
     ``(log 2 pi + logvar + (x - mean)^2 / exp(logvar)) / 2``. It is a density: it may be negative.
-    For ``|logvar| > 50`` the exponential goes on linearly, so that values and gradients stay finite.
+    For ``|logvar| > 50`` the exponential goes on linearly: values and gradients stay finite.
     """
     mean, x = _pair(mean, x, "mean", "x", where)
     logvar = _like(logvar, x, "logvar", where)
@@ -171,7 +171,7 @@ def gaussian_kl(
     """KL(N(mean, exp(logvar)) || N(prior_mean, exp(prior_logvar))) in nats, diagonal Gaussians.
 
     ``[B, ...], [B, ...], broadcastable, broadcastable -> [B]``. Never negative, and accurate also
-    where the two nearly agree (a collapsed unit). ``|logvar - prior_logvar| > 50``: see `gaussian_nll`.
+    where the two nearly agree (a collapsed unit). Extreme variances: as in `gaussian_nll`.
     Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014, appendix B.
     """
     mean, logvar = _pair(mean, logvar, "mean", "logvar", where)
@@ -184,7 +184,7 @@ def gaussian_kl(
 def batch_mean(
     values: ArrayLike, *, where: ArrayLike | None = None, axis_name: str | None = None
 ) -> Array:
-    """Mean over the batch axis, ``[B, ...] -> [...]``, of the rows that `where` ``[B]`` marks as real.
+    """Mean over the batch axis, ``[B, ...] -> [...]``, of the rows that `where` ``[B]`` keeps.
 
     With `axis_name` it is the mean over every device's rows, however unevenly real rows are spread.
     Only this device's rows carry a gradient, scaled so that the *mean* of the gradients over

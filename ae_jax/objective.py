@@ -1,4 +1,4 @@
-"""What an autoencoder is here: a module that maps a batch to outputs, and the terms that score them.
+"""What an autoencoder is here: a module that maps a batch to outputs, and terms that score them.
 
     batch -> module -> outputs -> sum_i weight_i(step) * mean over the batch of term_i -> loss
 
@@ -22,15 +22,15 @@ Batch = Mapping[str, Array]
 ``"length"`` [B] (real steps of each sequence, for ``x`` [B, T, ...])."""
 
 Outputs = Mapping[str, Array]
-"""What a module returns: ``"logits"`` or ``"recon"`` [B, ...] like x, the code ``"z"``, and whatever
+"""What a module returns: ``"logits"`` or ``"recon"`` [B, ...] like x, the code ``"z"``, and what
 its terms read (``"mean"`` and ``"logvar"`` of a posterior, ...)."""
 
 Variables = Mapping[str, Any]
 """Linen's ``{"params": ..., other collections}``."""
 
 STREAMS = ("latent", "corrupt", "dropout")
-"""The kinds of noise a module may draw. It draws only from streams it is given, and is deterministic
-without them: ``latent`` (a posterior sample), ``corrupt`` (noise on the input), ``dropout``."""
+"""The kinds of noise a module may draw. It draws only from streams it is given, and without them is
+deterministic: ``latent`` (a posterior sample), ``corrupt`` (noise on the input), ``dropout``."""
 
 
 class Term(NamedTuple):
@@ -97,7 +97,7 @@ def as_floats(x: ArrayLike) -> Array:
 
 
 def event_mask(batch: Batch) -> Array | None:
-    """For a batch with ``"length"``: which elements of ``x`` [B, T, ...] are real, broadcastable to it."""
+    """Which elements of ``x`` [B, T, ...] are real: [B, T, 1, ...], or None without ``length``."""
     if "length" not in batch:
         return None
     x, length = batch["x"], batch["length"]

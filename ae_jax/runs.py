@@ -1,10 +1,10 @@
 """The run directory: everything a run leaves behind, and nothing that runs when it is read.
 
-    RUN/config.json        what was run: model, data, training, seed (see `ae_jax.spec`)
-        environment.json   where: versions, device, git commit, command
-        metrics.jsonl      one JSON object a line: step, epoch, split, loss, every raw term, ...
-        checkpoints/STEP/  (see `ae_jax.checkpoint`)
-        figures/*.png      (see `ae_jax.plots`)
+RUN/config.json        what was run: model, data, training, seed (see `ae_jax.spec`)
+    environment.json   where: versions, device, git commit, command
+    metrics.jsonl      one JSON object a line: step, epoch, split, loss, every raw term, ...
+    checkpoints/STEP/  (see `ae_jax.checkpoint`)
+    figures/*.png      (see `ae_jax.plots`)
 """
 
 import json
@@ -26,7 +26,7 @@ from ae_jax.checkpoint import Checkpoints
 from ae_jax.models import Model
 from ae_jax.objective import Autoencoder
 from ae_jax.spec import from_dict
-from ae_jax.training.state import TrainState, init_state
+from ae_jax.state import TrainState, init_state
 
 FORMAT = 1
 _PACKAGES = ("ae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -103,7 +103,7 @@ class Run:
 
 
 class LoadedRun(NamedTuple):
-    """A model ready to use: ``ae.encode(state.variables, x)``, ``ae.decode(state.variables, z)``."""
+    """Ready to use: ``ae.encode(state.variables, x)``, ``ae.decode(state.variables, z)``."""
 
     ae: Autoencoder
     state: TrainState
@@ -129,9 +129,7 @@ def load_run(path: str | Path, step: int | None = None) -> LoadedRun:
     spec: Any = from_dict(Model, config["model"], where="model")
     ae = spec.build(tuple(event_shape))
     ema = config.get("train", {}).get("ema_decay") is not None
-    target = jax.eval_shape(
-        lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema)
-    )
+    target = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema))
     state = run.checkpoints().restore(target.replace(opt_state=None), step)
     return LoadedRun(ae, state, config)
 

@@ -45,8 +45,8 @@ def to_dict(spec: Any) -> Any:
 def from_dict(cls: type[T], data: Any, *, where: str = "config") -> T:
     """`data` (from JSON) as a `cls`, a dataclass or a union of dataclasses.
 
-    Missing fields take their defaults. Raises `ValueError`, one line that names the field, its value
-    and what it may be, for an unknown field or kind, a wrong type, or a value `cls` refuses.
+    Missing fields take their defaults. Raises `ValueError`, one line that names the field, its
+    value and what it may be, for an unknown field or kind, a wrong type, or a value `cls` refuses.
     """
     return _convert(cls, data, where)
 

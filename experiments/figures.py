@@ -1,6 +1,5 @@
 """The pictures of a finished run, as PNG files in its directory."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -5,12 +5,12 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ae_jax.state import TrainState
 from ae_jax.training.fit import Row
-from ae_jax.training.state import TrainState
 
 
 class ProgressBar:
-    """A `fit` callback that draws a bar on the terminal; elsewhere, a line every tenth of the run."""
+    """A `fit` callback: a bar on a terminal; elsewhere, a line every tenth of the run."""
 
     def __init__(self, epochs: int, console: Console) -> None:
         self.epochs, self.console = epochs, console

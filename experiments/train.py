@@ -1,16 +1,15 @@
-"""Train one experiment: a run directory with metrics, checkpoints and figures, and a table at the end.
+"""Train one experiment: metrics, checkpoints and figures in a run directory, a table at the end.
 
-    python -m experiments.train                                  the default: a VAE on the digits
-    python -m experiments.train simple --data.dir DIR            784-32-784 on MNIST
-    python -m experiments.train vae --model.code-size 2 --train.epochs 20 --run-dir runs/vae2
-    python -m experiments.train --resume runs/vae2               continue where it stopped
-    python -m experiments.train CONFIG --help                    every option of a configuration
+python -m experiments.train                                  the default: a VAE on the digits
+python -m experiments.train simple --data.dir DIR            784-32-784 on MNIST
+python -m experiments.train vae --model.code-size 2 --train.epochs 20 --run-dir runs/vae2
+python -m experiments.train --resume runs/vae2               continue where it stopped
+python -m experiments.train CONFIG --help                    every option of a configuration
 """
 
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table

@@ -120,7 +120,12 @@ def _fingerprint(folder: Path, shards: list[Path]) -> str:
 def _decode(folder: Path, split: str, n: int) -> dict[str, np.ndarray]:
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(folder)
+    try:
+        builder = tfds.builder_from_directory(folder)
+    except Exception as error:  # of protobuf, JSON or a lookup, as the damage has it
+        raise ValueError(
+            f"{folder / 'features.json'} is damaged: {type(error).__name__}"
+        ) from error
     image, label = _image_and_label(builder.info.features, folder)
     source = builder.as_data_source(split)
     x, labels = np.empty(0), np.empty(n, np.int32)

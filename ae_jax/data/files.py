@@ -14,8 +14,10 @@ def read_exactly(stream: BinaryIO, size: int) -> bytearray:
     header declared. Reading to the end also makes gzip and zip streams verify their checksums.
 
     Raises:
-      ValueError: the stream holds more or fewer bytes.
+      ValueError: the stream holds more or fewer bytes, or `size` is negative.
     """
+    if size < 0:
+        raise ValueError(f"its header declares {size} bytes of data")
     data = bytearray()
     while block := stream.read(min(CHUNK, size + 1 - len(data))):
         data += block

@@ -18,7 +18,7 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 
 def epoch_order(key: Array, epoch: ArrayLike, *, count: int, batch_size: int) -> Array:
-    """The example indices of an epoch, shuffled: [steps, batch_size], -1 where the last is padded."""
+    """The example indices of an epoch, shuffled: [steps, batch_size], -1 is padding."""
     order = jax.random.permutation(jax.random.fold_in(key, epoch), count)
     return _batched(order, count, batch_size)
 

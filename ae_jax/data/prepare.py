@@ -146,7 +146,8 @@ def _download(name: str, data_dir: Path) -> Files:
         manager = tfds.download.DownloadManager(
             download_dir=data_dir / "downloads", dataset_name=name, force_checksums_validation=True
         )
-        return manager.download(urls)
+        # One at a time: after a failure, downloads still in flight would hold up the exit.
+        return {filename: manager.download(url) for filename, url in urls.items()}
 
 
 def _prepare_with_tensorflow(name: str, data_dir: Path, source: Path | None) -> None:

@@ -31,7 +31,9 @@ def reconstruction_figures(
     return figures
 
 
-def _totals(ae: Autoencoder, variables: Variables, x: Array, *, batch_size: int) -> dict[str, Array]:
+def _totals(
+    ae: Autoencoder, variables: Variables, x: Array, *, batch_size: int
+) -> dict[str, Array]:
     def one(row: Array) -> dict[str, Array]:
         target = as_floats(row[None])
         outputs = ae.module.apply(variables, target)

@@ -20,9 +20,7 @@ def reconstruction_term(loss: Loss, reduction: losses.Reduction) -> dict[str, Te
     key = output_key(loss)
 
     def fn(outputs: Outputs, batch: Batch) -> Array:
-        return LOSSES[loss](
-            outputs[key], batch["x"], reduction=reduction, where=event_mask(batch)
-        )
+        return LOSSES[loss](outputs[key], batch["x"], reduction=reduction, where=event_mask(batch))
 
     return {loss: Term(fn)}
 

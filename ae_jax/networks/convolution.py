@@ -84,11 +84,16 @@ def upsample_conv(x: Array, kernel: Array, *, padding: Padding = "SAME") -> Arra
 
 def upsample(x: Array, factor: int = 2) -> Array:
     """Nearest-neighbour upsampling, ``[B, H, W, C] -> [B, factor * H, factor * W, C]``."""
+    _pair(factor, "factor")
     return jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
 
 
 def max_pool(
-    x: Array, window: int | Pair = 2, *, strides: int | Pair | None = None, padding: Padding = "SAME"
+    x: Array,
+    window: int | Pair = 2,
+    *,
+    strides: int | Pair | None = None,
+    padding: Padding = "SAME",
 ) -> Array:
     """Max-pooling, ``[B, H, W, C] -> [B, H', W', C]``; `strides` is `window` unless given.
 

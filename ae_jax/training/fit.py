@@ -17,8 +17,8 @@ from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
 from ae_jax.objective import Autoencoder
 from ae_jax.runs import Run
 from ae_jax.spec import require, to_dict
+from ae_jax.state import TrainState, init_state
 from ae_jax.training.loop import make_eval_loop, make_train_loop
-from ae_jax.training.state import TrainState, init_state
 from ae_jax.training.step import make_eval_step, make_train_step
 
 Row = dict[str, Any]

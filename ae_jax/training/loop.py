@@ -1,4 +1,4 @@
-"""Many steps as one compiled program: data on the device, batches gathered and metrics summed there."""
+"""Many steps as one compiled program: batches are gathered and metrics summed on the device."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ae_jax.data.memory import take
-from ae_jax.training.state import TrainState
+from ae_jax.state import TrainState
 from ae_jax.training.step import EvalStep, Metrics, TrainStep
 
 Data = Mapping[str, Array]

@@ -10,12 +10,11 @@ Both are pure functions. The caller applies jit, vmap, pmap or shard_map:
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
 from ae_jax.objective import Autoencoder, Batch, as_floats, evaluate
-from ae_jax.training.state import TrainState, streams
+from ae_jax.state import TrainState, streams
 
 Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -54,9 +53,7 @@ def make_train_step(
 
         def loss_fn(params):
             outputs, model_state = _apply(ae, params, state.model_state, batch, streams(key))
-            loss, metrics = evaluate(
-                ae.objective, outputs, batch, state.step, axis_name=axis_name
-            )
+            loss, metrics = evaluate(ae.objective, outputs, batch, state.step, axis_name=axis_name)
             return loss, (metrics, model_state)
 
         grads, (metrics, model_state) = jax.grad(loss_fn, has_aux=True)(params)

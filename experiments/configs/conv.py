@@ -1,6 +1,6 @@
 """Convolutions of 16, 8 and 8 channels with max-pooling on MNIST; the code is 4x4x8.
 
-    python -m experiments.train conv
+python -m experiments.train conv
 """
 
 from ae_jax.models import Convolutional

@@ -1,6 +1,6 @@
 """784-128-64-32-64-128-784 on MNIST, ReLU, cross-entropy per pixel, Adam.
 
-    python -m experiments.train deep
+python -m experiments.train deep
 """
 
 from ae_jax.models import Vanilla

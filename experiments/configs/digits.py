@@ -1,6 +1,6 @@
 """A small VAE with two codes on scikit-learn's 8x8 digits: the default, needs no file, no network.
 
-    python -m experiments.train
+python -m experiments.train
 """
 
 from ae_jax.models import Variational

@@ -1,6 +1,6 @@
 """One hidden layer of 32 on MNIST: 784-32-784, ReLU, cross-entropy per pixel, Adam.
 
-    python -m experiments.train simple
+python -m experiments.train simple
 """
 
 from ae_jax.models import Vanilla

@@ -1,6 +1,6 @@
 """VAE on MNIST with 20 codes, 784-500, Bernoulli pixels: the negative ELBO in nats per image.
 
-    python -m experiments.train vae
+python -m experiments.train vae
 """
 
 from ae_jax.models import Variational

@@ -1,6 +1,6 @@
 """VAE on MNIST with a convolutional network (strided and transposed) and 20 codes.
 
-    python -m experiments.train vae_conv
+python -m experiments.train vae_conv
 """
 
 from ae_jax.models import Variational

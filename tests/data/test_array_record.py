@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -89,9 +91,10 @@ def test_damaged_cache_is_made_again(folder):
     assert cache.fetch(entry.stem) is not None
 
 
-def test_no_warning_about_opencv(folder, caplog):
-    array_record.load_prepared(folder, "test")
-    assert not caplog.records
+def test_loading_prints_nothing(folder):
+    code = f"from ae_jax.data import load; load('mnist', 'test', {str(folder.parents[1])!r})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 def shard(folder, split="test"):
@@ -154,6 +157,14 @@ def test_other_format(folder):
 def test_damaged_metadata(folder, content):
     (folder / "dataset_info.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"dataset_info.json is damaged") as caught:
+        array_record.load_prepared(folder, "test")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"featuresDict": {"features": 3}}'])
+def test_damaged_features(folder, content):
+    (folder / "features.json").write_text(content)
+    with pytest.raises(ValueError, match=r"features\.json is damaged") as caught:
         array_record.load_prepared(folder, "test")
     assert "\n" not in str(caught.value)
 

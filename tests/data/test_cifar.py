@@ -51,9 +51,9 @@ def test_reads_an_archive_in_its_published_order(tmp_path, monkeypatch):
 def test_bad_archives_are_named_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar, "BATCH", 2 * cifar.RECORD)
     path = tmp_path / cifar.ARCHIVE
-    whole = {name: bytes(cifar.BATCH) for name in originals.CIFAR10}
+    whole = {name: np.random.default_rng(0).bytes(cifar.BATCH) for name in originals.CIFAR10}
     archive(path, whole)
-    truncated = path.read_bytes()[:-30]
+    truncated = path.read_bytes()[: path.stat().st_size // 2]
     archive(path, {"data_batch_1.bin": bytes(10)})
     short = path.read_bytes()
     archive(path, {})
@@ -80,5 +80,5 @@ def test_links_in_an_archive_are_not_followed(tmp_path):
         member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(member)
-    with pytest.raises(ValueError, match="does not hold the published data_batch_1.bin"):
+    with pytest.raises(ValueError, match="does not hold the published data_batch_1"):
         cifar.read_archive(path)

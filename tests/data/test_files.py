@@ -25,6 +25,13 @@ def test_allocates_what_the_stream_holds_not_what_a_header_declares():
         read_exactly(io.BytesIO(b"abc"), 2**62)
 
 
+def test_refuses_a_negative_size_unread():
+    stream = io.BytesIO(bytes(100))
+    with pytest.raises(ValueError, match="declares -4 bytes"):
+        read_exactly(stream, -4)
+    assert stream.tell() == 0
+
+
 def test_never_reads_far_beyond_the_declared_size():
     stream = io.BytesIO(bytes(100))
     with pytest.raises(ValueError, match="more"):

@@ -93,7 +93,7 @@ def test_every_truncation_is_noticed(tmp_path, save):
     whole = path.read_bytes()
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match="is not a whole .npz file"):
+        with pytest.raises(ValueError, match=r"is not a whole \.npz file"):
             read_npz(path)
 
 
@@ -130,7 +130,7 @@ def npy_header(shape, descr="|u1"):
         (npy_header((2**40, 2**20)) + bytes(8), "declares 1152921504606846976 bytes"),
         (npy_header((2, 2)) + bytes(3), "declares 4 bytes of data, it holds only 3"),
         (npy_header((2, 2)) + bytes(10**6), "declares 4 bytes of data, it holds more"),
-        (npy_header((-4, 1)), "only 0"),
+        (npy_header((-4, 1)) + bytes(9), "declares -4 bytes of data"),
         (npy_header((2, 2))[:-40], "is not a whole .npz file"),
         (npy_header((1,), "|O") + b"cos\nsystem\n(S'false'\ntR.", "pickled objects"),
         (b"hello", "magic string"),
@@ -149,8 +149,8 @@ def test_headers_are_not_believed(tmp_path, content, message):
 
 def test_not_an_archive(tmp_path):
     path = tmp_path / "t.npz"
-    np.save(path.open("wb"), np.ones(3))
-    with pytest.raises(ValueError, match="is not a whole .npz file: File is not a zip file"):
+    path.write_bytes(npy_header((2,)) + bytes(2))
+    with pytest.raises(ValueError, match=r"is not a whole \.npz file: File is not a zip file"):
         read_npz(path)
     with pytest.raises(FileNotFoundError):
         read_npz(tmp_path / "none.npz")

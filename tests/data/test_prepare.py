@@ -169,7 +169,7 @@ def test_closed_network_is_one_line(tmp_path, monkeypatch):
     for variable in PROXIES:
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # the discard port: nothing listens
     with pytest.raises(
-        ConnectionError, match="cannot reach https://.* give their folder"
+        ConnectionError, match=r"cannot reach https://.* give their folder"
     ) as caught:
         prepare.prepare("mnist", tmp_path)
     assert "\n" not in str(caught.value)
@@ -177,9 +177,8 @@ def test_closed_network_is_one_line(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def proxy(monkeypatch, idx_folder):
-    """A server on this machine that answers every request for a file out of the tiny folder."""
-    folder, _ = idx_folder
+def proxy(monkeypatch):
+    """A server on this machine that answers every request with the same small file."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -203,11 +202,12 @@ def proxy(monkeypatch, idx_folder):
     monkeypatch.delenv("NO_PROXY", raising=False)
     yield
     server.shutdown()
+    server.server_close()
 
 
 def test_download_with_a_wrong_checksum_is_refused(proxy, tmp_path):
     with pytest.raises(
-        ValueError, match="TFDS could not prepare fashion_mnist: .*checksum"
+        ValueError, match=r"TFDS could not prepare fashion_mnist: .*checksum"
     ) as caught:
         prepare.prepare("fashion_mnist", tmp_path)
     assert "\n" not in str(caught.value)

@@ -1,11 +1,10 @@
-import gzip
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from ae_jax.data import idx, load, originals, prepare
+from ae_jax.data import idx, load, originals
 
 
 def test_digits():

@@ -74,9 +74,7 @@ def test_widths_are_as_written():
     state = init_state(ae, TX, jax.random.key(0))
     kernels = [p for p in jax.tree.leaves(state.params) if p.ndim == 2]
     shapes = sorted(k.shape for k in kernels)
-    assert shapes == sorted(
-        [(784, 128), (128, 64), (64, 32), (32, 64), (64, 128), (128, 784)]
-    )
+    assert shapes == sorted([(784, 128), (128, 64), (64, 32), (32, 64), (64, 128), (128, 784)])
 
 
 def test_decoder_widths_may_differ():

@@ -1,0 +1,85 @@
+"""Imports go one way, and nothing that is loaded can run code."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "ae_jax"
+LAYERS = [  # each may import those before it
+    {"spec", "losses"},
+    {"objective"},
+    {"networks"},
+    {"models"},
+    {"state", "data"},
+    {"checkpoint"},
+    {"runs"},
+    {"training"},
+    {"evaluation"},
+]
+LEAVES = {"plots"}  # arrays in, figures out
+
+
+def imports(file):
+    """Dotted names of ae_jax that a file imports."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ae_jax"):
+            yield from (
+                [f"ae_jax.{alias.name}" for alias in node.names]
+                if node.module == "ae_jax"
+                else [node.module]
+            )
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith("ae_jax"))
+
+
+def layer(name):
+    name = name.removeprefix("ae_jax.")
+    return next(i for i, names in enumerate(LAYERS) if name.partition(".")[0] in names)
+
+
+FILES = [f for f in PACKAGE.rglob("*.py") if f != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_go_one_way(file):
+    name = ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+    found = list(imports(file))
+    if name in LEAVES:
+        assert found == []
+        return
+    for target in found:
+        assert layer(target) <= layer(name), f"{name} imports {target}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_nothing_loads_code(file):
+    forbidden = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "importlib"}
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {node.module} if node.module != "importlib" else {a.name for a in node.names}
+        else:
+            names = set()
+        assert not names & forbidden
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"eval", "exec", "compile", "__import__"}
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert isinstance(node.value, ast.Constant) and node.value.value is False
+
+
+def test_base_import_is_light():
+    heavy = ("tensorflow_datasets", "orbax", "matplotlib", "sklearn", "tensorflow", "flax")
+    code = f"import sys, ae_jax; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_models_and_training_pull_in_no_data_or_plotting_package():
+    heavy = ("tensorflow_datasets", "matplotlib", "sklearn", "tensorflow")
+    code = f"import sys; from ae_jax import fit; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
