@@ -51,38 +51,37 @@ class Term(NamedTuple):
 class Autoencoder:
     """A variant: a Linen module and an objective.
 
-    `module` has ``__call__(x) -> Outputs``, ``encode(x) -> z`` and ``decode(z) -> Outputs``; for
-    sequences of several lengths they take ``length=[B]`` too. `event_shape` is the shape of one
-    example. `spec` is the model specification it was built from (see `ae_jax.models`), or None for
-    one made by hand.
+    `module` has ``__call__(x) -> Outputs``, ``encode(x) -> z`` and ``decode(z) -> Outputs``; with
+    sequences of several lengths, ``length`` [B] comes after x. `event_shape` is the shape of one
+    example. `spec` is the model specification it was built from (see `ae_jax.models`), or None.
+    `unit_interval` says that its data must lie in [0, 1], as a Bernoulli likelihood needs.
     """
 
     module: nn.Module
     objective: Mapping[str, Term]
     event_shape: tuple[int, ...]
     spec: Any = None
+    unit_interval: bool = False
 
-    def encode(self, variables: Variables, x: ArrayLike, **inputs: Array) -> Array:
-        """Codes of `x` (uint8 pixels, or floats as in training), without noise: [B, ...code]."""
-        x = self._checked(x)
-        return self.module.apply(variables, as_floats(x), **inputs, method="encode")
+    def encode(self, variables: Variables, x: ArrayLike, length: Array | None = None) -> Array:
+        """Codes of `x` (uint8 pixels, or floats as in training), without noise: [B, ...code].
 
-    def decode(self, variables: Variables, z: ArrayLike, **inputs: Array) -> Array:
-        """Reconstructions (pictures: see `reconstruction`) of codes `z`: [B, *event_shape]."""
-        outputs = self.module.apply(variables, jnp.asarray(z), **inputs, method="decode")
-        return reconstruction(outputs)
-
-    def reconstruct(self, variables: Variables, x: ArrayLike, **inputs: Array) -> Array:
-        """``decode(encode(x))``, without noise: [B, *event_shape]."""
-        return self.decode(variables, self.encode(variables, x, **inputs), **inputs)
-
-    def _checked(self, x: ArrayLike) -> Array:
-        x = jnp.asarray(x)
+        Raises `ValueError` if `x` is not ``[B, *event_shape]``.
+        """
+        x = as_floats(x)
         if x.shape[1:] != self.event_shape:
-            raise ValueError(
-                f"x has shape {x.shape}; this model was built for [B, {_commas(self.event_shape)}]"
-            )
-        return x
+            event = ", ".join(map(str, self.event_shape))
+            raise ValueError(f"x has shape {x.shape}; this model was built for [B, {event}]")
+        inputs = (x,) if length is None else (x, length)
+        return self.module.apply(variables, *inputs, method="encode")
+
+    def decode(self, variables: Variables, z: ArrayLike) -> Array:
+        """Reconstructions of codes `z`, in the units of the data: [B, *event_shape]."""
+        return reconstruction(self.module.apply(variables, jnp.asarray(z), method="decode"))
+
+    def reconstruct(self, variables: Variables, x: ArrayLike, length: Array | None = None) -> Array:
+        """``decode(encode(x))``, without noise: [B, *event_shape]."""
+        return self.decode(variables, self.encode(variables, x, length))
 
 
 def reconstruction(outputs: Outputs) -> Array:
@@ -137,7 +136,3 @@ def evaluate(
 def _check_rank(name: str, value: Array, rank: int, needs: str) -> None:
     if value.ndim != rank:
         raise ValueError(f"term {name!r} returned shape {value.shape}; it must be {needs}")
-
-
-def _commas(shape: tuple[int, ...]) -> str:
-    return ", ".join(map(str, shape))

@@ -69,23 +69,19 @@ def stored_config(path: str) -> Config:
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn bad input (`ValueError`, `TypeError` raised by our own checks) into one line, exit 2.
+    """Turn bad input (a `ValueError`, `TypeError` or `OSError` of ours) into one line, exit 2.
 
     An error that came up while jax was tracing a model is a bug, and keeps its traceback.
     """
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         frames = traceback.walk_tb(error.__traceback__)
         modules = {frame.f_globals.get("__name__", "").split(".")[0] for frame, _ in frames}
         if modules & {"jax", "flax", "optax"}:
             raise
-        sys.exit(_fail(str(error)))
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _resumed(argv: list[str]) -> str | None:
@@ -125,7 +121,7 @@ def _flatten(box: str) -> str:
             blocks.append([])
         else:
             blocks[-1].append(line)
-    message = " ".join(blocks[0])
+    message = re.sub(r"^Error parsing (?!--)\S+: ", "", " ".join(blocks[0]))
     for block in blocks[1:]:
         if block and block[0].startswith("Perhaps you meant"):
             message += f": did you mean {block[1]}?"

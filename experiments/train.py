@@ -90,8 +90,7 @@ def _table(
         x = as_floats(test["x"])
         error = float(mse(baseline.decode(baseline.encode(x)), x).mean())
         pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
-    skipped = {"step", "epoch", "split", "images_per_second"}
-    for term in last.keys() - skipped if last["split"] == "test" else ():
+    for term in ("loss", *ae.objective):
         table.add_row(f"objective: {term}", f"{last[term]:.5g}", "")
     for key, value in figures.items():
         table.add_row(UNITS[key], f"{value:.5g}", f"{pca[key]:.5g}" if key in pca else "")

@@ -49,7 +49,7 @@ def validated(
         if low < 0 or high > 1:
             raise ValueError(
                 f"x has values in [{low:.4g}, {high:.4g}] given to BCE, which needs [0, 1]: "
-                "divide by 255 or use loss='mse'"
+                "rescale it (pixels: divide by 255) or train with a squared error"
             )
     checked = {"x": x}
     for key in KEYS[1:]:
@@ -64,7 +64,7 @@ def validated(
 
 
 def _examples(data: ArrayLike) -> np.ndarray:
-    """ "x" as uint8 or float32 `[N, ...event]` with no NaN or infinity."""
+    """The examples as uint8 or float32 `[N, ...event]`, with no NaN or infinity."""
     x = _as_array("x", data)
     if x.dtype.kind in "iu" and x.dtype != np.uint8:
         raise TypeError(
@@ -85,10 +85,11 @@ def _examples(data: ArrayLike) -> np.ndarray:
         x = x.astype(np.float32, copy=False)
     finite = np.isfinite(x)
     if not finite.all():
-        first = tuple(int(i) for i in np.unravel_index(np.argmin(finite), x.shape))
+        count = finite.size - np.count_nonzero(finite)
+        first = [int(i) for i in np.unravel_index(np.argmin(finite), x.shape)]
         raise ValueError(
-            f"x has {finite.size - np.count_nonzero(finite)} values that are NaN, infinite or too "
-            f"large for float32, the first at {first}: drop or replace them"
+            f"{count} of the {finite.size} values of x are NaN, infinite or too large for float32, "
+            f"the first at {first}: drop or replace them"
         )
     return x
 

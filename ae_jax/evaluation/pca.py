@@ -1,5 +1,7 @@
 """Principal component analysis: the linear autoencoder every nonlinear one is compared with."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +98,7 @@ def flatten_events(x: ArrayLike, event_shape: tuple[int, ...]) -> jax.Array:
         raise ValueError(f"x must have shape [B, *{event_shape}], got {x.shape}")
     _check_dtype(x.dtype)
     scale = 255 if x.dtype == jnp.uint8 else 1
-    return x.reshape(len(x), -1).astype(jnp.float32) / scale
+    return x.reshape(len(x), math.prod(event_shape)).astype(jnp.float32) / scale
 
 
 def _check_dtype(dtype: np.dtype) -> None:

@@ -8,7 +8,7 @@ import flax.linen as nn
 from jax import Array
 
 from ae_jax.losses import Reduction
-from ae_jax.models.reconstruction import Loss, output_key, reconstruction_term
+from ae_jax.models.reconstruction import Loss, features, output_key, reconstruction_term
 from ae_jax.networks import Conv, Dense, Network
 from ae_jax.networks.activations import Activation, activation
 from ae_jax.objective import Autoencoder, Outputs
@@ -18,7 +18,7 @@ from ae_jax.spec import Spec, require
 class Deterministic(nn.Module):
     """``x -> encoder -> code layer -> z -> decoder -> output``.
 
-    With ``code_size=None`` there is no code layer: the code is the encoder's feature map.
+    With ``code_size=None`` there is no code layer: the code is what the encoder returns.
     """
 
     encoder: nn.Module
@@ -26,23 +26,24 @@ class Deterministic(nn.Module):
     code_size: int | None
     code_activation: Activation
     output: str
+    output_activation: Activation
 
     def setup(self) -> None:
         if self.code_size is not None:
             self.code = nn.Dense(self.code_size)
 
-    def __call__(self, x: Array, **inputs: Array) -> Outputs:
-        z = self.encode(x, **inputs)
-        return {"z": z, **self.decode(z, **inputs)}
+    def __call__(self, x: Array, length: Array | None = None) -> Outputs:
+        z = self.encode(x, length)
+        return {"z": z, **self.decode(z)}
 
-    def encode(self, x: Array, **inputs: Array) -> Array:
-        h = self.encoder(x, **inputs)
+    def encode(self, x: Array, length: Array | None = None) -> Array:
+        h = features(self.encoder, x, length)
         if self.code_size is None:
             return h
         return activation(self.code_activation)(self.code(h.reshape(len(h), -1)))
 
-    def decode(self, z: Array, **inputs: Array) -> Outputs:
-        return {self.output: self.decoder(z, **inputs)}
+    def decode(self, z: Array) -> Outputs:
+        return {self.output: activation(self.output_activation)(self.decoder(z))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,33 +57,46 @@ class Vanilla(Spec):
 
     network: Network = Dense()
     code_size: int | None = 32
-    """Units of the code, after a dense layer; None (convolutional networks) makes the smallest
-    feature map the code."""
+    """Units of the code, after a dense layer. None (convolutional and recurrent networks) makes the
+    smallest feature map, or the last state, the code."""
     code_activation: Activation = "relu"
     loss: Loss = "bce"
-    """``bce`` needs data in [0, 1]; the others take any floats."""
+    """bce needs data in [0, 1]; the others take any floats."""
+    output_activation: Activation = "linear"
+    """Of the reconstruction, for the losses other than bce (whose output is logits)."""
     reduction: Reduction = "mean"
-    """Of the loss over an example's elements: ``mean`` per pixel, ``sum`` per example."""
+    """Of the loss over an example's elements: mean is per pixel, sum is per example."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.code_size is None:
-            conv = isinstance(self.network, Conv)
-            require(conv, "code_size", None, "only a convolutional network does without")
+            ok = not isinstance(self.network, Dense)
+            require(ok, "code_size", None, "only convolutional and recurrent networks do without")
         else:
             require(self.code_size >= 1, "code_size", self.code_size, "must be at least 1")
+        ok = self.loss != "bce" or self.output_activation == "linear"
+        require(ok, "output_activation", self.output_activation, "bce takes logits: use 'linear'")
 
     def build(self, event_shape: Sequence[int]) -> Autoencoder:
         """The autoencoder for examples of `event_shape`."""
-        module = Deterministic(
+        objective = reconstruction_term(self.loss, self.reduction)
+        return Autoencoder(
+            module=self.make_module(event_shape),
+            objective=objective,
+            event_shape=tuple(event_shape),
+            spec=self,
+            unit_interval=self.loss == "bce",
+        )
+
+    def make_module(self, event_shape: Sequence[int]) -> nn.Module:
+        return Deterministic(
             encoder=self.network.encoder(event_shape),
             decoder=self.network.decoder(event_shape, flat_code=self.code_size is not None),
             code_size=self.code_size,
             code_activation=self.code_activation,
             output=output_key(self.loss),
+            output_activation=self.output_activation,
         )
-        objective = reconstruction_term(self.loss, self.reduction)
-        return Autoencoder(module, objective, tuple(event_shape), self)
 
 
 @dataclass(frozen=True, kw_only=True)

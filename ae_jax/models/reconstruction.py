@@ -1,14 +1,25 @@
-"""The term every autoencoder has: how far the output is from the input."""
+"""What every autoencoder has: features of the input, and how far the output is from it."""
 
 from typing import Literal
 
+import flax.linen as nn
 from jax import Array
 
 from ae_jax import losses
+from ae_jax.networks.recurrent import RecurrentEncoder
 from ae_jax.objective import Batch, Outputs, Term, event_mask
 
 Loss = Literal["bce", "mse", "mae", "huber"]
 LOSSES = {"bce": losses.bce, "mse": losses.mse, "mae": losses.mae, "huber": losses.huber}
+
+
+def features(encoder: nn.Module, x: Array, length: Array | None) -> Array:
+    """``encoder(x)``; `ValueError` for lengths given to a network that cannot heed them."""
+    if length is None:
+        return encoder(x)
+    if not isinstance(encoder, RecurrentEncoder):
+        raise ValueError("length: only a recurrent network reads sequences of several lengths")
+    return encoder(x, length)
 
 
 def reconstruction_term(loss: Loss, reduction: losses.Reduction) -> dict[str, Term]:

@@ -1,19 +1,23 @@
 """Variational autoencoders: a Gaussian posterior over the code, on any network."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 
 from ae_jax import losses
-from ae_jax.models.reconstruction import Loss, output_key, reconstruction_term
+from ae_jax.models.reconstruction import features
 from ae_jax.networks import Dense, Network
-from ae_jax.objective import Autoencoder, Batch, Outputs, Term
+from ae_jax.objective import Autoencoder, Batch, Outputs, Term, event_mask
 from ae_jax.spec import Spec, require
+
+Likelihood = Literal["bernoulli", "gaussian", "learned_gaussian"]
 
 
 class VariationalModule(nn.Module):
@@ -25,39 +29,48 @@ class VariationalModule(nn.Module):
     encoder: nn.Module
     decoder: nn.Module
     code_size: int
-    output: str
+    likelihood: Likelihood
+    variance: float
 
     def setup(self) -> None:
         self.mean = nn.Dense(self.code_size)
         self.logvar = nn.Dense(self.code_size)
+        if self.likelihood == "learned_gaussian":
+            start = nn.initializers.constant(math.log(self.variance))
+            self.recon_logvar = self.param("recon_logvar", start, ())
 
-    def __call__(self, x: Array, **inputs: Array) -> Outputs:
-        mean, logvar = self.posterior(x, **inputs)
+    def __call__(self, x: Array, length: Array | None = None) -> Outputs:
+        mean, logvar = self.posterior(x, length)
         z = mean
         if self.has_rng("latent"):
             noise = jax.random.normal(self.make_rng("latent"), mean.shape, mean.dtype)
             z = mean + jnp.exp(0.5 * logvar) * noise
-        return {"z": z, "mean": mean, "logvar": logvar, **self.decode(z, **inputs)}
+        return {"z": z, "mean": mean, "logvar": logvar, **self.decode(z)}
 
-    def posterior(self, x: Array, **inputs: Array) -> tuple[Array, Array]:
+    def posterior(self, x: Array, length: Array | None = None) -> tuple[Array, Array]:
         """Mean and log-variance of q(z | x), each [B, code_size]."""
-        h = self.encoder(x, **inputs)
+        h = features(self.encoder, x, length)
         h = h.reshape(len(h), -1)
         return self.mean(h), self.logvar(h)
 
-    def encode(self, x: Array, **inputs: Array) -> Array:
-        return self.posterior(x, **inputs)[0]
+    def encode(self, x: Array, length: Array | None = None) -> Array:
+        return self.posterior(x, length)[0]
 
-    def decode(self, z: Array, **inputs: Array) -> Outputs:
-        return {self.output: self.decoder(z, **inputs)}
+    def decode(self, z: Array) -> Outputs:
+        output = self.decoder(z)
+        if self.likelihood == "bernoulli":
+            return {"logits": output}
+        if self.likelihood == "gaussian":
+            return {"recon": output, "recon_logvar": jnp.float32(math.log(self.variance))}
+        return {"recon": output, "recon_logvar": self.recon_logvar}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variational(Spec):
-    """VAE with prior N(0, I). The loss is the negative ELBO in nats per example: bce + beta * kl.
+    """VAE with prior N(0, I). The loss is the negative ELBO, in nats per example: nll + beta * kl.
 
-    With ``loss="mse"`` the decoder is N(recon, 1/2), whose negative log-density is the summed
-    squared error up to a constant that is left out.
+    ``nll`` is ``-log p(x | z)`` summed over elements, constants included, and ``kl`` the sum over
+    codes of ``KL(q(z | x) || p(z))``; both are logged as they are, whatever their weights.
 
     Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014; beta: Higgins et al., beta-VAE,
     2017.
@@ -68,11 +81,27 @@ class Variational(Spec):
     network: Network = Dense(widths=(500,))
     code_size: int = 20
     beta: float = 1.0
-    loss: Loss = "bce"
+    warmup_steps: int = 0
+    """Steps over which beta grows linearly from 0 (Bowman et al., 2016; Sønderby et al., 2016)."""
+    free_bits: float = 0.0
+    """Nats per code below which the batch's mean KL is not pressed further (Kingma et al., Improved
+    variational inference with inverse autoregressive flow, 2016, section on free bits)."""
+    likelihood: Likelihood = "bernoulli"
+    """bernoulli needs data in [0, 1]. gaussian has the fixed `variance`; learned_gaussian learns
+    one variance for all elements (Rybkin et al., Simple and effective VAE training with calibrated
+    decoders, 2021)."""
+    variance: float = 1.0
+    """Of the gaussian likelihoods (where learned, at the start)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.code_size >= 1, "code_size", self.code_size, "must be at least 1")
+        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "must not be negative")
+        for name in ("beta", "free_bits"):
+            value = getattr(self, name)
+            if isinstance(value, int | float):  # a sweep's is traced
+                require(value >= 0, name, value, "must not be negative")
+        require(self.variance > 0, "variance", self.variance, "must be positive")
 
     def build(self, event_shape: Sequence[int]) -> Autoencoder:
         """The autoencoder for examples of `event_shape`."""
@@ -80,10 +109,37 @@ class Variational(Spec):
             encoder=self.network.encoder(event_shape),
             decoder=self.network.decoder(event_shape),
             code_size=self.code_size,
-            output=output_key(self.loss),
+            likelihood=self.likelihood,
+            variance=self.variance,
         )
-        objective = {**reconstruction_term(self.loss, "sum"), "kl": Term(_kl, self.beta)}
-        return Autoencoder(module, objective, tuple(event_shape), self)
+        beta = self.beta
+        if self.warmup_steps:
+            beta = optax.linear_schedule(0.0, self.beta, self.warmup_steps)
+        objective = {"nll": Term(_nll), "kl": Term(_kl, beta)}
+        if self.free_bits:
+            objective["kl"] = Term(_kl, 0.0)
+            objective["free_kl"] = Term(self._free_kl, beta, whole_batch=True)
+        return Autoencoder(
+            module=module,
+            objective=objective,
+            event_shape=tuple(event_shape),
+            spec=self,
+            unit_interval=self.likelihood == "bernoulli",
+        )
+
+    def _free_kl(self, outputs: Outputs, batch: Batch, *, axis_name: str | None) -> Array:
+        """``sum_j max(free_bits, mean_B KL_j)``."""
+        mean, logvar = outputs["mean"], outputs["logvar"]
+        each = losses.gaussian_kl(mean.reshape(-1), logvar.reshape(-1)).reshape(mean.shape)
+        each = losses.batch_mean(each, where=batch.get("mask"), axis_name=axis_name)
+        return jnp.maximum(each, self.free_bits).sum()
+
+
+def _nll(outputs: Outputs, batch: Batch) -> Array:
+    x, where = batch["x"], event_mask(batch)
+    if "logits" in outputs:
+        return losses.bce(outputs["logits"], x, where=where)
+    return losses.gaussian_nll(outputs["recon"], outputs["recon_logvar"], x, where=where)
 
 
 def _kl(outputs: Outputs, batch: Batch) -> Array:

@@ -2,7 +2,8 @@
 
 from ae_jax.networks.conv import Conv
 from ae_jax.networks.dense import Dense
+from ae_jax.networks.recurrent import Recurrent
 
-Network = Dense | Conv
+Network = Dense | Conv | Recurrent
 
-__all__ = ["Conv", "Dense", "Network"]
+__all__ = ["Conv", "Dense", "Network", "Recurrent"]

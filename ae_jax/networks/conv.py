@@ -8,51 +8,84 @@ from typing import ClassVar, Literal
 import flax.linen as nn
 from jax import Array
 
-from ae_jax.networks import layers
 from ae_jax.networks.activations import Activation, activation
 from ae_jax.networks.convolution import max_pool
+from ae_jax.networks.layers import Conv as ConvLayer
+from ae_jax.networks.layers import ConvTranspose, UpsampleConv
 from ae_jax.spec import Spec, require
-
-Down = Literal["pool", "stride"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conv(Spec):
-    """One level per entry of `filters`, each halving height and width (rounded up), and its mirror.
+    """One level per entry of `filters`, each halving height and width, and its mirror image.
 
-    ``down="pool"``: convolution, then 2x2 max-pooling; mirrored by nearest upsampling, then a
-    convolution. ``down="stride"``: convolutions of stride 2, mirrored by transposed ones. Where the
-    encoder rounded an odd size up, the decoder crops what it doubled, so the output always has the
-    input's shape. Images are ``[H, W]`` or ``[H, W, C]``.
+    Going down, a level is `convs` convolutions and a 2x2 max-pool, or ends in a convolution of
+    stride 2. Going up, a convolution of the smallest feature map comes first; then each level
+    doubles the size, by nearest upsampling and a convolution or by a transposed one of stride 2,
+    and adds the remaining ``convs - 1`` convolutions. The last layer is linear, with the image's
+    channels. The output always has the input's shape. Images are ``[H, W]`` or ``[H, W, C]``.
     """
 
     kind: ClassVar[str] = "conv"
 
     filters: tuple[int, ...] = (16, 8, 8)
     """Channels of each level, from the input to the code."""
+    bottleneck: int | None = None
+    """Channels of one more convolution at the smallest size."""
     convs: int = 1
-    """Convolutions per level; those before the one that changes the size keep it."""
+    """Convolutions per level."""
     kernel: int = 3
-    down: Down = "pool"
+    down: Literal["pool", "stride"] = "pool"
+    up: Literal["nearest", "transpose"] = "nearest"
+    odd: Literal["crop", "valid", "floor"] = "crop"
+    """What an odd size becomes. ``crop``: half of it rounded up, and cropped after doubling.
+    ``valid``: likewise, but the surplus is carried upwards until a convolution without padding
+    removes it. ``floor``: half of it rounded down (the last row is never seen by the pool), and a
+    transposed convolution without padding restores it."""
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         ok = len(self.filters) > 0 and all(f >= 1 for f in self.filters)
         require(ok, "filters", self.filters, "needs at least one level, of at least 1 channel")
-        require(self.convs >= 1, "convs", self.convs, "needs at least 1")
-        require(self.kernel >= 1, "kernel", self.kernel, "needs at least 1")
+        for name in ("convs", "kernel", "bottleneck"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "must be at least 1")
+        if self.odd == "floor":
+            ok = self.down == "pool" and self.up == "transpose" and self.kernel >= 3
+            require(ok, "odd", "floor", "needs down='pool', up='transpose' and kernel >= 3")
+        if self.odd == "valid":
+            require(self.up == "nearest", "odd", "valid", "needs up='nearest'")
 
     def encoder(self, event_shape: Sequence[int]) -> nn.Module:
-        """A module ``[B, *event_shape] -> [B, h, w, filters[-1]]``."""
-        _image_shape(event_shape)
+        """A module ``[B, *event_shape] -> [B, h, w, channels]``."""
+        self._sizes(event_shape)
         return ConvEncoder(self)
 
     def decoder(self, event_shape: Sequence[int], *, flat_code: bool = True) -> nn.Module:
         """A module ``[B, code]`` (or the encoder's feature map) ``-> [B, *event_shape]``, linear
         at the end. A flat code first goes through a dense layer to the smallest feature map."""
-        _image_shape(event_shape)
-        return ConvDecoder(self, tuple(event_shape), flat_code)
+        sizes = self._sizes(event_shape)
+        channels = event_shape[2] if len(event_shape) == 3 else 1
+        return ConvDecoder(self, tuple(event_shape), sizes, channels, flat_code)
+
+    def _sizes(self, event_shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """Height and width of each level, the image's first."""
+        if len(event_shape) not in (2, 3):
+            raise ValueError(
+                f"event_shape={tuple(event_shape)}: a convolutional network needs images, [H, W] "
+                "or [H, W, C]; use a dense one for vectors"
+            )
+        sizes = [(event_shape[0], event_shape[1])]
+        for _ in self.filters:
+            up = 0 if self.odd == "floor" else 1
+            sizes.append(((sizes[-1][0] + up) // 2, (sizes[-1][1] + up) // 2))
+        if min(sizes[-1]) < 1:
+            raise ValueError(
+                f"event_shape={tuple(event_shape)}: too small to be halved {len(self.filters)} "
+                "times, rounding down; use fewer filters or odd='crop'"
+            )
+        return tuple(sizes)
 
 
 class ConvEncoder(nn.Module):
@@ -65,48 +98,51 @@ class ConvEncoder(nn.Module):
         h = x if x.ndim == 4 else x[..., None]
         for filters in spec.filters:
             for i in range(spec.convs):
-                last = i == spec.convs - 1
-                strides = (2, 2) if last and spec.down == "stride" else (1, 1)
-                h = act(layers.Conv(filters, kernel, strides=strides)(h))
+                halve = spec.down == "stride" and i == spec.convs - 1
+                h = act(ConvLayer(filters, kernel, strides=2 if halve else 1)(h))
             if spec.down == "pool":
-                h = max_pool(h)
-        return h
+                h = max_pool(h, padding="VALID" if spec.odd == "floor" else "SAME")
+        return h if spec.bottleneck is None else act(ConvLayer(spec.bottleneck, kernel)(h))
 
 
 class ConvDecoder(nn.Module):
     spec: Conv
     event_shape: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+    channels: int
     flat_code: bool
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
         spec, act = self.spec, activation(self.spec.activation)
         kernel = (spec.kernel, spec.kernel)
-        height, width, channels = _image_shape(self.event_shape)
-        sizes = [(-(-height // 2**i), -(-width // 2**i)) for i in range(len(spec.filters) + 1)]
         h = z
         if self.flat_code:
-            bottom = (*sizes[-1], spec.filters[-1])
+            bottom = (*self.sizes[-1], spec.bottleneck or spec.filters[-1])
             h = act(nn.Dense(math.prod(bottom))(z)).reshape(len(z), *bottom)
+        if spec.up == "nearest":
+            h = act(ConvLayer(spec.filters[-1], kernel)(h))
         for level in reversed(range(len(spec.filters))):
-            for _ in range(spec.convs if spec.down == "pool" else spec.convs - 1):
-                h = act(layers.Conv(spec.filters[level], kernel)(h))
-            out = spec.filters[level - 1] if level else channels
-            if spec.down == "pool":
-                h = layers.UpsampleConv(out, kernel)(h)
-            else:
-                h = layers.ConvTranspose(out, kernel, strides=(2, 2))(h)
-            height, width = sizes[level]
-            h = h[:, :height, :width]
-            h = act(h) if level else h
-        return h.reshape(len(z), *self.event_shape)
+            out = spec.filters[level - 1] if level else self.channels
+            for i in range(spec.convs):
+                features = out if i == spec.convs - 1 else spec.filters[level]
+                h = self._double(h, features, level) if i == 0 else ConvLayer(features, kernel)(h)
+                if level or i < spec.convs - 1:
+                    h = act(h)
+        height, width = self.sizes[0]
+        return h[:, :height, :width].reshape(len(z), *self.event_shape)
 
-
-def _image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
-    if len(event_shape) not in (2, 3):
-        raise ValueError(
-            f"event_shape={tuple(event_shape)}: a convolutional network needs images, [H, W] or "
-            "[H, W, C]; use a dense one for vectors"
-        )
-    height, width, channels = (*event_shape, 1)[:3]
-    return height, width, channels
+    def _double(self, h: Array, features: int, level: int) -> Array:
+        spec, (height, width) = self.spec, self.sizes[level]
+        kernel = (spec.kernel, spec.kernel)
+        if spec.up == "transpose":
+            # Without padding 2h becomes 2h + 1 (and more for kernels above 3), which is cropped.
+            odd = spec.odd == "floor" and (height % 2 or width % 2)
+            padding = "VALID" if odd else "SAME"
+            h = ConvTranspose(features, kernel, strides=2, padding=padding)(h)
+            return h[:, :height, :width]
+        surplus = (2 * h.shape[1] - height, 2 * h.shape[2] - width)
+        if spec.odd == "valid" and surplus == (spec.kernel - 1, spec.kernel - 1):
+            return UpsampleConv(features, kernel, padding="VALID")(h)
+        h = UpsampleConv(features, kernel)(h)
+        return h if spec.odd == "valid" else h[:, :height, :width]

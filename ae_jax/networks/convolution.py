@@ -23,6 +23,8 @@ Padding = Literal["SAME", "VALID"]
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]  # (before, after) for height, then width
 
+_FEW_CHANNELS = 3
+
 
 def conv(x: Array, kernel: Array, *, strides: int | Pair = 1, padding: Padding = "SAME") -> Array:
     """Convolution, ``[B, H, W, C], [kh, kw, C, features] -> [B, H', W', features]``.
@@ -32,7 +34,7 @@ def conv(x: Array, kernel: Array, *, strides: int | Pair = 1, padding: Padding =
 
     Raises `ValueError` for shapes that do not fit and `TypeError` for dtypes that differ.
     """
-    _check(x, kernel)
+    _check(x, kernel, padding)
     strides = _pair(strides, "strides")
     pads = _window_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     return lax.platform_dependent(
@@ -48,20 +50,17 @@ def conv_transpose(
 ) -> Array:
     """Transposed convolution, ``[B, H, W, C], [kh, kw, C, features] -> [B, H', W', features]``.
 
-    The convolution of `x` with ``stride - 1`` zeros put between its pixels: `jax.lax.conv_transpose`
-    and `flax.linen.ConvTranspose` with their defaults. ``H' = H * stride`` for SAME and
-    ``H * stride + max(kh - stride, 0)`` for VALID, as in Keras' ``Conv2DTranspose``, whose kernel is
-    ours with height and width flipped and the last two axes swapped.
+    The convolution of `x` with ``stride - 1`` zeros put between its pixels, as by default in
+    `jax.lax.conv_transpose` and `flax.linen.ConvTranspose`. ``H' = H * stride`` for SAME and
+    ``H * stride + max(kh - stride, 0)`` for VALID. Keras' ``Conv2DTranspose`` is the same with the
+    kernel flipped in height and width and its last two axes swapped.
 
     Raises `ValueError` for shapes that do not fit and `TypeError` for dtypes that differ.
     """
-    _check(x, kernel)
+    _check(x, kernel, padding)
     strides = _pair(strides, "strides")
     sizes = zip(x.shape[1:3], kernel.shape[:2], strides, strict=True)
-    axes = tuple(_zeros_between(n, k, s, padding) for n, k, s in sizes)
-    return lax.platform_dependent(
-        x, kernel, cpu=partial(_phase_conv, axes=axes), default=partial(_stretch_conv, axes=axes)
-    )
+    return _stretch_conv(x, kernel, *(_zeros_between(n, k, s, padding) for n, k, s in sizes))
 
 
 def upsample_conv(x: Array, kernel: Array, *, padding: Padding = "SAME") -> Array:
@@ -72,14 +71,12 @@ def upsample_conv(x: Array, kernel: Array, *, padding: Padding = "SAME") -> Arra
 
     Raises `ValueError` for shapes that do not fit and `TypeError` for dtypes that differ.
     """
-    _check(x, kernel)
+    _check(x, kernel, padding)
     large = (2 * x.shape[1], 2 * x.shape[2])
     pads = _window_pads(large, kernel.shape[:2], (1, 1), padding)
     sizes = zip(large, kernel.shape[:2], pads, strict=True)
-    axes = tuple(Stretch(2, True, n, k, low, n + low + high - k + 1) for n, k, (low, high) in sizes)
-    return lax.platform_dependent(
-        x, kernel, cpu=partial(_phase_conv, axes=axes), default=partial(_stretch_conv, axes=axes)
-    )
+    axes = (Stretch(2, True, n, k, low, n + low + high - k + 1) for n, k, (low, high) in sizes)
+    return _stretch_conv(x, kernel, *axes)
 
 
 def upsample(x: Array, factor: int = 2) -> Array:
@@ -104,10 +101,12 @@ def max_pool(
     """
     window = _pair(window, "window")
     strides = window if strides is None else _pair(strides, "strides")
+    _check_padding(padding)
     pads = _window_pads(x.shape[1:3], window, strides, padding)
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
     # Strided views, because the gradient of lax.reduce_window is 5 times slower on a CPU.
-    return reduce(jnp.maximum, _views(x, window, strides))
+    x = reduce(jnp.maximum, _views(x, (window[0], 1), (strides[0], 1)))
+    return reduce(jnp.maximum, _views(x, (1, window[1]), (1, strides[1])))
 
 
 # What jax.lax does, for GPU and TPU, and the definition of every other form.
@@ -149,18 +148,26 @@ def _zeros_between(n: int, taps: int, factor: int, padding: Padding) -> Stretch:
     return Stretch(factor, False, (n - 1) * factor + 1, taps, low, out)
 
 
-def _stretch_conv(x: Array, kernel: Array, axes: tuple[Stretch, Stretch]) -> Array:
-    dilation = (1, 1)
-    if axes[0].hold:
-        x = upsample(x, axes[0].factor)
-    else:
-        dilation = (axes[0].factor, axes[1].factor)
+def _stretch_conv(x: Array, kernel: Array, height: Stretch, width: Stretch) -> Array:
+    sizes = zip(x.shape[1:3], (height, width), strict=True)
+    rows, cols = (_stretch_phases(n, axis) for n, axis in sizes)
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=partial(_phase_conv, rows=rows, cols=cols),
+        default=partial(_lax_stretch_conv, height=height, width=width),
+    )
+
+
+def _lax_stretch_conv(x: Array, kernel: Array, height: Stretch, width: Stretch) -> Array:
+    if height.hold:
+        x = upsample(x, height.factor)
     return lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(1, 1),
-        padding=[(axis.low, axis.high) for axis in axes],
-        lhs_dilation=dilation,
+        padding=[(axis.low, axis.high) for axis in (height, width)],
+        lhs_dilation=[1 if axis.hold else axis.factor for axis in (height, width)],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
@@ -169,15 +176,21 @@ def _stretch_conv(x: Array, kernel: Array, axes: tuple[Stretch, Stretch]) -> Arr
 
 
 def _cpu_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
-    few_channels = kernel.shape[2] <= 2
-    return (_patch_conv if few_channels else _loop_conv)(x, kernel, strides, pads)
+    if kernel.shape[2] > _FEW_CHANNELS:
+        return _loop_conv(x, kernel, strides, pads)
+    if strides != (1, 1):
+        return _patch_conv(x, kernel, strides, pads)
+    # All four pixels of a 2x2 block from one patch that is one pixel larger.
+    sizes = zip(x.shape[1:3], kernel.shape[:2], pads, strict=True)
+    return _phase_conv(x, kernel, *(_block_phases(n, k, pad) for n, k, pad in sizes))
 
 
 def _patch_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
     """Shifted copies of the image side by side, and one matrix product."""
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     patches = jnp.concatenate(list(_views(x, kernel.shape[:2], strides)), axis=-1)
-    return patches @ kernel.reshape(-1, kernel.shape[3])
+    y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    return y.reshape(*patches.shape[:3], -1)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -230,7 +243,9 @@ def _image_gradient(
     )
 
 
-def _kernel_gradient(dy: Array, *, x: Array, taps: Pair, strides: Pair, pads: Pads) -> Array:
+def _kernel_gradient(
+    dy: Array, *, x: Array, taps: tuple[int, ...], strides: Pair, pads: Pads
+) -> Array:
     """The gradient with respect to the kernel: `x` convolved with `dy`, summed over the batch."""
     around = [
         (low, k - 1 + (m - 1) * s + 1 - n - low)
@@ -249,42 +264,58 @@ def _kernel_gradient(dy: Array, *, x: Array, taps: Pair, strides: Pair, pads: Pa
     return grad.transpose(1, 2, 0, 3)
 
 
-def _phase_conv(x: Array, kernel: Array, axes: tuple[Stretch, Stretch]) -> Array:
-    """`_stretch_conv` on the image as it is.
+class Phases(NamedTuple):
+    """One axis of a result whose pixel ``count * q + r`` is pixel ``q`` of phase ``r``.
 
-    Pixels ``factor * q + r`` of the result, for one phase ``r``, are an ordinary convolution of the
-    small image, whose kernel holds the taps that meet a pixel there (summed, where several meet
-    the same one). All phases are made at once, as channels, and then interleaved.
+    Each phase is a convolution of the same input with a kernel of its own, made of the given one.
     """
-    (rows, top, bottom), (cols, left, right) = (
-        _phase_taps(axis, n) for axis, n in zip(axes, x.shape[1:3], strict=True)
-    )
-    (kh, r, _), (kw, s, _) = rows.shape, cols.shape
+
+    taps: np.ndarray
+    """``[tap of the phase's kernel, phase, tap of the given kernel]``: 1 where this holds that."""
+    stride: int
+    pads: Pair
+    out: int
+    """Pixels of the result; the last phases may have one more to crop."""
+
+
+def _phase_conv(x: Array, kernel: Array, rows: Phases, cols: Phases) -> Array:
+    """All phases at once, as channels of one convolution, then put where they belong."""
+    (kh, r, _), (kw, s, _) = rows.taps.shape, cols.taps.shape
     _, _, channels, features = kernel.shape
-    taps = jnp.asarray(np.einsum("drt,esu->derstu", rows, cols), kernel.dtype)
-    phases = jnp.einsum("derstu,tuio->deirso", taps, kernel)
-    phases = phases.reshape(kh, kw, channels, r * s * features)
-    y = _cpu_conv(x, phases, (1, 1), ((top, bottom), (left, right)))
+    taps = jnp.asarray(np.einsum("drt,esu->derstu", rows.taps, cols.taps), kernel.dtype)
+    kernels = jnp.einsum("derstu,tuio->deirso", taps, kernel)
+    kernels = kernels.reshape(kh, kw, channels, r * s * features)
+    y = _cpu_conv(x, kernels, (rows.stride, cols.stride), (rows.pads, cols.pads))
     batch, height, width, _ = y.shape
     y = y.reshape(batch, height, width, r, s, features).transpose(0, 1, 3, 2, 4, 5)
-    return y.reshape(batch, height * r, width * s, features)[:, : axes[0].out, : axes[1].out]
+    return y.reshape(batch, height * r, width * s, features)[:, : rows.out, : cols.out]
 
 
-def _phase_taps(axis: Stretch, n: int) -> tuple[np.ndarray, int, int]:
-    """Which taps meet which pixel: ``[offset, phase, tap]`` of 0 and 1, and the padding."""
+def _block_phases(n: int, taps: int, pads: Pair) -> Phases:
+    """Two neighbouring pixels of an ordinary convolution."""
+    window, phase, tap = np.indices((taps + 1, 2, taps))
+    out = n + sum(pads) - taps + 1
+    return Phases(window == phase + tap, 2, (pads[0], pads[1] + out % 2), out)
+
+
+def _stretch_phases(n: int, axis: Stretch) -> Phases:
+    """The pixels between two neighbours of a stretched image, without stretching it.
+
+    A phase meets the same taps in every place; where several meet one pixel, they are summed.
+    """
     phase, tap = np.indices((axis.factor, axis.taps))
-    offset, remainder = np.divmod(phase + tap - axis.low, axis.factor)
-    meets = np.ones_like(remainder, bool) if axis.hold else remainder == 0
-    first, last = offset[meets].min(), offset[meets].max()
-    offsets = np.arange(first, last + 1)[:, None, None]
-    groups = -(-axis.out // axis.factor)
-    return (offset == offsets) & meets, int(-first), int(groups + last - n)
+    pixel, between = np.divmod(phase + tap - axis.low, axis.factor)
+    meets = (between == 0) | axis.hold
+    first, last = pixel[meets].min(), pixel[meets].max()
+    taps = (pixel == np.arange(first, last + 1)[:, None, None]) & meets
+    pads = (int(-first), int(-(-axis.out // axis.factor) + last - n))
+    return Phases(taps, 1, pads, axis.out)
 
 
 # Shapes.
 
 
-def _views(x: Array, window: Pair, strides: Pair) -> Iterator[Array]:
+def _views(x: Array, window: tuple[int, ...], strides: Pair) -> Iterator[Array]:
     """The image seen by each pixel of a window that moves over it, row by row."""
     height, width = (
         (n - k) // s + 1 for n, k, s in zip(x.shape[1:3], window, strides, strict=True)
@@ -298,8 +329,6 @@ def _views(x: Array, window: Pair, strides: Pair) -> Iterator[Array]:
 def _window_pads(
     size: tuple[int, ...], window: tuple[int, ...], strides: Pair, padding: Padding
 ) -> Pads:
-    if padding not in get_args(Padding):
-        raise ValueError(f"padding={padding!r}: use 'SAME' or 'VALID'")
     top, left = lax.padtype_to_pads(size, window, strides, padding)
     if padding == "VALID" and (size[0] < window[0] or size[1] < window[1]):
         raise ValueError(
@@ -316,7 +345,8 @@ def _pair(value: int | Pair, name: str) -> Pair:
     return pair[0], pair[1]
 
 
-def _check(x: Array, kernel: Array) -> None:
+def _check(x: Array, kernel: Array, padding: Padding) -> None:
+    _check_padding(padding)
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
         raise ValueError(
             f"x {x.shape} and kernel {kernel.shape} do not fit: use images [B, H, W, C] and a "
@@ -326,3 +356,8 @@ def _check(x: Array, kernel: Array) -> None:
         raise TypeError(
             f"x is {x.dtype} and kernel {kernel.dtype}: convert both to one floating dtype"
         )
+
+
+def _check_padding(padding: Padding) -> None:
+    if padding not in get_args(Padding):
+        raise ValueError(f"padding={padding!r}: use 'SAME' or 'VALID'")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
@@ -42,6 +43,7 @@ def fit(
     batch_size: int = 256,
     optimizer: optax.GradientTransformation | float = 1e-3,
     seed: int = 0,
+    params: Any = None,
     eval_data: Examples | None = None,
     callbacks: Sequence[Callback] = (),
     run_dir: str | Path | None = None,
@@ -70,6 +72,8 @@ def fit(
       batch_size: examples per update; the last batch of an epoch is padded and masked.
       optimizer: an optax optimiser, or a learning rate for Adam.
       seed: of the initial parameters, the order of the data, and all noise.
+      params: initial parameters, instead of fresh ones: a tree of the same structure and shapes
+        (see `init_state`). They are copied, and the optimiser starts from them.
       eval_data: like `train`; evaluated after every epoch and at the end.
       callbacks: each called as ``callback(state, row)`` for every row; one that returns True stops
         the training. It must copy what it keeps of `state`, whose buffers the next step reuses.
@@ -100,6 +104,10 @@ def fit(
     tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optax.adam(optimizer)
     init_key, order_key, eval_key = jax.random.split(jax.random.key(seed), 3)
     state = jax.jit(partial(init_state, ae, tx, ema=ema_decay is not None))(init_key)
+    if params is not None:
+        if resume:
+            raise ValueError("params: a resumed run continues from its checkpoint; leave them out")
+        state = _started_from(params, state, tx)
     logger = _Logger(callbacks)
     if run_dir is not None and resume:
         logger.run = Run.open(run_dir)
@@ -137,6 +145,32 @@ def fit(
     return FitResult(state, logger.history)
 
 
+def _started_from(params: Any, state: TrainState, tx: optax.GradientTransformation) -> TrainState:
+    """The fresh `state`, with these parameters instead; `ValueError` unless they fit."""
+    given, fresh = _by_path(params), _by_path(state.params)
+    for path in fresh | given:
+        if path not in given:
+            raise ValueError(f"params: {path} is missing, which the model has")
+        if path not in fresh:
+            raise ValueError(f"params: {path} is not in the model")
+        if np.shape(given[path]) != fresh[path].shape:
+            raise ValueError(
+                f"params: {path} has shape {np.shape(given[path])}; the model's is "
+                f"{fresh[path].shape}"
+            )
+    leaves = [jnp.asarray(given[path], old.dtype) for path, old in fresh.items()]
+    params = jax.tree.unflatten(jax.tree.structure(state.params), leaves)
+    ema_params = None if state.ema_params is None else params
+    # The loop donates its state: each array must be a buffer of its own, and not the caller's.
+    params, opt_state, ema_params = jax.tree.map(jnp.copy, (params, tx.init(params), ema_params))
+    return state.replace(params=params, opt_state=opt_state, ema_params=ema_params)
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
 class _Logger:
     """Turns metrics into rows: into the history, the run directory and the callbacks."""
 
@@ -171,9 +205,8 @@ def _evaluator(ae, state, data, batch_size, key):
 
 def _checked(ae: Autoencoder, data: Examples, name: str) -> dict[str, np.ndarray]:
     """`data` validated, and of the shape the model was built for."""
-    unit_interval = "bce" in ae.objective
     try:
-        data = validated(data, unit_interval=unit_interval)
+        data = validated(data, unit_interval=ae.unit_interval)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
     if data["x"].shape[1:] != ae.event_shape:

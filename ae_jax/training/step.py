@@ -91,7 +91,7 @@ def make_eval_step(ae: Autoencoder, *, axis_name: str | None = None) -> EvalStep
         if key is not None and axis_name is not None:
             key = jax.random.fold_in(key, lax.axis_index(axis_name))
         rngs = {} if key is None else streams(key, ("latent", "corrupt"))
-        outputs = ae.module.apply(state.variables, batch["x"], rngs=rngs, **_inputs(batch))
+        outputs = ae.module.apply(state.variables, *_inputs(batch), rngs=rngs)
         _, metrics = evaluate(ae.objective, outputs, batch, state.step, axis_name=axis_name)
         return metrics if axis_name is None else lax.pmean(metrics, axis_name)
 
@@ -102,11 +102,9 @@ def _apply(ae, params, model_state, batch, rngs):
     """The module's outputs, and its untrained collections after the batch."""
     variables = {"params": params, **model_state}
     if not model_state:
-        return ae.module.apply(variables, batch["x"], rngs=rngs, **_inputs(batch)), model_state
-    return ae.module.apply(
-        variables, batch["x"], rngs=rngs, mutable=list(model_state), **_inputs(batch)
-    )
+        return ae.module.apply(variables, *_inputs(batch), rngs=rngs), model_state
+    return ae.module.apply(variables, *_inputs(batch), rngs=rngs, mutable=list(model_state))
 
 
-def _inputs(batch: Batch) -> dict[str, Array]:
-    return {"length": batch["length"]} if "length" in batch else {}
+def _inputs(batch: Batch) -> tuple[Array, ...]:
+    return (batch["x"], batch["length"]) if "length" in batch else (batch["x"],)

@@ -83,6 +83,15 @@ def test_cache_notices_another_set(folder, tmp_path):
     assert not array_record.load_prepared(folder, "test")["x"].any()
 
 
+def test_cache_does_not_hide_a_damaged_set(folder):
+    array_record.load_prepared(folder, "test")
+    content = bytearray(shard(folder).read_bytes())
+    content[200] ^= 0xFF
+    shard(folder).write_bytes(content)
+    with pytest.raises(ValueError, match="damaged"):
+        array_record.load_prepared(folder, "test")
+
+
 def test_damaged_cache_is_made_again(folder):
     first = array_record.load_prepared(folder, "test")
     (entry,) = cache.cache_dir().iterdir()

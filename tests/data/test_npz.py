@@ -71,7 +71,7 @@ def test_float_images_and_vectors_are_kept_as_they_are(tmp_path):
         ({"x": np.ones((3, 2))}, "val", ValueError, "no split 'val'"),
         ({"x": np.ones((3, 2), np.int64)}, "train", TypeError, "x has dtype int64"),
         ({"x": np.ones((3, 2)), "label": [1]}, "train", ValueError, "label has 1 entries"),
-        ({"x": np.full((3, 2), np.nan)}, "train", ValueError, "x has 6 values that are NaN"),
+        ({"x": np.full((3, 2), np.nan)}, "train", ValueError, "6 of the 6 values of x are NaN"),
         ({"x": np.ones((0, 2))}, "train", ValueError, "an empty data set"),
         ({"x": np.ones((1, 2))}, "train", ValueError, "an empty data set"),
         ({"x": np.array([[{}]])}, "train", ValueError, "holds pickled objects"),

@@ -70,7 +70,12 @@ def definition(x, kernel, dy, strides, pads):
 @pytest.mark.parametrize("platform", ["cpu", "other"])
 @pytest.mark.parametrize(
     ("size", "channels", "taps", "strides", "padding"),
-    sample(24, SIZES, CHANNELS, TAPS, [(1, 1), (2, 2), (2, 1)], ["SAME", "VALID"]),
+    [
+        ((9, 8), 1, 3, (1, 1), "SAME"),
+        ((7, 7), 3, 2, (1, 1), "VALID"),
+        ((8, 8), 8, 3, (1, 1), "VALID"),
+        *sample(16, SIZES, CHANNELS, TAPS, [(1, 1), (2, 2), (2, 1)], ["SAME", "VALID"]),
+    ],
 )
 def test_conv_is_its_definition(platform, size, channels, taps, strides, padding):
     size = size if padding == "SAME" else (max(size[0], taps), max(size[1], taps))
@@ -90,13 +95,13 @@ def test_conv_is_its_definition(platform, size, channels, taps, strides, padding
 @pytest.mark.parametrize("platform", ["cpu", "other"])
 @pytest.mark.parametrize(
     ("size", "channels", "taps", "stride", "padding"),
-    sample(14, SIZES, CHANNELS, TAPS, [1, 2, 3], ["SAME", "VALID"]),
+    sample(10, SIZES, CHANNELS, TAPS, [1, 2, 3], ["SAME", "VALID"]),
 )
 def test_conv_transpose_is_that_of_lax(
     monkeypatch, platform, size, channels, taps, stride, padding
 ):
     if platform == "other":
-        monkeypatch.setattr(convolution, "_phase_conv", convolution._stretch_conv)
+        monkeypatch.setattr(convolution, "_stretch_conv", convolution._lax_stretch_conv)
     x, kernel = inputs(size, channels, taps)
     assert_same(
         lambda x, kernel: conv_transpose(x, kernel, strides=stride, padding=padding),
@@ -109,11 +114,11 @@ def test_conv_transpose_is_that_of_lax(
 @pytest.mark.parametrize("platform", ["cpu", "other"])
 @pytest.mark.parametrize(
     ("size", "channels", "taps", "padding"),
-    sample(12, SIZES, CHANNELS, TAPS, ["SAME", "VALID"]),
+    [((4, 4), 8, 3, "VALID"), *sample(8, SIZES, CHANNELS, TAPS, ["SAME", "VALID"])],
 )
 def test_upsample_conv_is_conv_of_upsample(monkeypatch, platform, size, channels, taps, padding):
     if platform == "other":
-        monkeypatch.setattr(convolution, "_phase_conv", convolution._stretch_conv)
+        monkeypatch.setattr(convolution, "_stretch_conv", convolution._lax_stretch_conv)
     size = size if padding == "SAME" else (max(size[0], 3), max(size[1], 3))
     x, kernel = inputs(size, channels, taps)
     assert_same(
@@ -195,7 +200,8 @@ def test_the_same_in_every_transformation():
         "shard_map": jax.jit(sharded)(x, kernel),
     }
     for name, got in results.items():
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5, name), got, want)
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_the_same_in_eager_mode():
@@ -226,26 +232,24 @@ def test_a_loop_on_the_cpu_holds_only_convolutions_the_fast_routine_takes():
     assert set(layouts) == {"b01f_01io->b01f"}
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 6), (5, 3), (7, 7)])
-@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("window", [(2, 2), (3, 1), (3, 3)])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("size", [(3, 4), (7, 6)])
 def test_max_pool_and_its_gradient_are_those_of_flax(size, window, padding):
-    size = size if padding == "SAME" else (max(size[0], window), max(size[1], window))
-    x, weights = inputs(size, 3, 2)
+    x, _ = inputs(size, 3, 2)
 
-    def loss(pool, x):
-        y = pool(x)
-        return jnp.sum(y * jnp.cos(jnp.arange(y.size).reshape(y.shape))), y
+    def value_and_grad(pool):
+        y, pullback = jax.vjp(pool, x)
+        return y, pullback(jnp.cos(jnp.arange(y.size)).reshape(y.shape))[0]
 
-    def ours(x):
-        return max_pool(x, window, strides=2, padding=padding)
-
-    def flax(x):
-        return nn.max_pool(x, (window, window), (2, 2), padding)
-
-    got, want = (jax.grad(loss, argnums=1, has_aux=True)(pool, x) for pool in (ours, flax))
+    got = jax.jit(value_and_grad, static_argnums=0)(
+        lambda x: max_pool(x, window, strides=2, padding=padding)
+    )
+    want = jax.jit(value_and_grad, static_argnums=0)(
+        lambda x: nn.max_pool(x, window, (2, 2), padding)
+    )
     for a, b in zip(got, want, strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
 def test_pixels_that_tie_share_the_gradient_of_max_pool():

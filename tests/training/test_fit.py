@@ -148,7 +148,7 @@ def test_the_run_directory_holds_the_run(tmp_path):
     state, history = fit(VAE, X, epochs=2, batch_size=16, eval_data=X, run_dir=tmp_path / "run")
     run = Run.open(tmp_path / "run")
     assert run.rows() == history
-    assert set(history[0]) == {"step", "epoch", "split", "loss", "bce", "kl", "images_per_second"}
+    assert set(history[0]) == {"step", "epoch", "split", "loss", "nll", "kl", "images_per_second"}
     ae, loaded, config = load_run(tmp_path / "run")
     assert config["seed"] == 0 and config["event_shape"] == [4, 3]
     assert int(loaded.step) == 8

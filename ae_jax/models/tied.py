@@ -1,0 +1,81 @@
+"""Tied weights: the decoder is the encoder transposed, with biases of its own."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import flax.linen as nn
+from jax import Array
+
+from ae_jax.models.deterministic import Vanilla
+from ae_jax.models.reconstruction import output_key
+from ae_jax.networks import Dense
+from ae_jax.networks.activations import Activation, activation
+from ae_jax.objective import Outputs
+from ae_jax.spec import require
+
+
+class TiedModule(nn.Module):
+    """``h_{i+1} = act(h_i W_i + b_i)`` to the code, ``h_i = act(h_{i+1} W_i^T + c_i)`` back."""
+
+    widths: tuple[int, ...]
+    """Of every layer, from the input to the code."""
+    event_shape: tuple[int, ...]
+    activation: Activation
+    code_activation: Activation
+    output: str
+    output_activation: Activation
+
+    def setup(self) -> None:
+        zeros = nn.initializers.zeros
+        pairs = list(enumerate(pairwise(self.widths)))
+        init = nn.initializers.lecun_normal()
+        self.kernels = [self.param(f"kernel_{i}", init, pair) for i, pair in pairs]
+        self.down = [self.param(f"bias_{i}", zeros, (out,)) for i, (_, out) in pairs]
+        self.up = [self.param(f"decoder_bias_{i}", zeros, (fan_in,)) for i, (fan_in, _) in pairs]
+
+    def __call__(self, x: Array) -> Outputs:
+        z = self.encode(x)
+        return {"z": z, **self.decode(z)}
+
+    def encode(self, x: Array) -> Array:
+        h = x.reshape(len(x), -1)
+        for i, (kernel, bias) in enumerate(zip(self.kernels, self.down, strict=True)):
+            last = i == len(self.kernels) - 1
+            h = activation(self.code_activation if last else self.activation)(h @ kernel + bias)
+        return h
+
+    def decode(self, z: Array) -> Outputs:
+        h = z
+        for i in reversed(range(len(self.kernels))):
+            name = self.activation if i else self.output_activation
+            h = activation(name)(h @ self.kernels[i].T + self.up[i])
+        return {self.output: h.reshape(len(z), *self.event_shape)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tied(Vanilla):
+    """`Vanilla` on a dense network with half the weights: the decoder uses the encoder's kernels.
+
+    Source: Vincent et al., Stacked denoising autoencoders, 2010, section 2.2.
+    """
+
+    kind: ClassVar[str] = "tied"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ok = isinstance(self.network, Dense) and self.network.decoder_widths is None
+        require(ok, "network", self.network, "tied weights need a dense network, mirrored")
+
+    def make_module(self, event_shape: Sequence[int]) -> nn.Module:
+        assert isinstance(self.network, Dense) and self.code_size is not None  # __post_init__
+        return TiedModule(
+            widths=(math.prod(event_shape), *self.network.widths, self.code_size),
+            event_shape=tuple(event_shape),
+            activation=self.network.activation,
+            code_activation=self.code_activation,
+            output=output_key(self.loss),
+            output_activation=self.output_activation,
+        )

@@ -1,0 +1,142 @@
+"""A classifier head on an encoder, to train on few labels: encoder frozen, fine-tuned, or fresh.
+
+ae = Vanilla(...).build((28, 28))
+pretrained = fit(ae, unlabelled, ...).state.params
+head = classifier(ae, 10)
+few = labelled({"x": x, "label": label}, 10)
+state, _ = fit(head, few, params=with_encoder(head, pretrained), ...)
+accuracy(head, state, test)
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from ae_jax.data import validated
+from ae_jax.data.memory import sequential_order
+from ae_jax.objective import Autoencoder, Batch, Outputs, Term
+from ae_jax.spec import require
+from ae_jax.state import TrainState, init_state
+from ae_jax.training.loop import make_eval_loop
+from ae_jax.training.step import make_eval_step
+
+
+class Classifier(nn.Module):
+    """``x -> encode of `inner` -> z -> linear head -> class_logits`` [B, classes]."""
+
+    inner: nn.Module
+    classes: int
+    frozen: bool
+
+    def setup(self) -> None:
+        self.head = nn.Dense(self.classes)
+
+    def __call__(self, x: Array, *length: Array) -> Outputs:
+        z = self.encode(x, *length)
+        features = lax.stop_gradient(z) if self.frozen else z
+        return {"z": z, "class_logits": self.head(features.reshape(len(z), -1))}
+
+    def encode(self, x: Array, *length: Array) -> Array:
+        return self.inner.encode(x, *length)
+
+
+def classifier(ae: Autoencoder, classes: int, *, frozen: bool = True) -> Autoencoder:
+    """A linear classifier of `ae`'s codes, to be trained by `fit` on ``{"x", "label"}``.
+
+    Its loss is ``cross_entropy``, in nats per example; ``accuracy`` is logged beside it. Features
+    are what ``ae.encode`` gives, without noise: of a variational model the posterior's mean. There
+    is no decoder; the other parameters are those of `ae`.
+
+    Args:
+      ae: any model.
+      classes: their number; labels are 0 .. classes - 1 (see `labelled`).
+      frozen: train the head only. An optimiser that moves parameters even without a gradient, as
+        weight decay does, needs `freeze_encoder` too.
+
+    Raises:
+      ValueError: fewer than two classes.
+    """
+    require(classes >= 2, "classes", classes, "must be at least 2")
+    objective = {"cross_entropy": Term(_cross_entropy), "accuracy": Term(_correct, 0.0)}
+    return replace(
+        ae, module=Classifier(ae.module, classes, frozen), objective=objective, spec=None
+    )
+
+
+def with_encoder(head: Autoencoder, params: Any, *, seed: int = 0) -> dict[str, Any]:
+    """Initial parameters of the classifier `head`, with the encoder of trained `params`.
+
+    Args:
+      head: from ``classifier(ae, ...)``.
+      params: parameters of that `ae`. What `head` has no use for (the decoder) is left out.
+      seed: of the head's initial weights.
+
+    Raises:
+      ValueError: `params` lacks a part of the encoder, or has it in another shape.
+    """
+    fresh = init_state(head, optax.identity(), jax.random.key(seed)).params
+    given = dict(jax.tree_util.tree_leaves_with_path(params))
+
+    def pick(path, leaf):
+        if path not in given or np.shape(given[path]) != leaf.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            has = f"of shape {np.shape(given[path])}" if path in given else "missing"
+            raise ValueError(f"params: {name} is {has}; the encoder's is of shape {leaf.shape}")
+        return given[path]
+
+    return {**fresh, "inner": jax.tree_util.tree_map_with_path(pick, fresh["inner"])}
+
+
+def freeze_encoder(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`tx` on a classifier's head; its encoder stays as it is, bit for bit."""
+    parts = {"head": tx, "inner": optax.set_to_zero()}
+    return optax.multi_transform(parts, {name: name for name in parts})
+
+
+def labelled(data: Mapping[str, ArrayLike], classes: int) -> dict[str, np.ndarray]:
+    """`data` as `fit` takes it, with labels that are sure to be classes.
+
+    Raises `ValueError` where ``"label"`` is missing or not in 0 .. classes - 1; `TypeError` where
+    it is not of integers. (Inside a compiled step a wrong label could only turn into NaN.)
+    """
+    checked = validated(data)
+    if "label" not in checked:
+        raise ValueError(f"data has no 'label', only {sorted(checked)}: a classifier needs labels")
+    label = checked["label"]
+    if label.min() < 0 or label.max() >= classes:
+        i = int(np.argmax((label < 0) | (label >= classes)))
+        raise ValueError(f"label[{i}] is {label[i]}: must be in 0 .. {classes - 1}")
+    return checked
+
+
+def accuracy(
+    head: Autoencoder, state: TrainState, data: Mapping[str, ArrayLike], *, batch_size: int = 1000
+) -> float:
+    """The fraction of `data` whose largest logit is that of its label.
+
+    Raises what `labelled` raises, and `TypeError` if `head` is not from `classifier`.
+    """
+    if not isinstance(head.module, Classifier):
+        raise TypeError(f"head is a {type(head.module).__name__}: make it with classifier(ae, ...)")
+    examples = labelled(data, head.module.classes)
+    count = len(examples["x"])
+    order = sequential_order(count=count, batch_size=min(batch_size, count))
+    evaluate = make_eval_loop(make_eval_step(head))
+    return float(evaluate(state, jax.device_put(examples), order, jax.random.key(0))["accuracy"])
+
+
+def _cross_entropy(outputs: Outputs, batch: Batch) -> Array:
+    logits = outputs["class_logits"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+
+
+def _correct(outputs: Outputs, batch: Batch) -> Array:
+    return (outputs["class_logits"].argmax(-1) == batch["label"]).astype(jnp.float32)

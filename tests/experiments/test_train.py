@@ -1,0 +1,126 @@
+"""The train command as a user runs it, in processes of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ae_jax import load_run
+from ae_jax.data import load
+from experiments.cli import parse
+from experiments.configs import CONFIGS
+
+ROOT = Path(__file__).parents[2]
+
+
+def train(*args, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.train", *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"},
+    )
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    result = train("--train.epochs", 3, "--run-dir", path)
+    assert result.returncode == 0, result.stderr
+    return path, result.stdout
+
+
+def test_the_default_leaves_a_complete_run(run_dir):
+    path, printed = run_dir
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert [(r["epoch"], r["split"]) for r in rows] == [
+        (e, split) for e in (1.0, 2.0, 3.0) for split in ("train", "test")
+    ]
+    assert rows[-1]["loss"] < rows[1]["loss"]
+    names = {"reconstructions", "loss", "codes", "samples", "manifold"}
+    figures = {p.stem: Image.open(p) for p in (path / "figures").glob("*.png")}
+    assert figures.keys() == names
+    assert all(min(figure.size) > 200 for figure in figures.values())
+    assert "squared error, summed per example" in printed and "PCA, 2 codes" in printed
+    assert str(path / "figures" / "loss.png") in printed
+    config = json.loads((path / "config.json").read_text())
+    assert config["model"]["kind"] == "variational" and config["data"]["name"] == "digits"
+
+
+def test_a_loaded_run_encodes_and_decodes(run_dir):
+    ae, state, _ = load_run(run_dir[0])
+    x = load("digits", "test")["x"]
+    z = ae.encode(state.variables, x)
+    assert z.shape == (360, 2)
+    recon = np.asarray(ae.decode(state.variables, z))
+    assert recon.shape == x.shape
+    mean_error = ((x / 255 - x.mean(0) / 255) ** 2).sum() / 360
+    assert ((recon - x / 255) ** 2).sum() / 360 < mean_error
+
+
+def test_resume_continues_and_refuses_other_settings(run_dir):
+    path, _ = run_dir
+    refused = train("--resume", path, "--train.batch-size", 64)
+    assert refused.returncode == 2
+    assert "train.batch_size is 128 there and 64 here" in refused.stderr
+    resumed = train("--resume", path, "--train.epochs", 4)
+    assert resumed.returncode == 0, resumed.stderr
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in rows if r["split"] == "test"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["vea"], "no configuration 'vea': did you mean 'vae'?"),
+        (["--train.epoch", "3"], "did you mean --train.epochs"),
+        (["--train.epochs", "x"], "--train.epochs"),
+        (["--train.epochs", "-1"], "train.epochs=-1: must be at least 1"),
+        (["--model.code-size", "0"], "code_size=0: must be at least 1"),
+        (["--model.loss", "bec"], "'bec'"),
+        (["--seed", "-1"], "seed=-1"),
+        (["--train.batch-size", "5000"], "batch_size=5000: larger than the data, 1437"),
+        (["--data.name", "mnits"], "mnist"),
+        (["--data.name", "mnist", "--data.dir", "nowhere"], "ae_jax.data prepare mnist"),
+        (["--resume", "nowhere"], "not a run directory"),
+        (["simple", "--resume", "nowhere"], "leave out 'simple'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(args, message, tmp_path):
+    result = train(*args, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1 and result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_run_directory_is_refused(run_dir):
+    result = train("--run-dir", run_dir[0])
+    assert result.returncode == 2
+    assert f"--resume {run_dir[0]}" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_bug_in_a_model_keeps_its_traceback():
+    code = (
+        "import jax, jax.numpy as jnp\n"
+        "from experiments.cli import one_line_errors\n"
+        "with one_line_errors(): jax.jit(lambda x: x @ jnp.ones(4))(jnp.ones(3))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 1 and "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_every_configuration_says_how_to_run_it(name):
+    module = sys.modules[f"experiments.configs.{name}"]
+    command = f"python -m experiments.train {'' if name == 'digits' else name}".strip()
+    assert command in module.__doc__
+    got = parse(["--seed", "7"] if name == "digits" else [name, "--seed", "7"], CONFIGS,
+                default="digits", prog="", about="")  # fmt: skip
+    assert got[0] == name and got[1].seed == 7 and got[1].model == CONFIGS[name].model
