@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ae_jax.objective import Autoencoder, Term, evaluate
     from ae_jax.runs import load_run
-    from ae_jax.training import TrainState, fit, init_state, make_eval_step, make_train_step
+    from ae_jax.state import TrainState, init_state
+    from ae_jax.training.fit import fit
+    from ae_jax.training.step import make_eval_step, make_train_step
 
 __version__ = "0.1.0"
 
@@ -30,11 +32,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     match name:
         case "Autoencoder" | "Term" | "evaluate":
-            from ae_jax import objective as home
+            from ae_jax import objective
+
+            return getattr(objective, name)
         case "TrainState" | "fit" | "init_state" | "make_eval_step" | "make_train_step":
-            from ae_jax import training as home
+            from ae_jax import training
+
+            return getattr(training, name)
         case "load_run":
-            from ae_jax import runs as home
-        case _:
-            raise AttributeError(f"module 'ae_jax' has no attribute {name!r}")
-    return getattr(home, name)
+            from ae_jax import runs
+
+            return runs.load_run
+    raise AttributeError(f"module 'ae_jax' has no attribute {name!r}")

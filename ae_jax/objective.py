@@ -73,11 +73,13 @@ class Autoencoder:
             event = ", ".join(map(str, self.event_shape))
             raise ValueError(f"x has shape {x.shape}; this model was built for [B, {event}]")
         inputs = (x,) if length is None else (x, length)
-        return self.module.apply(variables, *inputs, method="encode")
+        z: Any = self.module.apply(variables, *inputs, method="encode")
+        return z
 
     def decode(self, variables: Variables, z: ArrayLike) -> Array:
         """Reconstructions of codes `z`, in the units of the data: [B, *event_shape]."""
-        return reconstruction(self.module.apply(variables, jnp.asarray(z), method="decode"))
+        outputs: Any = self.module.apply(variables, jnp.asarray(z), method="decode")
+        return reconstruction(outputs)
 
     def reconstruct(self, variables: Variables, x: ArrayLike, length: Array | None = None) -> Array:
         """``decode(encode(x))``, without noise: [B, *event_shape]."""

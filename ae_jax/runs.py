@@ -126,7 +126,7 @@ def load_run(path: str | Path, step: int | None = None) -> LoadedRun:
     event_shape = config.get("event_shape")
     if not isinstance(event_shape, list) or not all(type(n) is int for n in event_shape):
         raise ValueError(f"{run.path}/config.json: event_shape={event_shape!r}: a list of integers")
-    spec: Any = from_dict(Model, config["model"], where="model")
+    spec = from_dict(Model, config["model"], where="model")
     ae = spec.build(tuple(event_shape))
     ema = config.get("train", {}).get("ema_decay") is not None
     target = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema))

@@ -12,9 +12,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal, TypeVar, Union
-
-T = TypeVar("T")
+from typing import Any, ClassVar, Literal, Union
 
 
 class Spec:
@@ -42,7 +40,7 @@ def to_dict(spec: Any) -> Any:
     return spec
 
 
-def from_dict(cls: type[T], data: Any, *, where: str = "config") -> T:
+def from_dict(cls: Any, data: Any, *, where: str = "config") -> Any:
     """`data` (from JSON) as a `cls`, a dataclass or a union of dataclasses.
 
     Missing fields take their defaults. Raises `ValueError`, one line that names the field, its

@@ -12,8 +12,7 @@ from jax.typing import ArrayLike
 from ae_jax.objective import STREAMS, Autoencoder, Variables, as_floats
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Everything a step needs besides the batch.
 
     `key` never changes: the noise of a step is a function of ``(key, step)``. `model_state` holds

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from ae_jax import plots
-from ae_jax.models import Variational
+from ae_jax.models import Denoising, Variational
+from ae_jax.models.denoising import corrupt
 from ae_jax.objective import Autoencoder, as_floats
 from ae_jax.runs import Run
 from ae_jax.training import TrainState
@@ -22,7 +23,8 @@ def draw_run(
     test: Mapping[str, np.ndarray],
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Reconstructions, loss curves, the codes in 2-D; for a VAE prior samples and the manifold."""
+    """Reconstructions, loss curves, codes in 2-D; for a VAE prior samples and the manifold, for a
+    denoising autoencoder noisy, denoised and clean images."""
     variables = state.variables
     encode, decode = jax.jit(ae.encode), jax.jit(ae.decode)
     x = test["x"][:10]
@@ -41,5 +43,10 @@ def draw_run(
             codes = plots.manifold_codes()
             images = decode(variables, codes.reshape(-1, 2))
             figures["manifold"] = plots.manifold(np.asarray(images))
+    if isinstance(ae.spec, Denoising):
+        clean = as_floats(x)
+        noisy = corrupt(jax.random.key(0), clean, noise=ae.spec.noise, level=ae.spec.level)
+        rows = {"noisy": noisy, "denoised": ae.reconstruct(variables, noisy), "clean": clean}
+        figures["denoised"] = plots.image_rows({k: np.asarray(v) for k, v in rows.items()})
     for name, figure in figures.items():
         plots.save(figure, run.path / "figures" / f"{name}.png")

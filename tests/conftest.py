@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+
+from ae_jax.state import TrainState, init_state
 
 jax.config.update("jax_num_cpu_devices", 4)
 
@@ -17,3 +20,27 @@ def real_data() -> Path:
     if not (folder / "mnist").is_dir():
         pytest.skip("no real data: set AE_JAX_DATA to a folder with TFDS's mnist")
     return folder
+
+
+@pytest.fixture(scope="session")
+def numpy_state():
+    """``(ae, tx, seed=0) -> TrainState`` with parameters drawn by NumPy.
+
+    As good as `init_state` for most tests, and it compiles nothing: on a CPU each random draw of
+    jax takes XLA longer to compile than the rest of a small model.
+    """
+
+    def make(ae, tx, seed=0) -> TrainState:
+        rng = np.random.default_rng(seed)
+        key = jax.random.key(seed)
+        shapes = jax.eval_shape(lambda: init_state(ae, tx, key))
+        params = jax.tree.map(
+            lambda s: np.float32(rng.normal(size=s.shape) / np.sqrt(np.prod(s.shape[:-1]) or 1)),
+            shapes.params,
+        )
+        params = jax.tree.map(jax.numpy.asarray, params)
+        model_state = jax.tree.map(lambda s: jax.numpy.zeros(s.shape, s.dtype), shapes.model_state)
+        step = jax.numpy.int32(0)
+        return TrainState(step, key, params, model_state, tx.init(params))
+
+    return make

@@ -10,7 +10,7 @@ a linear code layer and logistic outputs has the same decoder, but one matrix fo
 With 30 components, fitted to the 60000 MNIST training images with the defaults below, the summed
 squared error per test image is 2.89 and the cross-entropy 56.8 nats. For "logistic PCA" Hinton &
 Salakhutdinov (2006) report a squared error of 8.01, far above this minimum: it agrees with the
-autoencoder, which gives 7.98 after 60 epochs of Adam.
+autoencoder, which gives 7.98, 8.02 and 8.03 in three runs of 60 epochs with Adam.
 """
 
 from functools import partial

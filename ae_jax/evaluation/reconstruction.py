@@ -1,6 +1,7 @@
 """Reconstruction figures over a whole data set, in the units that papers and libraries report."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ def _totals(
 ) -> dict[str, Array]:
     def one(row: Array) -> dict[str, Array]:
         target = as_floats(row[None])
-        outputs = ae.module.apply(variables, target)
+        outputs: Any = ae.module.apply(variables, target)
         figures = {"squared_error": losses.mse(reconstruction(outputs), target)[0]}
         if "logits" in outputs:
             figures["bce"] = losses.bce(outputs["logits"], target)[0]

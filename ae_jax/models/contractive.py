@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -46,7 +46,7 @@ class ContractiveModule(nn.Module):
     probes: int | None
 
     def __call__(self, x: Array) -> Outputs:
-        outputs = self.inner(x)
+        outputs: Any = self.inner(x)
         if self.is_initializing():
             return outputs
         inner, variables = self.inner.unbind()  # jax transforms need a pure function
@@ -54,7 +54,11 @@ class ContractiveModule(nn.Module):
         if self.probes is not None and self.has_rng("latent"):
             shape = (self.probes, *outputs["z"].shape)
             probes = jax.random.rademacher(self.make_rng("latent"), shape, outputs["z"].dtype)
-        norm = jacobian_norm(lambda x: inner.apply(variables, x, method="encode"), x, probes=probes)
+
+        def encode(x: Array) -> Any:
+            return inner.apply(variables, x, method="encode")
+
+        norm = jacobian_norm(encode, x, probes=probes)
         return {**outputs, "jacobian": norm}
 
     def encode(self, x: Array) -> Array:

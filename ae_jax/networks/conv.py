@@ -9,7 +9,7 @@ import flax.linen as nn
 from jax import Array
 
 from ae_jax.networks.activations import Activation, activation
-from ae_jax.networks.convolution import max_pool
+from ae_jax.networks.convolution import Padding, max_pool
 from ae_jax.networks.layers import Conv as ConvLayer
 from ae_jax.networks.layers import ConvTranspose, UpsampleConv
 from ae_jax.spec import Spec, require
@@ -138,7 +138,7 @@ class ConvDecoder(nn.Module):
         if spec.up == "transpose":
             # Without padding 2h becomes 2h + 1 (and more for kernels above 3), which is cropped.
             odd = spec.odd == "floor" and (height % 2 or width % 2)
-            padding = "VALID" if odd else "SAME"
+            padding: Padding = "VALID" if odd else "SAME"
             h = ConvTranspose(features, kernel, strides=2, padding=padding)(h)
             return h[:, :height, :width]
         surplus = (2 * h.shape[1] - height, 2 * h.shape[2] - width)

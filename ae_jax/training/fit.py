@@ -97,7 +97,7 @@ def fit(
         checkpoint_every=checkpoint_every, ema_decay=ema_decay,
     )  # fmt: skip
     per_epoch = steps_per_epoch(count, batch_size)
-    total = epochs * per_epoch if steps is None else steps
+    total = steps or (epochs or 0) * per_epoch  # exactly one is given
     chunk = min(log_every or per_epoch, per_epoch)
     save_every = (checkpoint_every or -(-total // (10 * per_epoch))) * per_epoch
 
@@ -120,10 +120,11 @@ def fit(
     order = order_of(order_key, 0)
     train = jax.device_put(train)
     step_fn = make_train_step(ae, tx, ema_decay=ema_decay)
-    loop = make_train_loop(step_fn, padded=count % batch_size != 0)
+    jitted = make_train_loop(step_fn, padded=count % batch_size != 0)
     # Ahead of time: the run cannot compile its step twice, and no figure includes compiling it.
-    loop = loop.lower(state, train, order, np.int32(0), np.int32(0)).compile()
-    evaluate = None if eval_data is None else _evaluator(ae, state, eval_data, batch_size, eval_key)
+    loop = jitted.lower(state, train, order, np.int32(0), np.int32(0)).compile()
+    if eval_data is not None:
+        evaluate = _evaluator(ae, state, eval_data, batch_size, eval_key)
 
     step = saved = int(state.step)
     while step < total and not logger.stop:
@@ -137,7 +138,7 @@ def fit(
         step += length
         at = {"step": step, "epoch": step / per_epoch}
         logger.log({**at, "split": "train"}, metrics, images, state)
-        if evaluate is not None and (step % per_epoch == 0 or step >= total or logger.stop):
+        if eval_data is not None and (step % per_epoch == 0 or step >= total or logger.stop):
             logger.start()
             logger.log({**at, "split": "test"}, evaluate(state), len(eval_data["x"]), state)
         if logger.run is not None and (step % save_every == 0 or step >= total or logger.stop):

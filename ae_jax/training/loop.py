@@ -1,6 +1,6 @@
 """Many steps as one compiled program: batches are gathered and metrics summed on the device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -8,15 +8,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ae_jax.data.memory import take
-from ae_jax.state import TrainState
 from ae_jax.training.step import EvalStep, Metrics, TrainStep
 
 Data = Mapping[str, Array]
 
 
-def make_train_loop(
-    step: TrainStep, *, padded: bool
-) -> Callable[[TrainState, Data, Array, Array, Array], tuple[TrainState, Metrics]]:
+def make_train_loop(step: TrainStep, *, padded: bool) -> jax.stages.Wrapped:
     """Jitted ``(state, data, order, first, count) -> (state, metrics)``; the state is donated.
 
     Runs steps ``first .. first + count - 1`` of an epoch whose batches are the rows of `order`
@@ -39,7 +36,7 @@ def make_train_loop(
     return run
 
 
-def make_eval_loop(step: EvalStep) -> Callable[[TrainState, Data, Array, Array], Metrics]:
+def make_eval_loop(step: EvalStep) -> jax.stages.Wrapped:
     """Jitted ``(state, data, order, key) -> metrics``: their means over all examples of `order`.
 
     The noise of a batch is a function of `key` and of its place, so that evaluations compare.

@@ -163,13 +163,21 @@ def train_rbm(
     init_key, order_key, noise_key = jax.random.split(key, 3)
     params = init_rbm(init_key, visible, hidden)
     velocity = jax.tree.map(jnp.zeros_like, params)
-    run_epoch = partial(_run_epoch, x=jax.device_put(x), order_key=order_key, noise_key=noise_key)
+    x = jax.device_put(x)
     for epoch in range(epochs):
         began = time.perf_counter()
-        params, velocity, error = run_epoch(
-            params, velocity, epoch, learning_rate, momentum[epoch >= 5], weight_cost,
-            batch_size=batch_size, linear_hidden=linear_hidden,
-        )  # fmt: skip
+        order = _epoch_order(order_key, epoch, count=count, batch_size=batch_size)
+        params, velocity, error = _run_epoch(
+            params,
+            velocity,
+            x,
+            order,
+            jax.random.fold_in(noise_key, epoch),
+            learning_rate=learning_rate,
+            momentum=momentum[epoch >= 5],
+            weight_cost=weight_cost,
+            linear_hidden=linear_hidden,
+        )
         row = {"visible": visible, "hidden": hidden, "epoch": epoch + 1}
         row["squared_error"] = float(error) / count
         row["images_per_second"] = count / (time.perf_counter() - began)
@@ -239,14 +247,14 @@ def pretrain_rbm_stack(
     return dense_params(down, up)
 
 
-@partial(jax.jit, static_argnames=("batch_size", "linear_hidden"))
+_epoch_order = jax.jit(epoch_order, static_argnames=("count", "batch_size"))
+
+
+@partial(jax.jit, static_argnames="linear_hidden")
 def _run_epoch(
-    params, velocity, epoch, learning_rate, momentum, weight_cost,
-    *, x, order_key, noise_key, batch_size, linear_hidden,
-):  # fmt: skip
+    params, velocity, x, order, key, *, learning_rate, momentum, weight_cost, linear_hidden
+):
     """Parameters and velocity after an epoch, and its squared error, summed over examples."""
-    order = epoch_order(order_key, epoch, count=len(x), batch_size=batch_size)
-    key = jax.random.fold_in(noise_key, epoch)
 
     def one(i, carry):
         params, velocity, total = carry

@@ -8,6 +8,7 @@ Both are pure functions. The caller applies jit, vmap, pmap or shard_map:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
@@ -91,7 +92,7 @@ def make_eval_step(ae: Autoencoder, *, axis_name: str | None = None) -> EvalStep
         if key is not None and axis_name is not None:
             key = jax.random.fold_in(key, lax.axis_index(axis_name))
         rngs = {} if key is None else streams(key, ("latent", "corrupt"))
-        outputs = ae.module.apply(state.variables, *_inputs(batch), rngs=rngs)
+        outputs: Any = ae.module.apply(state.variables, *_inputs(batch), rngs=rngs)
         _, metrics = evaluate(ae.objective, outputs, batch, state.step, axis_name=axis_name)
         return metrics if axis_name is None else lax.pmean(metrics, axis_name)
 

@@ -8,7 +8,7 @@ from ae_jax.networks import Conv
 from experiments.config import Config, Data, Train
 
 CONFIG = Config(
-    model=Convolutional(network=Conv(filters=(16, 8, 8))),
+    model=Convolutional(network=Conv(filters=(16, 8, 8), odd="valid")),
     data=Data(name="mnist"),
     train=Train(epochs=50, batch_size=128),
 )

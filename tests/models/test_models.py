@@ -21,7 +21,7 @@ from ae_jax.models import (
 )
 from ae_jax.networks import Conv, Dense, Recurrent
 from ae_jax.spec import from_dict, to_dict
-from ae_jax.training import init_state, make_eval_step, make_train_step
+from ae_jax.training import make_eval_step, make_train_step
 
 TX = optax.adam(1e-3)
 POOL = Conv(filters=(4, 3))
@@ -56,27 +56,23 @@ ODD = {Dense: (2, 3, 4, 5), Conv: (7, 9, 3), Recurrent: (5, 3)}
 CASES = [(name, (8, 8)) for name in MODELS] + [(n, ODD[type(m.network)]) for n, m in MODELS.items()]
 
 
-def init(ae, seed=0):
-    return jax.jit(lambda key: init_state(ae, TX, key))(jax.random.key(seed))
-
-
 def batch_for(shape, rows=4):
     return {"x": jnp.asarray(np.random.default_rng(0).uniform(size=(rows, *shape)), jnp.float32)}
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)
-def test_a_model_encodes_decodes_and_trains(name, shape):
+def test_a_model_encodes_decodes_and_trains(name, shape, numpy_state):
     ae, batch = MODELS[name].build(shape), batch_for(shape, rows=32)
 
     @jax.jit  # one program, because compiling is what takes the time
-    def everything(key):
-        state = init_state(ae, TX, key)
+    def everything(state):
         z = ae.encode(state.variables, batch["x"])
         recon = ae.decode(state.variables, z)
         whole = ae.reconstruct(state.variables, batch["x"])
-        return state, z, recon, whole, *make_train_step(ae, TX)(state, batch)
+        return z, recon, whole, *make_train_step(ae, TX)(state, batch)
 
-    state, z, recon, whole, moved, metrics = everything(jax.random.key(0))
+    state = numpy_state(ae, TX)
+    z, recon, whole, moved, metrics = everything(state)
     assert len(z) == 32
     assert recon.shape == batch["x"].shape
     np.testing.assert_allclose(recon, whole, rtol=1e-6)
@@ -99,25 +95,25 @@ def test_specifications_go_through_json(name):
     assert from_dict(Model, json.loads(json.dumps(to_dict(MODELS[name])))) == MODELS[name]
 
 
-def test_widths_are_as_written():
+def test_widths_are_as_written(numpy_state):
     ae = Vanilla(network=Dense(widths=(128, 64)), code_size=32).build((28, 28))
-    state = init_state(ae, TX, jax.random.key(0))
+    state = numpy_state(ae, TX)
     kernels = [p for p in jax.tree.leaves(state.params) if p.ndim == 2]
     shapes = sorted(k.shape for k in kernels)
     assert shapes == sorted([(784, 128), (128, 64), (64, 32), (32, 64), (64, 128), (128, 784)])
 
 
-def test_decoder_widths_may_differ():
+def test_decoder_widths_may_differ(numpy_state):
     ae = Vanilla(network=Dense(widths=(7,), decoder_widths=(5, 6)), code_size=2).build((4,))
-    state = init_state(ae, TX, jax.random.key(0))
+    state = numpy_state(ae, TX)
     shapes = sorted(p.shape for p in jax.tree.leaves(state.params) if p.ndim == 2)
     assert shapes == sorted([(4, 7), (7, 2), (2, 5), (5, 6), (6, 4)])
 
 
-def test_one_linear_layer_is_what_it_says():
+def test_one_linear_layer_is_what_it_says(numpy_state):
     """A 3-2-3 linear autoencoder against the matrix product written out."""
     ae = Vanilla(code_size=2, code_activation="linear", loss="mse").build((3,))
-    state = init_state(ae, TX, jax.random.key(0))
+    state = numpy_state(ae, TX)
     x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     p = state.params
     z = x @ p["code"]["kernel"] + p["code"]["bias"]
@@ -128,8 +124,11 @@ def test_one_linear_layer_is_what_it_says():
 
 class TestVariational:
     ae = Variational(network=Dense(widths=(16,)), code_size=3, beta=2.5).build((6,))
-    state = init_state(ae, TX, jax.random.key(0))
     batch = batch_for((6,))
+
+    @pytest.fixture(autouse=True)
+    def make_state(self, numpy_state):
+        self.state = numpy_state(self.ae, TX)
 
     def test_samples_only_where_given_the_stream(self):
         x, variables = self.batch["x"], self.state.variables
@@ -161,8 +160,8 @@ def test_convolutions_refuse_vectors():
         Convolutional().build((11,))
 
 
-def test_wrong_event_shape_is_named():
+def test_wrong_event_shape_is_named(numpy_state):
     ae = Vanilla().build((8, 8))
-    state = init_state(ae, TX, jax.random.key(0))
+    state = numpy_state(ae, TX)
     with pytest.raises(ValueError, match=r"\(2, 9, 8\); this model was built for \[B, 8, 8\]"):
         ae.encode(state.variables, jnp.zeros((2, 9, 8)))

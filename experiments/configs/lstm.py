@@ -1,0 +1,19 @@
+"""LSTM 100, LSTM 30, repeat, LSTM 100 on the rows of Fashion-MNIST, squared error per pixel.
+
+python -m experiments.train lstm
+"""
+
+from ae_jax.models import Vanilla
+from ae_jax.networks import Recurrent
+from experiments.config import Config, Data, Train
+
+CONFIG = Config(
+    model=Vanilla(
+        network=Recurrent(widths=(100, 30)),
+        code_size=None,
+        loss="mse",
+        output_activation="sigmoid",
+    ),
+    data=Data(name="fashion_mnist"),
+    train=Train(epochs=20, batch_size=32, optimizer="nadam"),
+)
