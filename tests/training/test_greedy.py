@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 FACTORS = RNG.uniform(size=(96, 2))
 X = np.float32(np.clip(FACTORS @ RNG.uniform(size=(2, 12)) / 1.5, 0, 1)).reshape(96, 4, 3)
 NETWORK = Dense(widths=(9, 6), activation="selu")
-OPTIONS = {"epochs": 20, "batch_size": 32, "optimizer": 1e-2, "seed": 3}
+OPTIONS = {"epochs": 100, "batch_size": 32, "optimizer": 1e-2, "seed": 3}
 SPECS = {
     "vanilla": Vanilla(network=NETWORK, code_size=3, code_activation="selu"),
     "tied": Tied(network=NETWORK, code_size=3, loss="mse", output_activation="sigmoid"),

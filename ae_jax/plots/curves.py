@@ -1,0 +1,102 @@
+"""Figures of curves: losses over a run, error against code size."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+from ae_jax.plots.codes import MARKERS
+from ae_jax.plots.figure import PALETTE, new_figure, tidy
+
+SPLIT_COLORS = {"train": PALETTE[0], "test": PALETTE[2]}
+
+NOT_TERMS = {"step", "epoch", "split", "loss", "images_per_second"}
+
+
+def loss_curves(rows: Sequence[Mapping[str, Any]], *, unit: str = "") -> Figure:
+    """Training curves from the rows of `metrics.jsonl`: the loss, and every raw term if several.
+
+    The axis counts epochs where each split has at most one row an epoch, else steps. A panel is
+    logarithmic when its values are positive and span a factor of 10. Values that are not finite
+    leave a gap, and the panel's title says how many there are.
+
+    Args:
+        rows: dicts with `step`, `split` ("train" or "test"), `loss`, maybe `epoch` and raw terms.
+        unit: the unit of the loss, for the axis ("nats per example").
+    """
+    if not rows:
+        raise ValueError("rows is empty: the run has logged nothing yet")
+    numbers = dict.fromkeys(k for row in rows for k, v in row.items() if isinstance(v, Real))
+    terms = [name for name in numbers if name not in NOT_TERMS]
+    panels = ["loss", *terms] if len(terms) > 1 else ["loss"]
+    epochs = {(row["split"], row.get("epoch")) for row in rows}
+    clock = "epoch" if len(epochs) == len(rows) and "epoch" in numbers else "step"
+    across = min(len(panels), 3)
+    down = -(-len(panels) // across)
+    fig = new_figure(0.4 + 4.0 * across if across > 1 else 5.6, 3.2 * down)
+    for place, name in enumerate(panels):
+        ax = fig.add_subplot(down, across, place + 1)
+        _draw_curves(ax, rows, name, clock)
+        if place % across == 0:
+            ax.set_ylabel(unit)
+    fig.set_label(f"Training curves by {clock}: {', '.join(panels)}")
+    return fig
+
+
+def size_curves(
+    table: Mapping[str, Mapping[int, float]], *, unit: str = "mean squared error"
+) -> Figure:
+    """Test error against code size, `{name: {code size: error}}`, on logarithmic axes."""
+    if not any(table.values()):
+        raise ValueError("table is empty: give at least one name with a code size and its error")
+    fig = new_figure(6.4, 4.2)
+    ax = fig.add_subplot()
+    for index, (name, curve) in enumerate(table.items()):
+        sizes = sorted(curve)
+        color, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+        errors = [curve[size] for size in sizes]
+        ax.plot(sizes, errors, color=color, marker=marker, markersize=5, label=name)
+    ax.set_xscale("log")
+    sizes = sorted({size for curve in table.values() for size in curve})
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.minorticks_off()
+    _log_values(ax)
+    ax.set_xlabel("code size")
+    ax.set_ylabel(f"test {unit}")
+    tidy(ax)
+    ax.legend(frameon=False)
+    fig.set_label(f"Test {unit} by code size: {', '.join(table)}")
+    return fig
+
+
+def _draw_curves(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, clock: str) -> None:
+    values = np.array([row[name] for row in rows if name in row], dtype=float)
+    finite = values[np.isfinite(values)]
+    for split, color in SPLIT_COLORS.items():
+        points = [(row[clock], row[name]) for row in rows if row["split"] == split and name in row]
+        if points:
+            marker = "o" if len(points) <= 30 else ""
+            label = f"{split} (last {points[-1][1]:.4g})"
+            x, y = zip(*points, strict=True)
+            ax.plot(x, y, color=color, marker=marker, markersize=3, label=label)
+    if finite.size and finite.min() > 0 and finite.max() >= 10 * finite.min():
+        _log_values(ax)
+    lost = values.size - finite.size
+    ax.set_title(name.replace("_", " ") + (f" ({lost} not finite)" if lost else ""), fontsize=11)
+    ax.set_xlabel(clock)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    tidy(ax)
+    ax.legend(frameon=False, fontsize=9)
+
+
+def _log_values(ax: Axes) -> None:
+    """A logarithmic y axis with readable numbers, even when it spans less than a factor of 10."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())

@@ -1,0 +1,254 @@
+"""A classifier on an encoder, and training that starts from given parameters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.datasets import load_digits
+
+from ae_jax.models import Contractive, Convolutional, Denoising, Tied, Vanilla, Variational
+from ae_jax.networks import Conv, Dense, Recurrent
+from ae_jax.training import fit, init_state, make_train_step
+from ae_jax.training.classify import (
+    accuracy,
+    classifier,
+    freeze_encoder,
+    labelled,
+    with_encoder,
+)
+
+RNG = np.random.default_rng(0)
+SIDE = Dense(widths=(8,), activation="tanh")
+VANILLA = Vanilla(network=SIDE, code_size=4, code_activation="tanh").build((8, 8))
+VAE = Variational(network=SIDE, code_size=4).build((8, 8))
+MODELS = {
+    "vanilla": VANILLA,
+    "vae": VAE,
+    "vae-learned": Variational(likelihood="learned_gaussian", code_size=4).build((8, 8)),
+    "tied": Tied(network=SIDE, code_size=4, code_activation="tanh").build((8, 8)),
+    "denoising": Denoising(network=SIDE, code_size=4, code_activation="tanh").build((8, 8)),
+    "contractive": Contractive(code_size=4, code_activation="tanh").build((8, 8)),
+    "conv": Convolutional(network=Conv(filters=(4, 3))).build((8, 8)),
+    "lstm": Vanilla(network=Recurrent(widths=(4,)), code_size=None).build((8, 8)),
+}
+# Class k is bright in quarter k of the image.
+LABEL = np.arange(80) % 4
+X = np.float32(0.2 * RNG.uniform(size=(80, 8, 8)))
+X[np.arange(80), 2 * LABEL] += 0.8
+DATA = {"x": X, "label": LABEL}
+
+
+def params_of(ae, seed=0):
+    return jax.jit(lambda key: init_state(ae, optax.sgd(0.1), key).params)(jax.random.key(seed))
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def changed(a, b):
+    return [
+        bool((np.asarray(p) != np.asarray(q)).any())
+        for p, q in zip(*map(jax.tree.leaves, (a, b)), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_encoder_is_the_autoencoder_s(name):
+    """Features are the autoencoder's codes, and the logits linear in them."""
+    ae = MODELS[name]
+    params = params_of(ae, seed=1)
+    head = classifier(ae, 4)
+    given = with_encoder(head, params)
+    z = ae.encode({"params": params}, X[:5])
+    assert_same(head.encode({"params": given}, X[:5]), z)
+    outputs = head.module.apply({"params": given}, X[:5])
+    kernel, bias = given["head"]["kernel"], given["head"]["bias"]
+    expected = np.float64(z).reshape(5, -1) @ np.float64(kernel) + np.float64(bias)
+    np.testing.assert_allclose(outputs["class_logits"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_its_loss_is_the_cross_entropy_in_nats():
+    head = classifier(VANILLA, 4)
+    state = init_state(head, optax.sgd(0.1), jax.random.key(0))
+    batch = {"x": jnp.asarray(X[:9]), "label": jnp.asarray(LABEL[:9])}
+    _, metrics = jax.jit(make_train_step(head, optax.sgd(0.1)))(state, batch)
+    logits = np.float64(head.module.apply(state.variables, batch["x"])["class_logits"])
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    nats = -np.log(p[np.arange(9), LABEL[:9]]).mean()
+    np.testing.assert_allclose(metrics["cross_entropy"], nats, rtol=1e-5)
+    assert metrics["loss"] == metrics["cross_entropy"]
+    np.testing.assert_allclose(metrics["accuracy"], (p.argmax(1) == LABEL[:9]).mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("ae", [VANILLA, VAE], ids=["vanilla", "vae"])
+def test_a_frozen_encoder_stays_and_a_fine_tuned_one_moves(ae):
+    params = params_of(ae, seed=1)
+    for frozen in (True, False):
+        head = classifier(ae, 4, frozen=frozen)
+        given = with_encoder(head, params)
+        state, history = fit(head, DATA, params=given, epochs=3, batch_size=32)
+        assert all(changed(state.params["head"], given["head"]))
+        assert {"cross_entropy", "accuracy"} < set(history[-1])
+        if frozen:
+            assert_same(state.params["inner"], given["inner"])
+        else:
+            assert all(changed(state.params["inner"]["encoder"], given["inner"]["encoder"]))
+
+
+def test_weight_decay_moves_a_frozen_encoder_unless_the_optimiser_is_told():
+    head = classifier(VANILLA, 4)
+    given = with_encoder(head, params_of(VANILLA))
+    adamw = optax.adamw(1e-2, weight_decay=0.1)
+    for tx, stays in ((adamw, False), (freeze_encoder(adamw), True)):
+        state, _ = fit(head, DATA, params=given, epochs=2, batch_size=40, optimizer=tx)
+        assert any(changed(state.params["inner"], given["inner"])) is not stays
+        assert all(changed(state.params["head"], given["head"]))
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "from scratch"])
+def test_separable_classes_are_learned(frozen):
+    head = classifier(VANILLA, 4, frozen=frozen)
+    pixels = {"x": np.uint8(255 * X), "label": LABEL}
+    state, history = fit(head, pixels, epochs=150, batch_size=32, optimizer=1e-2, eval_data=pixels)
+    assert accuracy(head, state, pixels, batch_size=32) == 1.0
+    assert history[-1]["accuracy"] == 1.0
+
+
+def test_accuracy_is_the_fraction_of_right_answers():
+    head = classifier(VAE, 4)
+    state = init_state(head, optax.sgd(0.1), jax.random.key(0))
+    logits = head.module.apply(state.variables, X)["class_logits"]
+    expected = (np.asarray(logits).argmax(1) == LABEL).mean()
+    assert 0 < expected < 1
+    for batch_size in (7, 80, 1000):
+        got = accuracy(head, state, DATA, batch_size=batch_size)
+        assert got == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_hundred_labels_of_the_digits():
+    """Codes learned from 1300 unlabelled digits, a head from 100 labels; chance is 0.1."""
+    digits = load_digits()
+    x, label = np.float32(digits.images / 16), digits.target
+    ae = Vanilla(network=Dense(widths=(64,)), code_size=16, code_activation="linear").build((8, 8))
+    pretrained, _ = fit(ae, x[:1300], epochs=15, batch_size=64, optimizer=3e-3)
+    head = classifier(ae, 10)
+    params = with_encoder(head, pretrained.params)
+    few = labelled({"x": x[:100], "label": label[:100]}, 10)
+    state, _ = fit(head, few, params=params, epochs=100, batch_size=50, optimizer=1e-2)
+    assert accuracy(head, state, {"x": x[1300:], "label": label[1300:]}) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ({"x": X, "label": LABEL + 1}, ValueError, r"label\[3\] is 4: must be in 0 .. 3"),
+        ({"x": X, "label": LABEL - 1}, ValueError, r"label\[0\] is -1"),
+        ({"x": X, "label": LABEL[:-1]}, ValueError, "label has 79"),
+        ({"x": X}, ValueError, "no 'label'"),
+        ({"x": X, "label": np.float32(LABEL)}, TypeError, "float32"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(data, error, message):
+    with pytest.raises(error, match=message):
+        labelled(data, 4)
+    head = classifier(VANILLA, 4)
+    with pytest.raises(error, match=message):
+        accuracy(head, init_state(head, optax.sgd(0.1), jax.random.key(0)), data)
+
+
+def test_what_cannot_be_a_classifier_is_refused():
+    with pytest.raises(ValueError, match="classes=1"):
+        classifier(VANILLA, 1)
+    with pytest.raises(TypeError, match="Deterministic: make it with classifier"):
+        accuracy(VANILLA, init_state(VANILLA, optax.sgd(0.1), jax.random.key(0)), DATA)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (VAE, "params: code/bias is missing; the encoder's is of shape"),
+        (Vanilla(network=SIDE, code_size=3).build((8, 8)), r"code/bias is of shape \(3,\).*\(4,\)"),
+    ],
+)
+def test_parameters_of_another_model_are_refused(other, message):
+    with pytest.raises(ValueError, match=message):
+        with_encoder(classifier(VANILLA, 4), params_of(other))
+
+
+class TestInitialParameters:
+    """fit(params=...)"""
+
+    given = jax.tree.map(np.asarray, params_of(VANILLA, seed=7))
+
+    @pytest.mark.parametrize("ema_decay", [None, 0.9])
+    def test_training_starts_from_them(self, ema_decay):
+        """One step equals the step written out from them, and they are left alone."""
+        given = jax.tree.map(jnp.asarray, self.given)
+        tx = optax.adam(0.01)
+        options = {"batch_size": 80, "optimizer": tx, "ema_decay": ema_decay}
+        state, _ = fit(VANILLA, X, steps=1, params=given, **options)
+        start = init_state(VANILLA, tx, jax.random.key(0)).replace(
+            params=given, opt_state=tx.init(given)
+        )
+        expected, _ = jax.jit(make_train_step(VANILLA, tx))(start, {"x": X})
+        close = {"rtol": 1e-4, "atol": 1e-6}
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, **close), state.params, expected.params
+        )
+        assert_same(given, self.given)
+        if ema_decay is not None:
+            mean = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, given, state.params)
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, **close), state.ema_params, mean
+            )
+
+    def test_the_optimiser_starts_from_them(self):
+        """An optimiser whose state holds the parameters: the slow weights of lookahead."""
+        tx = optax.chain(optax.sgd(0.0), optax.ema(0.5))
+        keep = optax.GradientTransformation(
+            lambda params: params, lambda updates, state, params=None: (updates, state)
+        )
+        tx = optax.chain(tx, keep)
+        state, _ = fit(VANILLA, X, steps=2, batch_size=40, optimizer=tx, params=self.given)
+        assert_same(state.opt_state[-1], self.given)
+
+    def test_the_same_run_twice_is_the_same(self):
+        a, b = (fit(VAE, X, epochs=2, batch_size=32, params=params_of(VAE)) for _ in range(2))
+        assert_same(a.state.params, b.state.params)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda p: {**p, "extra": {"kernel": np.zeros(2)}}, "extra/kernel is not in the model"),
+            (
+                lambda p: {"code": p["code"], "decoder": p["decoder"]},
+                "encoder/Dense_0/bias is miss",
+            ),
+            (
+                lambda p: {**p, "code": {**p["code"], "bias": np.zeros(5)}},
+                r"code/bias has shape \(5,\); the model's is \(4,\)",
+            ),
+        ],
+    )
+    def test_other_structures_are_refused(self, tmp_path, change, message):
+        with pytest.raises(ValueError, match=f"params: {message}") as caught:
+            fit(
+                VANILLA,
+                X,
+                epochs=1,
+                batch_size=40,
+                params=change(self.given),
+                run_dir=tmp_path / "r",
+            )
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "r").exists()
+
+    def test_a_resumed_run_refuses_them(self, tmp_path):
+        fit(VANILLA, X, epochs=1, batch_size=40, run_dir=tmp_path / "r")
+        with pytest.raises(ValueError, match="params: a resumed run"):
+            fit(
+                VANILLA, X, epochs=2, batch_size=40, run_dir=tmp_path / "r", resume=True,
+                params=self.given,
+            )  # fmt: skip
