@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from ae_jax import plots
+from ae_jax.plots.figure import PALETTE
 
 
 def images(n=12, shape=(6, 5), *, seed=0):
@@ -83,6 +84,7 @@ def test_pyplot_is_not_imported(tmp_path):
     code = """
 import sys, numpy as np
 from ae_jax import plots
+from ae_jax.plots.figure import PALETTE
 plots.save(plots.code_scatter(np.eye(3), np.arange(3)), sys.argv[1])
 print("matplotlib.pyplot" in sys.modules)
 """
@@ -254,7 +256,7 @@ class TestCodeScatter:
         nearest = [np.abs(z - point).sum(axis=1).argmin() for point in points]
         assert sorted(nearest) == list(range(30))
         np.testing.assert_allclose(points, z[nearest], rtol=1e-6)
-        assert colors == [plots.PALETTE[label[k]] for k in nearest]
+        assert colors == [PALETTE[label[k]] for k in nearest]
 
     def test_classes_are_named_in_the_legend_and_at_their_medians(self):
         z = np.repeat(np.eye(2), 5, axis=0) * 3 + codes(10) / 100

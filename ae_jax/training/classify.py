@@ -10,6 +10,7 @@ accuracy(head, state, test)
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -82,7 +83,7 @@ def with_encoder(head: Autoencoder, params: Any, *, seed: int = 0) -> dict[str, 
     Raises:
       ValueError: `params` lacks a part of the encoder, or has it in another shape.
     """
-    fresh = init_state(head, optax.identity(), jax.random.key(seed)).params
+    fresh = jax.jit(partial(init_state, head, optax.identity()))(jax.random.key(seed)).params
     given = dict(jax.tree_util.tree_leaves_with_path(params))
 
     def pick(path, leaf):

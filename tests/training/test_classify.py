@@ -82,38 +82,52 @@ def test_its_loss_is_the_cross_entropy_in_nats():
     np.testing.assert_allclose(metrics["accuracy"], (p.argmax(1) == LABEL[:9]).mean(), rtol=1e-6)
 
 
+def trained(head, params, tx, steps=3):
+    """The classifier's parameters after a few steps on all of the data."""
+    state = init_state(head, tx, jax.random.key(0)).replace(
+        params=params, opt_state=tx.init(params)
+    )
+    step = jax.jit(make_train_step(head, tx))
+    for _ in range(steps):
+        state, _ = step(state, DATA)
+    return state.params
+
+
 @pytest.mark.parametrize("ae", [VANILLA, VAE], ids=["vanilla", "vae"])
 def test_a_frozen_encoder_stays_and_a_fine_tuned_one_moves(ae):
     params = params_of(ae, seed=1)
     for frozen in (True, False):
         head = classifier(ae, 4, frozen=frozen)
-        given = with_encoder(head, params)
-        state, history = fit(head, DATA, params=given, epochs=3, batch_size=32)
-        assert all(changed(state.params["head"], given["head"]))
-        assert {"cross_entropy", "accuracy"} < set(history[-1])
+        before = with_encoder(head, params)
+        after = trained(head, before, optax.adam(1e-3))
+        assert all(changed(after["head"], before["head"]))
         if frozen:
-            assert_same(state.params["inner"], given["inner"])
+            assert_same(after["inner"], before["inner"])
         else:
-            assert all(changed(state.params["inner"]["encoder"], given["inner"]["encoder"]))
+            assert all(changed(after["inner"]["encoder"], before["inner"]["encoder"]))
 
 
 def test_weight_decay_moves_a_frozen_encoder_unless_the_optimiser_is_told():
     head = classifier(VANILLA, 4)
-    given = with_encoder(head, params_of(VANILLA))
+    before = with_encoder(head, params_of(VANILLA))
     adamw = optax.adamw(1e-2, weight_decay=0.1)
     for tx, stays in ((adamw, False), (freeze_encoder(adamw), True)):
-        state, _ = fit(head, DATA, params=given, epochs=2, batch_size=40, optimizer=tx)
-        assert any(changed(state.params["inner"], given["inner"])) is not stays
-        assert all(changed(state.params["head"], given["head"]))
+        after = trained(head, before, tx)
+        assert any(changed(after["inner"], before["inner"])) is not stays
+        assert all(changed(after["head"], before["head"]))
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "from scratch"])
 def test_separable_classes_are_learned(frozen):
-    head = classifier(VANILLA, 4, frozen=frozen)
-    pixels = {"x": np.uint8(255 * X), "label": LABEL}
-    state, history = fit(head, pixels, epochs=150, batch_size=32, optimizer=1e-2, eval_data=pixels)
-    assert accuracy(head, state, pixels, batch_size=32) == 1.0
+    """By `fit`: from 16 random features, which stay as they were, and with features that adapt."""
+    ae = Vanilla(network=SIDE, code_size=16, code_activation="tanh").build((8, 8))
+    head, pixels = classifier(ae, 4, frozen=frozen), {"x": np.uint8(255 * X), "label": LABEL}
+    params = with_encoder(head, params_of(ae))
+    options = {"epochs": 100, "batch_size": 32, "optimizer": 2e-2, "eval_data": pixels}
+    state, history = fit(head, pixels, params=params, **options)
+    assert accuracy(head, state, pixels) == 1.0
     assert history[-1]["accuracy"] == 1.0
+    assert any(changed(state.params["inner"], params["inner"])) is not frozen
 
 
 def test_accuracy_is_the_fraction_of_right_answers():
@@ -205,18 +219,12 @@ class TestInitialParameters:
             )
 
     def test_the_optimiser_starts_from_them(self):
-        """An optimiser whose state holds the parameters: the slow weights of lookahead."""
-        tx = optax.chain(optax.sgd(0.0), optax.ema(0.5))
+        """Seen in one whose state is the initial parameters."""
         keep = optax.GradientTransformation(
-            lambda params: params, lambda updates, state, params=None: (updates, state)
+            lambda params: params, lambda g, state, params: (g, state)
         )
-        tx = optax.chain(tx, keep)
-        state, _ = fit(VANILLA, X, steps=2, batch_size=40, optimizer=tx, params=self.given)
-        assert_same(state.opt_state[-1], self.given)
-
-    def test_the_same_run_twice_is_the_same(self):
-        a, b = (fit(VAE, X, epochs=2, batch_size=32, params=params_of(VAE)) for _ in range(2))
-        assert_same(a.state.params, b.state.params)
+        state, _ = fit(VANILLA, X, steps=1, batch_size=40, optimizer=keep, params=self.given)
+        assert_same(state.opt_state, self.given)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -246,9 +254,13 @@ class TestInitialParameters:
         assert not (tmp_path / "r").exists()
 
     def test_a_resumed_run_refuses_them(self, tmp_path):
-        fit(VANILLA, X, epochs=1, batch_size=40, run_dir=tmp_path / "r")
         with pytest.raises(ValueError, match="params: a resumed run"):
             fit(
-                VANILLA, X, epochs=2, batch_size=40, run_dir=tmp_path / "r", resume=True,
+                VANILLA,
+                X,
+                epochs=2,
+                run_dir=tmp_path,
+                resume=True,
+                batch_size=40,
                 params=self.given,
-            )  # fmt: skip
+            )
