@@ -10,6 +10,15 @@ import pytest
 from ae_jax.state import TrainState, init_state
 
 jax.config.update("jax_num_cpu_devices", 4)
+# The suite compiles some thousand small programs and runs each once: it saves half of that time to
+# leave out LLVM's most expensive passes, which change speed and not what is computed.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_backend_optimization_level=0",
+    ]
+)
 
 
 @pytest.fixture(scope="session")

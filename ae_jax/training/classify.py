@@ -10,7 +10,6 @@ accuracy(head, state, test)
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -83,17 +82,22 @@ def with_encoder(head: Autoencoder, params: Any, *, seed: int = 0) -> dict[str, 
     Raises:
       ValueError: `params` lacks a part of the encoder, or has it in another shape.
     """
-    fresh = jax.jit(partial(init_state, head, optax.identity()))(jax.random.key(seed)).params
+
+    def fresh(key: Array) -> Any:
+        return init_state(head, optax.identity(), key).params
+
+    key = jax.random.key(seed)
     given = dict(jax.tree_util.tree_leaves_with_path(params))
 
-    def pick(path, leaf):
-        if path not in given or np.shape(given[path]) != leaf.shape:
+    def pick(path, wanted):
+        if path not in given or np.shape(given[path]) != wanted.shape:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             has = f"of shape {np.shape(given[path])}" if path in given else "missing"
-            raise ValueError(f"params: {name} is {has}; the encoder's is of shape {leaf.shape}")
+            raise ValueError(f"params: {name} is {has}; the encoder's is of shape {wanted.shape}")
         return given[path]
 
-    return {**fresh, "inner": jax.tree_util.tree_map_with_path(pick, fresh["inner"])}
+    encoder = jax.tree_util.tree_map_with_path(pick, jax.eval_shape(fresh, key)["inner"])
+    return {"inner": encoder, "head": jax.jit(lambda key: fresh(key)["head"])(key)}
 
 
 def freeze_encoder(tx: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -103,11 +103,13 @@ def fit(
 
     tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optax.adam(optimizer)
     init_key, order_key, eval_key = jax.random.split(jax.random.key(seed), 3)
-    state = jax.jit(partial(init_state, ae, tx, ema=ema_decay is not None))(init_key)
-    if params is not None:
-        if resume:
-            raise ValueError("params: a resumed run continues from its checkpoint; leave them out")
-        state = _started_from(params, state, tx)
+    init = partial(init_state, ae, tx, ema=ema_decay is not None)
+    if params is None:
+        state = jax.jit(init)(init_key)
+    elif resume:
+        raise ValueError("params: a resumed run continues from its checkpoint; leave them out")
+    else:
+        state = jax.jit(partial(_init_from, init, tx))(params, init_key)
     logger = _Logger(callbacks)
     if run_dir is not None and resume:
         logger.run = Run.open(run_dir)
@@ -146,25 +148,26 @@ def fit(
     return FitResult(state, logger.history)
 
 
-def _started_from(params: Any, state: TrainState, tx: optax.GradientTransformation) -> TrainState:
-    """The fresh `state`, with these parameters instead; `ValueError` unless they fit."""
+def _init_from(
+    init: Callable[[Array], TrainState], tx: optax.GradientTransformation, params: Any, key: Array
+) -> TrainState:
+    """``init(key)`` with copies of these parameters; `ValueError` unless they are of its shapes."""
+    state = init(key)
     given, fresh = _by_path(params), _by_path(state.params)
     for path in fresh | given:
         if path not in given:
             raise ValueError(f"params: {path} is missing, which the model has")
         if path not in fresh:
             raise ValueError(f"params: {path} is not in the model")
-        if np.shape(given[path]) != fresh[path].shape:
+        if given[path].shape != fresh[path].shape:
             raise ValueError(
-                f"params: {path} has shape {np.shape(given[path])}; the model's is "
-                f"{fresh[path].shape}"
+                f"params: {path} has shape {given[path].shape}; the model's is {fresh[path].shape}"
             )
-    leaves = [jnp.asarray(given[path], old.dtype) for path, old in fresh.items()]
+    # Copies, because the training loop donates its state.
+    leaves = [jnp.array(given[path], old.dtype) for path, old in fresh.items()]
     params = jax.tree.unflatten(jax.tree.structure(state.params), leaves)
     ema_params = None if state.ema_params is None else params
-    # The loop donates its state: each array must be a buffer of its own, and not the caller's.
-    params, opt_state, ema_params = jax.tree.map(jnp.copy, (params, tx.init(params), ema_params))
-    return state.replace(params=params, opt_state=opt_state, ema_params=ema_params)
+    return state.replace(params=params, opt_state=tx.init(params), ema_params=ema_params)
 
 
 def _by_path(tree: Any) -> dict[str, Any]:
