@@ -43,11 +43,13 @@ def numpy_state():
         rng = np.random.default_rng(seed)
         key = jax.random.key(seed)
         shapes = jax.eval_shape(lambda: init_state(ae, tx, key))
-        params = jax.tree.map(
-            lambda s: np.float32(rng.normal(size=s.shape) / np.sqrt(np.prod(s.shape[:-1]) or 1)),
-            shapes.params,
-        )
-        params = jax.tree.map(jax.numpy.asarray, params)
+
+        def draw(shape):
+            if len(shape) > 1:
+                return rng.normal(size=shape) / np.sqrt(np.prod(shape[:-1]))
+            return rng.uniform(0.0, 0.5, size=shape)  # positive biases: few dead units
+
+        params = jax.tree.map(lambda s: jax.numpy.float32(draw(s.shape)), shapes.params)
         model_state = jax.tree.map(lambda s: jax.numpy.zeros(s.shape, s.dtype), shapes.model_state)
         step = jax.numpy.int32(0)
         return TrainState(step, key, params, model_state, tx.init(params))

@@ -28,7 +28,7 @@ def test_missing_fields_take_defaults():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"kind": "os.system"}, r"kind='os.system'.*known: convolutional, "),
+        ({"kind": "os.system"}, r"kind='os.system'.*known: contractive, "),
         ({"kind": "variationel"}, "did you mean 'variational'"),
         ({}, "kind=None"),
         (3, "kind=None"),
@@ -42,7 +42,7 @@ def test_missing_fields_take_defaults():
         ({"kind": "vanilla", "network": {"kind": "dense", "widths": [0]}}, "widths start at 1"),
         ({"kind": "vanilla", "network": {"kind": "dense", "widths": [1.5]}}, r"widths\[0\]=1.5"),
         ({"kind": "variational", "beta": float("nan")}, "beta=nan"),
-        ({"kind": "vanilla", "code_size": None}, "only a convolutional network"),
+        ({"kind": "vanilla", "code_size": None}, "only convolutional and recurrent networks"),
     ],
 )
 def test_bad_data_is_one_line(data, message):

@@ -1,11 +1,11 @@
 """A classifier head on an encoder, to train on few labels: encoder frozen, fine-tuned, or fresh.
 
-ae = Vanilla(...).build((28, 28))
-pretrained = fit(ae, unlabelled, ...).state.params
-head = classifier(ae, 10)
-few = labelled({"x": x, "label": label}, 10)
-state, _ = fit(head, few, params=with_encoder(head, pretrained), ...)
-accuracy(head, state, test)
+From a trained `ae` and its state to a figure:
+
+    model = classifier(ae, 10)
+    few = labelled({"x": x, "label": label}, 10)
+    trained, _ = fit(model, few, params=with_encoder(model, state.params), epochs=100)
+    accuracy(model, trained, test)
 """
 
 from collections.abc import Mapping
@@ -71,12 +71,12 @@ def classifier(ae: Autoencoder, classes: int, *, frozen: bool = True) -> Autoenc
     )
 
 
-def with_encoder(head: Autoencoder, params: Any, *, seed: int = 0) -> dict[str, Any]:
-    """Initial parameters of the classifier `head`, with the encoder of trained `params`.
+def with_encoder(model: Autoencoder, params: Any, *, seed: int = 0) -> dict[str, Any]:
+    """Initial parameters of the classifier `model`, with the encoder of trained `params`.
 
     Args:
-      head: from ``classifier(ae, ...)``.
-      params: parameters of that `ae`. What `head` has no use for (the decoder) is left out.
+      model: from ``classifier(ae, ...)``.
+      params: parameters of that `ae`. What `model` has no use for (the decoder) is left out.
       seed: of the head's initial weights.
 
     Raises:
@@ -84,7 +84,7 @@ def with_encoder(head: Autoencoder, params: Any, *, seed: int = 0) -> dict[str, 
     """
 
     def fresh(key: Array) -> Any:
-        return init_state(head, optax.identity(), key).params
+        return init_state(model, optax.identity(), key).params
 
     key = jax.random.key(seed)
     given = dict(jax.tree_util.tree_leaves_with_path(params))
@@ -102,15 +102,15 @@ def with_encoder(head: Autoencoder, params: Any, *, seed: int = 0) -> dict[str, 
 
 def freeze_encoder(tx: optax.GradientTransformation) -> optax.GradientTransformation:
     """`tx` on a classifier's head; its encoder stays as it is, bit for bit."""
-    parts = {"head": tx, "inner": optax.set_to_zero()}
-    return optax.multi_transform(parts, {name: name for name in parts})
+    labels = {"head": "head", "inner": "inner"}
+    return optax.multi_transform({"head": tx, "inner": optax.set_to_zero()}, labels)
 
 
 def labelled(data: Mapping[str, ArrayLike], classes: int) -> dict[str, np.ndarray]:
     """`data` as `fit` takes it, with labels that are sure to be classes.
 
     Raises `ValueError` where ``"label"`` is missing or not in 0 .. classes - 1; `TypeError` where
-    it is not of integers. (Inside a compiled step a wrong label could only turn into NaN.)
+    it is not of integers. A compiled step could not refuse it.
     """
     checked = validated(data)
     if "label" not in checked:
@@ -123,18 +123,19 @@ def labelled(data: Mapping[str, ArrayLike], classes: int) -> dict[str, np.ndarra
 
 
 def accuracy(
-    head: Autoencoder, state: TrainState, data: Mapping[str, ArrayLike], *, batch_size: int = 1000
+    model: Autoencoder, state: TrainState, data: Mapping[str, ArrayLike], *, batch_size: int = 1000
 ) -> float:
     """The fraction of `data` whose largest logit is that of its label.
 
-    Raises what `labelled` raises, and `TypeError` if `head` is not from `classifier`.
+    Raises what `labelled` raises, and `TypeError` if `model` is not from `classifier`.
     """
-    if not isinstance(head.module, Classifier):
-        raise TypeError(f"head is a {type(head.module).__name__}: make it with classifier(ae, ...)")
-    examples = labelled(data, head.module.classes)
+    if not isinstance(model.module, Classifier):
+        kind = type(model.module).__name__
+        raise TypeError(f"model is a {kind}: make a classifier of it with classifier(ae, ...)")
+    examples = labelled(data, model.module.classes)
     count = len(examples["x"])
     order = sequential_order(count=count, batch_size=min(batch_size, count))
-    evaluate = make_eval_loop(make_eval_step(head))
+    evaluate = make_eval_loop(make_eval_step(model))
     return float(evaluate(state, jax.device_put(examples), order, jax.random.key(0))["accuracy"])
 
 

@@ -10,7 +10,8 @@ the stack is an encoder and a decoder that share their weights, to be fine-tuned
 
 Sources: Hinton & Salakhutdinov, Reducing the dimensionality of data with neural networks, Science
 313, 2006, with its supporting online material; Hinton, Training products of experts by minimizing
-contrastive divergence, 2002.
+contrastive divergence, 2002; Hinton, A practical guide to training restricted Boltzmann machines,
+2010 (momentum).
 """
 
 import time
@@ -131,8 +132,8 @@ def train_rbm(
 ) -> RBM:
     """A machine with `hidden` units trained on `x` by CD-1; each epoch is one compiled loop.
 
-    The defaults are those of the paper for binary units; linear ones need a `learning_rate` of
-    about 0.001. An update is ``velocity = momentum * velocity - learning_rate * gradient``.
+    An update is ``velocity = momentum * velocity - learning_rate * gradient``. The defaults are the
+    authors' for binary units; linear ones need a `learning_rate` of about 0.001.
 
     Args:
       x: [N, V], floats in [0, 1] or uint8 pixels.
@@ -146,7 +147,8 @@ def train_rbm(
       linear_hidden: hidden units are Gaussian with unit variance instead of binary.
       callbacks: each called as ``callback(params, row)`` after each epoch; a row is ``{"visible",
         "hidden", "epoch", "squared_error", "images_per_second"}``. The squared error of the
-        reconstructions is summed over units, its mean is over the epoch, as the weights moved.
+        reconstructions is summed over units, its mean is over the epoch, as the weights moved. The
+        speed of the first epoch includes compiling.
 
     Raises:
       ValueError, TypeError: for data or settings that cannot work, in one line.
@@ -211,7 +213,7 @@ def pretrain_rbm_stack(
         the loss bce: what a stack of machines computes.
       x: [N, *event_shape], floats in [0, 1] or uint8 pixels.
       epochs: for each layer.
-      code_learning_rate: `learning_rate` of the code layer, whose unbounded units need a smaller.
+      code_learning_rate: of the code layer, whose unbounded units need a smaller one.
       batch_size, learning_rate, momentum, weight_cost, callbacks: see `train_rbm`.
       seed: of all that is random.
 

@@ -34,7 +34,7 @@ def trained(request):
 
     def keep(state, row):
         if row["epoch"] == OPTIONS["epochs"]:
-            states.append(jax.tree.map(np.asarray, state.params))
+            states.append(jax.tree.map(np.array, state.params))
 
     ae = spec.build((4, 3))
     return ae, fit_greedy(ae, X, callbacks=[keep], **OPTIONS), states
