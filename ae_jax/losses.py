@@ -15,6 +15,7 @@ Conventions, the same for every function here:
 This module needs only jax, so it can be imported on its own.
 """
 
+import math
 from functools import partial
 from typing import Literal
 
@@ -50,8 +51,8 @@ def mse(
     recon: ArrayLike, x: ArrayLike, *, reduction: Reduction = "sum", where: ArrayLike | None = None
 ) -> Array:
     """Squared error ``(recon - x)^2``, ``[B, ...], [B, ...] -> [B]``; no factor of 1/2."""
-    recon, x = _pair(recon, x, "recon", "x", where)
-    return _reduce(jnp.square(recon - x), reduction, where)
+    (recon, x), mask = _elements({"recon": recon, "x": x}, where=where)
+    return _reduce(jnp.square(recon - x), reduction, mask)
 
 
 @_jit
@@ -59,8 +60,8 @@ def mae(
     recon: ArrayLike, x: ArrayLike, *, reduction: Reduction = "sum", where: ArrayLike | None = None
 ) -> Array:
     """Absolute error ``|recon - x|``, ``[B, ...], [B, ...] -> [B]``; its gradient at 0 is 0."""
-    recon, x = _pair(recon, x, "recon", "x", where)
-    return _reduce(jnp.abs(recon - x), reduction, where)
+    (recon, x), mask = _elements({"recon": recon, "x": x}, where=where)
+    return _reduce(jnp.abs(recon - x), reduction, mask)
 
 
 @_jit
@@ -77,10 +78,10 @@ def huber(
     ``[B, ...], [B, ...] -> [B]``. `delta` must be positive; it may be traced, so it is not checked.
     Source: Huber, Robust estimation of a location parameter, 1964.
     """
-    recon, x = _pair(recon, x, "recon", "x", where)
+    (recon, x), mask = _elements({"recon": recon, "x": x}, where=where)
     size = jnp.abs(recon - x)
     inner = jnp.minimum(size, delta)  # e^2/2 inside; delta*|e| - delta^2/2 outside
-    return _reduce(inner * (size - 0.5 * inner), reduction, where)
+    return _reduce(inner * (size - 0.5 * inner), reduction, mask)
 
 
 @_jit
@@ -97,8 +98,8 @@ def bce(
     lie anywhere in [0, 1]; values outside are not detected here (see `ae_jax.data.validated`).
     Exact to float32 rounding and finite, with its gradient ``sigmoid(logits) - x``, for any logits.
     """
-    logits, x = _pair(logits, x, "logits", "x", where)
-    return _reduce(_bce(logits, x), reduction, where)
+    (logits, x), mask = _elements({"logits": logits, "x": x}, where=where)
+    return _reduce(_bce(logits, x), reduction, mask)
 
 
 @_jit
@@ -116,10 +117,10 @@ def gaussian_nll(
     ``(log 2 pi + logvar + (x - mean)^2 / exp(logvar)) / 2``. It is a density: it may be negative.
     For ``|logvar| > 50`` the exponential goes on linearly: values and gradients stay finite.
     """
-    mean, x = _pair(mean, x, "mean", "x", where)
-    logvar = _like(logvar, x, "logvar", where)
+    arrays = {"mean": mean, "x": x}
+    (mean, x, logvar), mask = _elements(arrays, {"logvar": logvar}, where=where)
     squared = jnp.square(x - mean) * _exp(-logvar)
-    return _reduce(0.5 * (_LOG_2PI + logvar + squared), reduction, where)
+    return _reduce(0.5 * (_LOG_2PI + logvar + squared), reduction, mask)
 
 
 @_jit
@@ -127,8 +128,8 @@ def l1_sparsity(
     z: ArrayLike, *, reduction: Reduction = "sum", where: ArrayLike | None = None
 ) -> Array:
     """L1 norm of each code, ``sum_j |z_j|`` (or the mean over units): ``[B, ...] -> [B]``."""
-    z = _masked(_floats(z, "z"), where)
-    return _reduce(jnp.abs(z), reduction, where)
+    (z,), mask = _elements({"z": z}, where=where)
+    return _reduce(jnp.abs(z), reduction, mask)
 
 
 @partial(jax.jit, static_argnames="axis_name")
@@ -174,11 +175,13 @@ def gaussian_kl(
     where the two nearly agree (a collapsed unit). Extreme variances: as in `gaussian_nll`.
     Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014, appendix B.
     """
-    mean, logvar = _pair(mean, logvar, "mean", "logvar", where)
-    prior_mean = _like(prior_mean, mean, "prior_mean", where)
-    prior_logvar = _like(prior_logvar, mean, "prior_logvar", where)
+    (mean, logvar, prior_mean, prior_logvar), mask = _elements(
+        {"mean": mean, "logvar": logvar},
+        {"prior_mean": prior_mean, "prior_logvar": prior_logvar},
+        where=where,
+    )
     squared = jnp.square(mean - prior_mean) * _exp(-prior_logvar)
-    return _reduce(0.5 * (_exp_minus_tangent(logvar - prior_logvar) + squared), reduction, where)
+    return _reduce(0.5 * (_exp_minus_tangent(logvar - prior_logvar) + squared), reduction, mask)
 
 
 def batch_mean(
@@ -245,44 +248,44 @@ def _floats(x: ArrayLike, name: str) -> Array:
     return x.astype(jnp.float32)
 
 
-def _masked(x: Array, where: ArrayLike | None) -> Array:
+def _elements(
+    equal: dict[str, ArrayLike],
+    broadcast: dict[str, ArrayLike] | None = None,
+    *,
+    where: ArrayLike | None,
+) -> tuple[list[Array], Array | None]:
+    """The arrays and the mask as [B, elements], in float32; `equal` must share one shape."""
+    arrays = {name: _floats(a, name) for name, a in equal.items()}
+    (first, like), *others = arrays.items()
+    for name, a in others:
+        if a.shape != like.shape:
+            raise ValueError(f"{first} has shape {like.shape}, {name} {a.shape}: must be equal")
+    for name, value in (broadcast or {}).items():
+        arrays[name] = _broadcast(jnp.asarray(value, jnp.float32), like.shape, name)
+    # Flat: a CPU loops over the last axis, and a grey image has one channel (3 times slower).
+    flat = (len(like), math.prod(like.shape[1:]))
+    if where is None:
+        return [a.reshape(flat) for a in arrays.values()], None
+    mask = _broadcast(jnp.asarray(where, bool), like.shape, "where").reshape(flat)
     # Masking the input, not only the loss, keeps a NaN behind the mask out of the gradient.
-    return x if where is None else jnp.where(jnp.asarray(where, bool), x, 0.0)
+    return [jnp.where(mask, a.reshape(flat), 0.0) for a in arrays.values()], mask
 
 
-def _pair(
-    a: ArrayLike, b: ArrayLike, a_name: str, b_name: str, where: ArrayLike | None
-) -> tuple[Array, Array]:
-    a, b = _floats(a, a_name), _floats(b, b_name)
-    if a.shape != b.shape:
-        raise ValueError(f"{a_name} has shape {a.shape}, {b_name} {b.shape}: they must be equal")
-    if where is not None:
-        _check_broadcast(jnp.shape(where), a.shape, "where")
-    return _masked(a, where), _masked(b, where)
-
-
-def _like(a: ArrayLike, x: Array, name: str, where: ArrayLike | None) -> Array:
-    a = jnp.asarray(a, jnp.float32)
-    _check_broadcast(a.shape, x.shape, name)
-    return _masked(jnp.broadcast_to(a, x.shape), where)
-
-
-def _check_broadcast(shape: tuple[int, ...], target: tuple[int, ...], name: str) -> None:
+def _broadcast(a: Array, shape: tuple[int, ...], name: str) -> Array:
     try:
-        fits = jnp.broadcast_shapes(shape, target) == target
+        fits = jnp.broadcast_shapes(a.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"{name} has shape {shape}, which does not broadcast to {target}")
+        raise ValueError(f"{name} has shape {a.shape}, which does not broadcast to {shape}")
+    return jnp.broadcast_to(a, shape)
 
 
-def _reduce(loss: Array, reduction: Reduction, where: ArrayLike | None) -> Array:
+def _reduce(loss: Array, reduction: Reduction, mask: Array | None) -> Array:
+    """[B, elements] -> [B]."""
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction={reduction!r}: it is 'sum' or 'mean'")
-    axes = tuple(range(1, loss.ndim))
-    if where is None:
-        return loss.sum(axes) if reduction == "sum" else loss.mean(axes)
-    _check_broadcast(jnp.shape(where), loss.shape, "where")
-    mask = jnp.broadcast_to(jnp.asarray(where, bool), loss.shape)
-    total = jnp.where(mask, loss, 0.0).sum(axes)
-    return total if reduction == "sum" else total / jnp.maximum(mask.sum(axes), 1)
+    if mask is None:
+        return loss.sum(1) if reduction == "sum" else loss.mean(1)
+    total = jnp.where(mask, loss, 0.0).sum(1)
+    return total if reduction == "sum" else total / jnp.maximum(mask.sum(1), 1)
