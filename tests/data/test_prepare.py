@@ -86,6 +86,7 @@ def test_class_names_are_kept(tmp_path):
         assert builder.info.features["label"].int2str(0) == first
 
 
+@pytest.mark.slow
 def test_order_and_pixels_are_those_of_the_official_set(real_data, tmp_path):
     """TFDS orders examples by a hash of their published position, so undoing and redoing the
     order of the real test split leaves it as it was, and in between it is the published file."""

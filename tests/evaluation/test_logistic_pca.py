@@ -211,6 +211,7 @@ def test_wrong_types_and_shapes_are_refused():
         model.encode(np.zeros((3, 11), np.float32))
 
 
+@pytest.mark.slow
 def test_halves_the_error_of_pca_on_mnist(real_data):
     x = array_record.load_prepared(array_record.find(real_data, "mnist"), "test")["x"]
     train, test = x[:3000], x[3000:4000]

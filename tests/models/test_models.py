@@ -52,8 +52,9 @@ MODELS = {
     "gru": Vanilla(network=Recurrent(widths=(6,), cell="gru"), code_size=4, loss="mse"),
     "vae-lstm": Variational(network=Recurrent(widths=(6,)), code_size=2),
 }
-ODD = {Dense: (2, 3, 4, 5), Conv: (7, 9, 3), Recurrent: (5, 3)}
-CASES = [(name, (8, 8)) for name in MODELS] + [(n, ODD[type(m.network)]) for n, m in MODELS.items()]
+SHAPES = {Dense: (2, 3, 4), Conv: (7, 9, 3), Recurrent: (5, 3)}
+CASES = [(name, SHAPES[type(spec.network)]) for name, spec in MODELS.items()]
+CASES += [("shallow", (11,)), ("conv", (8, 8)), ("lstm", (8, 8, 1))]
 
 
 def batch_for(shape, rows=4):

@@ -74,7 +74,7 @@ def definition(x, kernel, dy, strides, pads):
         ((9, 8), 1, 3, (1, 1), "SAME"),
         ((7, 7), 3, 2, (1, 1), "VALID"),
         ((8, 8), 8, 3, (1, 1), "VALID"),
-        *sample(16, SIZES, CHANNELS, TAPS, [(1, 1), (2, 2), (2, 1)], ["SAME", "VALID"]),
+        *sample(10, SIZES, CHANNELS, TAPS, [(1, 1), (2, 2), (2, 1)], ["SAME", "VALID"]),
     ],
 )
 def test_conv_is_its_definition(platform, size, channels, taps, strides, padding):
@@ -95,7 +95,7 @@ def test_conv_is_its_definition(platform, size, channels, taps, strides, padding
 @pytest.mark.parametrize("platform", ["cpu", "other"])
 @pytest.mark.parametrize(
     ("size", "channels", "taps", "stride", "padding"),
-    sample(10, SIZES, CHANNELS, TAPS, [1, 2, 3], ["SAME", "VALID"]),
+    sample(8, SIZES, CHANNELS, TAPS, [1, 2, 3], ["SAME", "VALID"]),
 )
 def test_conv_transpose_is_that_of_lax(
     monkeypatch, platform, size, channels, taps, stride, padding
@@ -114,7 +114,7 @@ def test_conv_transpose_is_that_of_lax(
 @pytest.mark.parametrize("platform", ["cpu", "other"])
 @pytest.mark.parametrize(
     ("size", "channels", "taps", "padding"),
-    [((4, 4), 8, 3, "VALID"), *sample(8, SIZES, CHANNELS, TAPS, ["SAME", "VALID"])],
+    [((4, 4), 8, 3, "VALID"), *sample(5, SIZES, CHANNELS, TAPS, ["SAME", "VALID"])],
 )
 def test_upsample_conv_is_conv_of_upsample(monkeypatch, platform, size, channels, taps, padding):
     if platform == "other":

@@ -1,0 +1,198 @@
+"""What sets each family apart, against closed forms and independent computations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ae_jax.evaluation import fit_pca
+from ae_jax.models import Contractive, Denoising, Sparse, Tied, Vanilla, Variational
+from ae_jax.models.contractive import jacobian_norm
+from ae_jax.models.denoising import corrupt
+from ae_jax.networks import Dense
+from ae_jax.training import fit, make_eval_step
+
+RNG = np.random.default_rng(0)
+X = np.float32(RNG.uniform(size=(16, 6)))
+SGD = optax.sgd(0.1)
+
+
+def test_a_linear_autoencoder_finds_the_subspace_of_pca():
+    """3-2-3 on centred data: the minimum of the squared error is PCA's (Baldi & Hornik, 1989)."""
+    latent = RNG.normal(size=(400, 2)) @ np.array([[2.0, 1.0, 0.5], [-0.3, 0.8, 1.0]])
+    x = np.float32(latent + 0.1 * RNG.normal(size=(400, 3)))
+    x -= x.mean(0)
+    ae = Vanilla(code_size=2, code_activation="linear", loss="mse").build((3,))
+    state, _ = fit(ae, x, epochs=1000, batch_size=400, optimizer=optax.sgd(0.1, momentum=0.9))
+    pca = fit_pca(x, 2)
+    best = np.asarray(pca.decode(pca.encode(x)))
+    recon = np.asarray(ae.reconstruct(state.variables, x))
+    assert ((recon - x) ** 2).sum() <= 1.001 * ((best - x) ** 2).sum()
+    np.testing.assert_allclose(recon, best, atol=0.02)
+
+
+class TestTied:
+    ae = Tied(network=Dense(widths=(5,), activation="tanh"), code_size=2).build((6,))
+
+    def test_is_the_transpose_written_out(self, numpy_state):
+        state = numpy_state(self.ae, SGD)
+        p = {name: np.float64(value) for name, value in state.params.items()}
+        h = np.tanh(X @ p["kernel_0"] + p["bias_0"])
+        z = np.maximum(h @ p["kernel_1"] + p["bias_1"], 0)
+        h = np.tanh(z @ p["kernel_1"].T + p["decoder_bias_1"])
+        logits = h @ p["kernel_0"].T + p["decoder_bias_0"]
+        np.testing.assert_allclose(self.ae.encode(state.variables, X), z, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            self.ae.reconstruct(state.variables, X), 1 / (1 + np.exp(-logits)), rtol=1e-5
+        )
+
+    def test_has_half_the_weights(self, numpy_state):
+        kernels = [
+            p.shape for p in jax.tree.leaves(numpy_state(self.ae, SGD).params) if p.ndim == 2
+        ]
+        assert sorted(kernels) == [(5, 2), (6, 5)]
+
+    def test_needs_a_mirrored_dense_network(self):
+        with pytest.raises(ValueError, match="tied weights need a dense network, mirrored"):
+            Tied(network=Dense(widths=(5,), decoder_widths=(4,)))
+
+
+class TestContractive:
+    def test_exact_norm_is_the_closed_form_of_one_sigmoid_layer(self, numpy_state):
+        """||J||^2 = sum_j (z_j (1 - z_j))^2 sum_i W_ij^2 (Rifai et al., 2011, equation 3)."""
+        ae = Contractive(code_size=4, code_activation="sigmoid").build((6,))
+        state = numpy_state(ae, SGD)
+        outputs = ae.module.apply(state.variables, X)
+        z = np.float64(outputs["z"])
+        kernel = np.float64(state.params["inner"]["code"]["kernel"])
+        closed = ((z * (1 - z)) ** 2 @ (kernel**2).sum(0)[:, None])[:, 0]
+        np.testing.assert_allclose(outputs["jacobian"], closed, rtol=1e-5)
+        loss, metrics = make_eval_step(ae)(state, {"x": jnp.asarray(X)}), closed.mean()
+        np.testing.assert_allclose(loss["jacobian"], metrics, rtol=1e-5)
+
+    def test_estimate_agrees_with_the_exact_norm(self):
+        """Hutchinson's estimate over many probes, on a deep encoder with a spatial code."""
+        kernels = [jnp.asarray(RNG.normal(size=s), jnp.float32) for s in ((6, 8), (8, 4))]
+
+        def encode(x):
+            return jnp.tanh(jnp.tanh(x @ kernels[0]) @ kernels[1]).reshape(len(x), 2, 2)
+
+        exact = jacobian_norm(encode, X)
+        jacobians = jax.vmap(jax.jacfwd(lambda row: encode(row[None])[0]))(X)
+        np.testing.assert_allclose(exact, (jacobians**2).sum((1, 2, 3)), rtol=1e-4)
+        probes = jax.random.rademacher(jax.random.key(0), (20_000, 16, 2, 2), jnp.float32)
+        estimate = jacobian_norm(encode, X, probes=probes)
+        np.testing.assert_allclose(estimate, exact, rtol=0.05)
+
+    def test_probes_are_used_in_training_only(self, numpy_state):
+        ae = Contractive(code_size=4, code_activation="sigmoid", probes=1).build((6,))
+        state = numpy_state(ae, SGD)
+        exact = ae.module.apply(state.variables, X)["jacobian"]
+        noisy = ae.module.apply(state.variables, X, rngs={"latent": jax.random.key(0)})["jacobian"]
+        assert (exact != noisy).any()
+        step = make_eval_step(ae)
+        value = step(state, {"x": jnp.asarray(X)})["jacobian"]
+        np.testing.assert_allclose(value, exact.mean(), rtol=1e-5)
+
+
+class TestDenoising:
+    x = jnp.full((2000, 50), 0.4)
+
+    def test_gaussian_noise_has_its_level_and_stays_in_range(self):
+        noisy = corrupt(jax.random.key(0), self.x, noise="gaussian", level=0.1)
+        np.testing.assert_allclose(noisy.std(), 0.1, rtol=0.02)
+        wild = corrupt(jax.random.key(0), self.x, noise="gaussian", level=3.0)
+        assert wild.min() == 0 and wild.max() == 1
+
+    @pytest.mark.parametrize(
+        ("noise", "values", "fractions"),
+        [
+            ("masking", [0.0, 0.4], [0.3, 0.7]),
+            ("salt_and_pepper", [0.0, 0.4, 1.0], [0.15, 0.7, 0.15]),
+            ("dropout", [0.0, 0.4 / 0.7], [0.3, 0.7]),
+        ],
+    )
+    def test_the_others_replace_a_fraction(self, noise, values, fractions):
+        noisy = np.asarray(corrupt(jax.random.key(0), self.x, noise=noise, level=0.3))
+        found = [np.isclose(noisy, value).mean() for value in values]
+        np.testing.assert_allclose(found, fractions, atol=0.01)
+        assert sum(found) == pytest.approx(1.0)
+
+    @pytest.mark.parametrize("noise", ["gaussian", "masking", "salt_and_pepper", "dropout"])
+    def test_the_input_is_corrupted_and_the_target_is_not(self, noise, numpy_state):
+        ae = Denoising(code_size=3, noise=noise, level=0.5).build((6,))
+        state, batch = numpy_state(ae, SGD), {"x": jnp.asarray(X)}
+        clean = make_eval_step(ae)(state, batch)["bce"]
+        noisy = make_eval_step(ae)(state, batch, jax.random.key(0))["bce"]
+        # dropout is a regulariser, off in evaluation
+        assert (clean == noisy) == (noise == "dropout")
+        key = jax.random.key(3)
+        stream = "dropout" if noise == "dropout" else "corrupt"
+        outputs = ae.module.apply(state.variables, X, rngs={stream: key})
+        quiet = ae.module.apply(state.variables, X)
+        assert (outputs["logits"] != quiet["logits"]).any()
+
+    def test_levels(self):
+        with pytest.raises(ValueError, match="level=1.0: is a fraction"):
+            Denoising(noise="masking", level=1.0)
+        with pytest.raises(ValueError, match="level=-0.1"):
+            Denoising(level=-0.1)
+
+
+class TestSparse:
+    def test_l1_is_summed_over_units_and_averaged_over_examples(self, numpy_state):
+        ae = Sparse(code_size=9, weight=0.3).build((6,))
+        state = numpy_state(ae, SGD)
+        metrics = make_eval_step(ae)(state, {"x": jnp.asarray(X)})
+        z = np.float64(ae.encode(state.variables, X))
+        np.testing.assert_allclose(metrics["l1"], np.abs(z).sum(1).mean(), rtol=1e-5)
+        np.testing.assert_allclose(metrics["loss"], metrics["bce"] + 0.3 * metrics["l1"], rtol=1e-6)
+
+    def test_kl_drives_units_to_the_target_rate(self):
+        spec = Sparse(
+            code_size=8, code_activation="sigmoid", penalty="kl", target=0.1, weight=1.0, loss="mse"
+        )
+        x = np.float32(RNG.uniform(size=(256, 6)))
+        state, _ = fit(spec.build((6,)), x, epochs=60, batch_size=64, optimizer=optax.adam(2e-2))
+        rates = np.asarray(spec.build((6,)).encode(state.variables, x)).mean(0)
+        np.testing.assert_allclose(rates, 0.1, atol=0.03)
+
+    def test_kl_needs_sigmoid_codes(self):
+        with pytest.raises(ValueError, match="needs a code layer with code_activation='sigmoid'"):
+            Sparse(penalty="kl")
+
+
+class TestVariationalOptions:
+    def outputs(self, spec, numpy_state):
+        ae = spec.build((6,))
+        state = numpy_state(ae, SGD)
+        return ae, state, make_eval_step(ae)(state, {"x": jnp.asarray(X)})
+
+    def test_warm_up_scales_the_kl(self, numpy_state):
+        ae, state, metrics = self.outputs(Variational(code_size=2, warmup_steps=10), numpy_state)
+        np.testing.assert_allclose(metrics["loss"], metrics["nll"], rtol=1e-6)
+        later = make_eval_step(ae)(state.replace(step=jnp.int32(5)), {"x": jnp.asarray(X)})
+        np.testing.assert_allclose(later["loss"], later["nll"] + 0.5 * later["kl"], rtol=1e-6)
+
+    def test_free_bits_are_a_floor_per_code(self, numpy_state):
+        free = 0.4
+        ae, state, metrics = self.outputs(Variational(code_size=3, free_bits=free), numpy_state)
+        outputs = ae.module.apply(state.variables, X)
+        mean, logvar = np.float64(outputs["mean"]), np.float64(outputs["logvar"])
+        each = (0.5 * (np.exp(logvar) + mean**2 - 1 - logvar)).mean(0)
+        np.testing.assert_allclose(metrics["kl"], each.sum(), rtol=1e-5)
+        np.testing.assert_allclose(metrics["free_kl"], np.maximum(each, free).sum(), rtol=1e-5)
+        np.testing.assert_allclose(metrics["loss"], metrics["nll"] + metrics["free_kl"], rtol=1e-5)
+
+    @pytest.mark.parametrize("likelihood", ["gaussian", "learned_gaussian"])
+    def test_gaussian_likelihoods_are_densities(self, likelihood, numpy_state):
+        spec = Variational(code_size=2, likelihood=likelihood, variance=0.25)
+        ae, state, metrics = self.outputs(spec, numpy_state)
+        outputs = ae.module.apply(state.variables, X)
+        variance = 0.25
+        if likelihood == "learned_gaussian":
+            variance = np.exp(np.float64(state.params["recon_logvar"]))
+        error = (np.float64(outputs["recon"]) - X) ** 2
+        nll = 0.5 * (np.log(2 * np.pi * variance) + error / variance).sum(1).mean()
+        np.testing.assert_allclose(metrics["nll"], nll, rtol=1e-5)

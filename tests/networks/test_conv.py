@@ -1,0 +1,85 @@
+"""Convolutional networks: the sizes and weights that the published ones have."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from ae_jax.models import Convolutional, Vanilla
+from ae_jax.networks import Conv
+from ae_jax.state import init_state
+
+
+def shapes(spec, event_shape):
+    ae = spec.build(event_shape)
+    state = jax.eval_shape(lambda: init_state(ae, optax.sgd(0.1), jax.random.key(0)))
+    x = jax.ShapeDtypeStruct((1, *event_shape), np.float32)
+    code = jax.eval_shape(ae.encode, state.variables, x).shape
+    out = jax.eval_shape(ae.reconstruct, state.variables, x).shape
+    kernels = [p.shape for p in jax.tree.leaves(state.params) if len(p.shape) == 4]
+    return code[1:], out[1:], sorted(kernels)
+
+
+def test_keras_blog_net():
+    net = Conv(filters=(16, 8, 8), odd="valid")
+    code, out, kernels = shapes(Convolutional(network=net), (28, 28, 1))
+    assert code == (4, 4, 8) and out == (28, 28, 1)
+    pairs = [(1, 16), (16, 8), (8, 8), (8, 8), (8, 8), (8, 16), (16, 1)]
+    assert kernels == sorted((3, 3, *pair) for pair in pairs)
+
+
+def test_bottleneck_net():
+    net = Conv(filters=(64, 128), bottleneck=256)
+    code, _, kernels = shapes(Convolutional(network=net), (28, 28, 1))
+    assert code == (7, 7, 256)
+    pairs = [(1, 64), (64, 128), (128, 256), (256, 128), (128, 64), (64, 1)]
+    assert kernels == sorted((3, 3, *pair) for pair in pairs)
+
+
+def test_geron_net():
+    net = Conv(filters=(16, 32, 64), odd="floor", up="transpose", activation="selu")
+    code, out, kernels = shapes(Convolutional(network=net), (28, 28))
+    assert code == (3, 3, 64) and out == (28, 28)
+    pairs = [(1, 16), (16, 32), (32, 64), (64, 32), (32, 16), (16, 1)]
+    assert kernels == sorted((3, 3, *pair) for pair in pairs)
+
+
+@pytest.mark.parametrize("odd", ["crop", "valid"])
+@pytest.mark.parametrize("size", range(1, 30))
+def test_any_size_comes_back(odd, size):
+    net = Conv(filters=(2, 2, 2), odd=odd)
+    assert shapes(Vanilla(network=net, code_size=3), (size, 30 - size, 2))[1] == (
+        size,
+        30 - size,
+        2,
+    )
+
+
+@pytest.mark.parametrize("kernel", [3, 4, 5])
+@pytest.mark.parametrize("size", range(8, 24))
+def test_any_size_comes_back_rounding_down(kernel, size):
+    net = Conv(filters=(2, 2, 2), odd="floor", up="transpose", kernel=kernel)
+    assert shapes(Vanilla(network=net, code_size=3), (size, 31 - size))[1] == (size, 31 - size)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"filters": ()}, "filters"),
+        ({"filters": (3, 0)}, "filters"),
+        ({"kernel": 0}, "kernel=0"),
+        ({"bottleneck": 0}, "bottleneck=0"),
+        ({"odd": "floor"}, "odd='floor'"),
+        ({"odd": "valid", "up": "transpose"}, "odd='valid'"),
+        ({"down": "poll"}, "did you mean 'pool'"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        Conv(**options)
+
+
+def test_too_small_to_round_down():
+    net = Conv(filters=(2, 2, 2), odd="floor", up="transpose")
+    with pytest.raises(ValueError, match=r"\(7, 9\): too small"):
+        Convolutional(network=net).build((7, 9))

@@ -1,0 +1,94 @@
+"""Recurrent layers against float64 NumPy, and padding that changes nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ae_jax.models import Vanilla, Variational
+from ae_jax.networks import Recurrent
+from ae_jax.networks.recurrent import RecurrentLayer
+from ae_jax.training import make_train_step
+
+RNG = np.random.default_rng(0)
+X = np.float32(RNG.normal(size=(4, 6, 3)))
+LENGTH = jnp.asarray([6, 1, 4, 3])
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def reference(cell, params, x):
+    """The recurrence written out, one step and one gate at a time."""
+    kernel, bias = (np.float64(params["Dense_0"][name]) for name in ("kernel", "bias"))
+    recurrent = np.float64(params["recurrent"])
+    width = len(recurrent)
+    h = c = np.zeros((len(x), width))
+    states = []
+    for t in range(x.shape[1]):
+        given = np.split(np.float64(x[:, t]) @ kernel + bias, recurrent.shape[1] // width, axis=1)
+        own = np.split(h @ recurrent, recurrent.shape[1] // width, axis=1)
+        if cell == "lstm":
+            i, f, g, o = (a + b for a, b in zip(given, own, strict=True))
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+        else:
+            extra = np.split(np.float64(params["recurrent_bias"]), 3)
+            r, u, n = (b + e for b, e in zip(own, extra, strict=True))
+            u = sigmoid(given[1] + u)
+            h = u * h + (1 - u) * np.tanh(given[2] + sigmoid(given[0] + r) * n)
+        states.append(h)
+    return np.stack(states, axis=1)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_layer_matches_float64(cell):
+    layer = RecurrentLayer(5, cell)
+    shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), X))["params"]
+    params = jax.tree.map(lambda s: np.float32(RNG.normal(size=s.shape) / 2), shapes)
+    states = layer.apply({"params": params}, X)
+    np.testing.assert_allclose(states, reference(cell, params, X), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Vanilla(network=Recurrent(widths=(5, 3)), code_size=None, loss="mse"),
+        Vanilla(network=Recurrent(widths=(5,), cell="gru"), code_size=2, loss="mse"),
+        Variational(network=Recurrent(widths=(5,)), code_size=2, likelihood="gaussian"),
+    ],
+    ids=["lstm", "gru", "vae"],
+)
+def test_padding_changes_no_code_no_loss_and_no_parameter(spec, numpy_state):
+    ae = spec.build((6, 3))
+    state = numpy_state(ae, optax.sgd(0.1))
+    junk = np.where(np.arange(6)[None, :, None] < LENGTH[:, None, None], X, 99.0)
+    encode = jax.jit(ae.encode)
+    np.testing.assert_array_equal(
+        encode(state.variables, X, LENGTH), encode(state.variables, junk, LENGTH)
+    )
+    step = jax.jit(make_train_step(ae, optax.sgd(0.1)))
+    clean, metrics = step(state, {"x": jnp.asarray(X), "length": LENGTH})
+    padded, same = step(state, {"x": jnp.asarray(junk), "length": LENGTH})
+    assert metrics == same
+    jax.tree.map(np.testing.assert_array_equal, clean.params, padded.params)
+
+
+def test_a_padded_sequence_has_the_code_of_the_short_one(numpy_state):
+    long = Vanilla(network=Recurrent(widths=(5, 3)), code_size=None).build((6, 3))
+    short = Vanilla(network=Recurrent(widths=(5, 3)), code_size=None).build((4, 3))
+    state = numpy_state(long, optax.sgd(0.1))
+    code = short.encode(state.variables, X[:, :4])
+    padded = long.encode(state.variables, X, jnp.full(4, 4))
+    np.testing.assert_allclose(code, padded, rtol=1e-6)
+
+
+def test_bad_shapes_and_lengths_are_refused(numpy_state):
+    with pytest.raises(ValueError, match=r"event_shape=\(7,\).*\[T, 1\]"):
+        Vanilla(network=Recurrent(), code_size=None).build((7,))
+    dense = Vanilla(code_size=2).build((6, 3))
+    state = numpy_state(dense, optax.sgd(0.1))
+    with pytest.raises(ValueError, match="only a recurrent network"):
+        dense.encode(state.variables, X, LENGTH)
