@@ -18,18 +18,28 @@ _MODEL = ("params", "ema_params", "model_state")
 
 
 class Checkpoints:
-    """The checkpoints under `directory`, of which the newest `keep` are kept (None: all)."""
+    """The checkpoints under `directory`, of which the newest `keep` are kept (None: all).
 
-    def __init__(self, directory: str | Path, *, keep: int | None = 2) -> None:
+    Leftovers of saves that were cut short are removed, unless it is opened `read_only`, which
+    changes nothing on the disk.
+    """
+
+    def __init__(
+        self, directory: str | Path, *, keep: int | None = 2, read_only: bool = False
+    ) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)  # orbax announces each file it writes
         self.directory = Path(directory).absolute()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             enable_async_checkpointing=False,
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
             create=False,
         )
-        self.directory.mkdir(parents=True, exist_ok=True)
+        if not read_only:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        elif not self.directory.is_dir():
+            raise ValueError(f"no checkpoint in {self.directory}: the run saved none")
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=options,

@@ -3,8 +3,9 @@
 Conventions, the same for every function here:
 
 * Inputs are ``[B, ...]``: a batch axis, then any number of *event* axes.
-* The result is ``[B]`` float32. ``reduction="sum"`` (the default) adds up the event axes: nats per
-  example, what an ELBO needs. ``reduction="mean"`` averages them: the per-pixel figure that Keras
+* The result is ``[B]`` float32 (of `sparsity_kl`, a statistic of the batch, a scalar).
+  ``reduction="sum"`` (the default) adds up the event axes: nats per example, what an ELBO needs.
+  ``reduction="mean"`` averages them: the per-pixel figure that Keras
   reports. The mean over the batch is left to the caller (`batch_mean`).
 * ``where`` (boolean, broadcastable to the input) masks elements, and equals slicing them away: they
   enter neither the sum nor the count, and whatever they hold (NaN too) reaches no gradient. An
@@ -153,7 +154,8 @@ def sparsity_kl(
     """
     activations = _floats(activations, "activations")
     mean = batch_mean(activations, where=where, axis_name=axis_name)
-    mean = jnp.clip(mean, 1e-7, 1.0 - 1e-7)  # dead and saturated units: finite, and learn again
+    # Dead and saturated units: a finite value, and a gradient that brings them back.
+    mean = _with_value(mean, jnp.clip(mean, 1e-7, 1.0 - 1e-7))
     target = jnp.asarray(target, jnp.float32)
     kl = target * jnp.log(target / mean) + (1 - target) * jnp.log((1 - target) / (1 - mean))
     return kl.sum()

@@ -53,12 +53,13 @@ class Run:
                     f"--resume {path}, or choose another"
                 )
             (path / "figures").mkdir()
-            _write_json(path / "config.json", {"format": FORMAT, **config})
+            run = cls(path)
+            run.write_config(config)
             _write_json(path / "environment.json", environment())
             (path / "metrics.jsonl").touch()
         except OSError as error:
             raise ValueError(f"cannot write run directory {path}: {error.strerror}") from None
-        return cls(path)
+        return run
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -80,8 +81,12 @@ class Run:
             raise ValueError(f"{file} has format {version!r}; this version reads {FORMAT}")
         return config
 
-    def checkpoints(self) -> Checkpoints:
-        return Checkpoints(self.path / "checkpoints")
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Replace `config.json`, as a resumed run does that goes on for longer."""
+        _write_json(self.path / "config.json", {"format": FORMAT, **config})
+
+    def checkpoints(self, *, read_only: bool = False) -> Checkpoints:
+        return Checkpoints(self.path / "checkpoints", read_only=read_only)
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to `metrics.jsonl`, in one write."""
@@ -130,7 +135,7 @@ def load_run(path: str | Path, step: int | None = None) -> LoadedRun:
     ae = spec.build(tuple(event_shape))
     ema = config.get("train", {}).get("ema_decay") is not None
     target = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema))
-    state = run.checkpoints().restore(target.replace(opt_state=None), step)
+    state = run.checkpoints(read_only=True).restore(target.replace(opt_state=None), step)
     return LoadedRun(ae, state, config)
 
 
@@ -139,7 +144,7 @@ def environment() -> dict[str, Any]:
     devices = jax.devices()
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": ["python", *sys.orig_argv[1:]],
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Literal, Union
 class Spec:
     """Base of the frozen dataclasses here. `kind` is the name that files and commands use.
 
-    Fields that are a choice (`typing.Literal`) are checked when one is made: `ValueError`.
+    Fields that are a choice (`typing.Literal`) or a float (which must be finite) are checked when
+    one is made: `ValueError`.
     """
 
     kind: ClassVar[str] = ""
@@ -27,6 +28,8 @@ class Spec:
         for name, hint in typing.get_type_hints(type(self)).items():
             if typing.get_origin(hint) is Literal:
                 _convert(hint, getattr(self, name), name)
+            elif hint is float and isinstance(value := getattr(self, name), float):
+                require(math.isfinite(value), name, value, "must be finite")
 
 
 def to_dict(spec: Any) -> Any:

@@ -63,6 +63,8 @@ def parse(
 def stored_config(path: str) -> Config:
     """The `Config` in a run directory."""
     data = Run.open(path).config
+    if "data" not in data:
+        raise ValueError(f"{path} was not made by this command: continue it with fit(resume=True)")
     data.pop("event_shape", None)
     return from_dict(Config, data, where=f"{path}/config.json")
 
@@ -77,8 +79,10 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (ValueError, TypeError, OSError) as error:
         frames = traceback.walk_tb(error.__traceback__)
-        modules = {frame.f_globals.get("__name__", "").split(".")[0] for frame, _ in frames}
-        if modules & {"jax", "flax", "optax"}:
+        modules = {frame.f_globals.get("__name__", "") for frame, _ in frames}
+        # jax takes its own frames out of a traceback, but not those of the step that it traces.
+        roots = {module.split(".")[0] for module in modules}
+        if roots & {"jax", "flax", "optax"} or "ae_jax.training.step" in modules:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -134,8 +138,9 @@ def _shallow(config: Config) -> dict[str, Any]:
 
 def _refuse_changes(old: Config, new: Config, run: str) -> None:
     before, after = _leaves(to_dict(old)), _leaves(to_dict(new))
+    free = _RESUMABLE - ({"train.epochs"} if old.train.schedule != "constant" else set())
     for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name) and name not in _RESUMABLE:
+        if before.get(name) != after.get(name) and name not in free:
             raise ValueError(
                 f"--resume {run}: {name} is {before.get(name)} there and {after.get(name)} here; "
                 "a resumed run keeps its settings (start a new run to change them)"

@@ -29,7 +29,7 @@ class Train(Spec):
     ema_decay: float | None = None
     """Keep an exponential moving average of the parameters, and evaluate that."""
     log_every: int | None = None
-    """Steps between training rows in metrics.jsonl; by default one row an epoch."""
+    """Steps between training rows in metrics.jsonl, at most (and by default) an epoch."""
     checkpoint_every: int | None = None
     """Epochs between checkpoints; by default about ten in a run."""
 

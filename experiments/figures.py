@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 from ae_jax import plots
 from ae_jax.models import Denoising, Variational
@@ -27,26 +29,31 @@ def draw_run(
     denoising autoencoder noisy, denoised and clean images."""
     variables = state.variables
     encode, decode = jax.jit(ae.encode), jax.jit(ae.decode)
-    x = test["x"][:10]
-    recon = decode(variables, encode(variables, x))
-    label = test.get("label")
+
+    def save(name: str, figure: Figure) -> None:
+        plots.save(figure, run.path / "figures" / f"{name}.png")
+
+    save("loss", plots.loss_curves(history))
     z = np.asarray(encode(variables, test["x"][:SCATTERED]))
-    figures = {
-        "reconstructions": plots.reconstructions(np.asarray(as_floats(x)), np.asarray(recon)),
-        "loss": plots.loss_curves(history),
-        "codes": plots.code_scatter(z, None if label is None else label[:SCATTERED]),
-    }
+    if len(z) > 1 and np.isfinite(z).all():  # a diverged run has no codes to show
+        label = test.get("label")
+        save("codes", plots.code_scatter(z, None if label is None else label[:SCATTERED]))
+    x = np.asarray(as_floats(test["x"][:10]))
+    recon = np.asarray(decode(variables, encode(variables, x)))
+    shape = ae.event_shape
+    pictures = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+    if not pictures:  # what cannot be shown as an image is drawn as lines
+        x, recon = x.reshape(len(x), -1), recon.reshape(len(x), -1)
+    save("reconstructions", plots.reconstructions(x, recon))
+    if not pictures:
+        return
     if isinstance(ae.spec, Variational):
         prior = jax.random.normal(jax.random.key(0), (100, ae.spec.code_size))
-        figures["samples"] = plots.samples(np.asarray(decode(variables, prior)))
+        save("samples", plots.samples(np.asarray(decode(variables, prior))))
         if ae.spec.code_size == 2:
-            codes = plots.manifold_codes()
-            images = decode(variables, codes.reshape(-1, 2))
-            figures["manifold"] = plots.manifold(np.asarray(images))
+            grid = plots.manifold_codes()
+            save("manifold", plots.manifold(np.asarray(decode(variables, grid))))
     if isinstance(ae.spec, Denoising):
-        clean = as_floats(x)
-        noisy = corrupt(jax.random.key(0), clean, noise=ae.spec.noise, level=ae.spec.level)
-        rows = {"noisy": noisy, "denoised": ae.reconstruct(variables, noisy), "clean": clean}
-        figures["denoised"] = plots.image_rows({k: np.asarray(v) for k, v in rows.items()})
-    for name, figure in figures.items():
-        plots.save(figure, run.path / "figures" / f"{name}.png")
+        noisy = corrupt(jax.random.key(0), jnp.asarray(x), noise=ae.spec.noise, level=ae.spec.level)
+        rows = {"noisy": noisy, "denoised": ae.reconstruct(variables, noisy), "clean": x}
+        save("denoised", plots.image_rows({k: np.asarray(v) for k, v in rows.items()}))

@@ -57,7 +57,7 @@ class Setup:
             eval_data=test,
             run_dir=run_dir,
             config=to_dict(replace(config, seed=seed)),
-            resume=(run_dir / "checkpoints").is_dir(),
+            resume=(run_dir / "config.json").is_file(),
             **options,
         )
         return ae, state, {"test": test, "last": history[-1]}

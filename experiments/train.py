@@ -28,6 +28,7 @@ from experiments.configs import CONFIGS
 from experiments.figures import draw_run
 from experiments.progress import ProgressBar
 
+PCA_LIMIT = 4096  # elements of an example; beyond, PCA takes minutes and gigabytes
 UNITS = {
     "squared_error": "squared error, summed per example",
     "mse": "squared error, per element",
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
 def _table(
     config: Config, ae: Autoencoder, state: TrainState, train: dict, test: dict, last: dict
 ) -> Table:
-    """Test figures, beside PCA with as many codes where there are fewer codes than values."""
+    """Test figures, beside PCA with as many codes where that is possible (see `PCA_LIMIT`)."""
     figures = reconstruction_figures(ae, state.variables, test["x"])
     size = math.prod(ae.event_shape)
     codes = math.prod(ae.encode(state.variables, test["x"][:1]).shape[1:])
@@ -84,11 +85,11 @@ def _table(
     table.add_column("figure (mean over examples)")
     table.add_column("ours", justify="right")
     pca = {}
-    if codes < min(size, len(train["x"])):
+    if codes < min(size, len(train["x"])) and size <= PCA_LIMIT:
         table.add_column(f"PCA, {codes} codes", justify="right")
         baseline = fit_pca(train["x"], codes)
         x = as_floats(test["x"])
-        error = float(mse(baseline.decode(baseline.encode(x)), x).mean())
+        error = max(float(mse(baseline.decode(baseline.encode(x)), x).mean()), 1e-30)
         pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
     for term in ("loss", *ae.objective):
         table.add_row(f"objective: {term}", f"{last[term]:.5g}", "")

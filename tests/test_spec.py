@@ -54,3 +54,9 @@ def test_bad_data_is_one_line(data, message):
 def test_choices_are_checked_when_made_in_code():
     with pytest.raises(ValueError, match="activation='rellu': did you mean 'relu'"):
         Dense(activation="rellu")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_floats_are_finite(value):
+    with pytest.raises(ValueError, match="beta=.*must be finite"):
+        Variational(beta=value)

@@ -29,9 +29,12 @@ def sequential_order(*, count: int, batch_size: int) -> Array:
 
 
 def take(data: Mapping[str, Array], indices: Array, *, padded: bool) -> dict[str, Array]:
-    """The batch of these rows. With `padded`, it has a ``mask`` [B], 0 where the index is -1."""
+    """The batch of these rows. With `padded`, its ``mask`` [B] is 0 where the index is -1 (and
+    where the data's own mask is)."""
     batch = {name: jnp.take(rows, indices, axis=0, mode="clip") for name, rows in data.items()}
-    return batch | {"mask": (indices >= 0).astype(jnp.float32)} if padded else batch
+    if padded:
+        batch["mask"] = batch.get("mask", 1.0) * (indices >= 0).astype(jnp.float32)
+    return batch
 
 
 def _batched(order: Array, count: int, batch_size: int) -> Array:

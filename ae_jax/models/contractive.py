@@ -80,8 +80,8 @@ class Contractive(Vanilla):
 
     weight: float = 1e-4
     probes: int | None = None
-    """Random directions of Hutchinson's estimate in training; None computes the norm exactly (as
-    many backward passes as the code has units)."""
+    """Random directions of Hutchinson's estimate, in training and in test rows. None computes
+    the norm exactly, in as many backward passes as the code has units."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

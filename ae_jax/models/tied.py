@@ -12,7 +12,7 @@ from jax import Array
 from ae_jax.models.deterministic import Vanilla
 from ae_jax.models.reconstruction import output_key
 from ae_jax.networks import Dense
-from ae_jax.networks.activations import Activation, activation
+from ae_jax.networks.activations import Activation, activation, kernel_init
 from ae_jax.objective import Outputs
 from ae_jax.spec import require
 
@@ -31,7 +31,7 @@ class TiedModule(nn.Module):
     def setup(self) -> None:
         zeros = nn.initializers.zeros
         pairs = list(enumerate(pairwise(self.widths)))
-        init = nn.initializers.lecun_normal()
+        init = kernel_init(self.activation)
         self.kernels = [self.param(f"kernel_{i}", init, pair) for i, pair in pairs]
         self.down = [self.param(f"bias_{i}", zeros, (out,)) for i, (_, out) in pairs]
         self.up = [self.param(f"decoder_bias_{i}", zeros, (fan_in,)) for i, (fan_in, _) in pairs]

@@ -14,6 +14,7 @@ from jax import Array
 from ae_jax import losses
 from ae_jax.models.reconstruction import features
 from ae_jax.networks import Dense, Network
+from ae_jax.networks.activations import kernel_init
 from ae_jax.objective import Autoencoder, Batch, Outputs, Term, event_mask
 from ae_jax.spec import Spec, require
 
@@ -33,8 +34,8 @@ class VariationalModule(nn.Module):
     variance: float
 
     def setup(self) -> None:
-        self.mean = nn.Dense(self.code_size)
-        self.logvar = nn.Dense(self.code_size)
+        self.mean = nn.Dense(self.code_size, kernel_init=kernel_init("linear"))
+        self.logvar = nn.Dense(self.code_size, kernel_init=kernel_init("linear"))
         if self.likelihood == "learned_gaussian":
             start = nn.initializers.constant(math.log(self.variance))
             self.recon_logvar = self.param("recon_logvar", start, ())
@@ -116,7 +117,7 @@ class Variational(Spec):
         if self.warmup_steps:
             beta = optax.linear_schedule(0.0, self.beta, self.warmup_steps)
         objective = {"nll": Term(_nll), "kl": Term(_kl, beta)}
-        if self.free_bits:
+        if not isinstance(self.free_bits, int | float) or self.free_bits > 0:
             objective["kl"] = Term(_kl, 0.0)
             objective["free_kl"] = Term(self._free_kl, beta, whole_batch=True)
         return Autoencoder(

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import flax.linen as nn
 from jax import Array
 
-from ae_jax.networks.activations import Activation, activation
+from ae_jax.networks.activations import Activation, activation, kernel_init
 from ae_jax.networks.convolution import Padding, max_pool
 from ae_jax.networks.layers import Conv as ConvLayer
 from ae_jax.networks.layers import ConvTranspose, UpsampleConv
@@ -94,15 +94,19 @@ class ConvEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         spec, act = self.spec, activation(self.spec.activation)
-        kernel = (spec.kernel, spec.kernel)
+        kernel, init = (spec.kernel, spec.kernel), kernel_init(spec.activation)
         h = x if x.ndim == 4 else x[..., None]
         for filters in spec.filters:
             for i in range(spec.convs):
                 halve = spec.down == "stride" and i == spec.convs - 1
-                h = act(ConvLayer(filters, kernel, strides=2 if halve else 1)(h))
+                h = act(ConvLayer(filters, kernel, strides=2 if halve else 1, kernel_init=init)(h))
             if spec.down == "pool":
                 h = max_pool(h, padding="VALID" if spec.odd == "floor" else "SAME")
-        return h if spec.bottleneck is None else act(ConvLayer(spec.bottleneck, kernel)(h))
+        return (
+            h
+            if spec.bottleneck is None
+            else act(ConvLayer(spec.bottleneck, kernel, kernel_init=init)(h))
+        )
 
 
 class ConvDecoder(nn.Module):
@@ -115,18 +119,21 @@ class ConvDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         spec, act = self.spec, activation(self.spec.activation)
-        kernel = (spec.kernel, spec.kernel)
+        kernel, init = (spec.kernel, spec.kernel), kernel_init(spec.activation)
         h = z
         if self.flat_code:
             bottom = (*self.sizes[-1], spec.bottleneck or spec.filters[-1])
-            h = act(nn.Dense(math.prod(bottom))(z)).reshape(len(z), *bottom)
+            h = act(nn.Dense(math.prod(bottom), kernel_init=init)(z)).reshape(len(z), *bottom)
         if spec.up == "nearest":
-            h = act(ConvLayer(spec.filters[-1], kernel)(h))
+            h = act(ConvLayer(spec.filters[-1], kernel, kernel_init=init)(h))
         for level in reversed(range(len(spec.filters))):
             out = spec.filters[level - 1] if level else self.channels
             for i in range(spec.convs):
                 features = out if i == spec.convs - 1 else spec.filters[level]
-                h = self._double(h, features, level) if i == 0 else ConvLayer(features, kernel)(h)
+                if i == 0:
+                    h = self._double(h, features, level)
+                else:
+                    h = ConvLayer(features, kernel, kernel_init=init)(h)
                 if level or i < spec.convs - 1:
                     h = act(h)
         height, width = self.sizes[0]
@@ -134,15 +141,15 @@ class ConvDecoder(nn.Module):
 
     def _double(self, h: Array, features: int, level: int) -> Array:
         spec, (height, width) = self.spec, self.sizes[level]
-        kernel = (spec.kernel, spec.kernel)
+        kernel, init = (spec.kernel, spec.kernel), kernel_init(spec.activation)
         if spec.up == "transpose":
             # Without padding 2h becomes 2h + 1 (and more for kernels above 3), which is cropped.
             odd = spec.odd == "floor" and (height % 2 or width % 2)
             padding: Padding = "VALID" if odd else "SAME"
-            h = ConvTranspose(features, kernel, strides=2, padding=padding)(h)
+            h = ConvTranspose(features, kernel, strides=2, padding=padding, kernel_init=init)(h)
             return h[:, :height, :width]
         surplus = (2 * h.shape[1] - height, 2 * h.shape[2] - width)
         if spec.odd == "valid" and surplus == (spec.kernel - 1, spec.kernel - 1):
-            return UpsampleConv(features, kernel, padding="VALID")(h)
-        h = UpsampleConv(features, kernel)(h)
+            return UpsampleConv(features, kernel, padding="VALID", kernel_init=init)(h)
+        h = UpsampleConv(features, kernel, kernel_init=init)(h)
         return h if spec.odd == "valid" else h[:, :height, :width]

@@ -8,7 +8,7 @@ from typing import ClassVar
 import flax.linen as nn
 from jax import Array
 
-from ae_jax.networks.activations import Activation, activation
+from ae_jax.networks.activations import Activation, activation, kernel_init
 from ae_jax.spec import Spec, require
 
 
@@ -49,9 +49,9 @@ class DenseEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        h = x.reshape(len(x), -1)
+        h, init = x.reshape(len(x), -1), kernel_init(self.activation)
         for width in self.widths:
-            h = activation(self.activation)(nn.Dense(width)(h))
+            h = activation(self.activation)(nn.Dense(width, kernel_init=init)(h))
         return h
 
 
@@ -62,7 +62,8 @@ class DenseDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        h = z.reshape(len(z), -1)
+        h, init = z.reshape(len(z), -1), kernel_init(self.activation)
         for width in self.widths:
-            h = activation(self.activation)(nn.Dense(width)(h))
-        return nn.Dense(math.prod(self.event_shape))(h).reshape(-1, *self.event_shape)
+            h = activation(self.activation)(nn.Dense(width, kernel_init=init)(h))
+        output = nn.Dense(math.prod(self.event_shape), kernel_init=kernel_init("linear"))
+        return output(h).reshape(len(z), *self.event_shape)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from ae_jax.networks.activations import kernel_init
 from ae_jax.spec import Spec, require
 
 
@@ -71,7 +72,7 @@ class RecurrentDecoder(nn.Module):
         h = jnp.broadcast_to(z[:, None], (len(z), steps, z.shape[1]))
         for width in self.widths:
             h = RecurrentLayer(width, self.cell)(h)
-        h = nn.Dense(math.prod(self.event_shape[1:]))(h)
+        h = nn.Dense(math.prod(self.event_shape[1:]), kernel_init=kernel_init("linear"))(h)
         return h.reshape(len(z), *self.event_shape)
 
 
@@ -94,7 +95,10 @@ class RecurrentLayer(nn.Module):
         recurrent = self.param(
             "recurrent", nn.initializers.orthogonal(), (self.width, gates * self.width)
         )
-        projected = nn.Dense(gates * self.width, bias_init=self._bias_init)(x)  # [B, T, gates * H]
+        given = nn.Dense(
+            gates * self.width, kernel_init=kernel_init("tanh"), bias_init=self._bias_init
+        )
+        projected = given(x)  # [B, T, gates * H]
         projected = projected.swapaxes(0, 1)
         zeros = jnp.zeros((len(x), self.width), projected.dtype)
         if self.cell == "lstm":

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from ae_jax.data import validated
 from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
+from ae_jax.networks import Recurrent
 from ae_jax.objective import Autoencoder
 from ae_jax.runs import Run
 from ae_jax.spec import require, to_dict
@@ -56,7 +57,8 @@ def fit(
     """Train `ae` on `train`: a pure function of its arguments, bit for bit on CPU.
 
     The data sits on the device (uint8 stays uint8 until it is in a batch), and each stretch between
-    two log rows is one compiled loop, shuffling included. The train step compiles once.
+    two log rows is one compiled loop over batches gathered there, in an order drawn there too. The
+    train step compiles once.
 
     A history row is ``{"step", "epoch", "split", "loss", every raw term, "images_per_second"}``;
     `step` counts updates and `epoch` passes over the data (a fraction inside one). Train rows are
@@ -80,14 +82,14 @@ def fit(
       run_dir: where to write the run directory (see `ae_jax.runs`); must be new, unless `resume`.
       config: what to add to the run's ``config.json``.
       resume: continue the run in `run_dir` from its newest checkpoint.
-      log_every: steps between train rows; by default one row an epoch.
+      log_every: steps between train rows, at most (and by default) an epoch.
       checkpoint_every: epochs between checkpoints; by default about ten in a run. The last state is
         always saved.
       ema_decay: keep an exponential moving average of the parameters, used for evaluation.
 
     Raises:
-      ValueError, TypeError: for data or settings that cannot work, before anything is compiled or
-        written; one line that names the value and the remedy.
+      ValueError, TypeError: for data or settings that cannot work, before anything is written; one
+        line that names the value and the remedy.
     """
     train = _checked(ae, train, "train")
     eval_data = None if eval_data is None else _checked(ae, eval_data, "eval_data")
@@ -110,21 +112,27 @@ def fit(
         raise ValueError("params: a resumed run continues from its checkpoint; leave them out")
     else:
         state = jax.jit(partial(_init_from, init, tx))(params, init_key)
-    logger = _Logger(callbacks)
-    if run_dir is not None and resume:
-        logger.run = Run.open(run_dir)
-        state = logger.run.checkpoints().restore(state)
-        logger.history = logger.run.rewind(int(state.step))
-    elif run_dir is not None:
-        logger.run = Run.create(run_dir, {**_description(ae, seed, ema_decay), **(config or {})})
-
     order_of = jax.jit(partial(epoch_order, count=count, batch_size=batch_size))
     order = order_of(order_key, 0)
     train = jax.device_put(train)
     step_fn = make_train_step(ae, tx, ema_decay=ema_decay)
     jitted = make_train_loop(step_fn, padded=count % batch_size != 0)
-    # Ahead of time: the run cannot compile its step twice, and no figure includes compiling it.
-    loop = jitted.lower(state, train, order, np.int32(0), np.int32(0)).compile()
+    # Ahead of time: what cannot be traced leaves no run directory behind, the run cannot compile
+    # its step twice, and no figure includes compiling it.
+    traced = jitted.lower(state, train, order, np.int32(0), np.int32(0))
+
+    logger, store = _Logger(callbacks), None
+    if run_dir is not None:
+        described = {**_description(ae, seed, ema_decay), **(config or {})}
+        logger.run = Run.open(run_dir) if resume else Run.create(run_dir, described)
+        store = logger.run.checkpoints()
+        if resume:
+            # A run that was stopped before its first checkpoint starts again from the beginning.
+            state = store.restore(state) if store.steps() else state
+            logger.history = logger.run.rewind(int(state.step))
+            if config is not None:
+                logger.run.write_config(described)
+    loop = traced.compile()
     if eval_data is not None:
         evaluate = _evaluator(ae, state, eval_data, batch_size, eval_key)
 
@@ -143,8 +151,8 @@ def fit(
         if eval_data is not None and (step % per_epoch == 0 or step >= total or logger.stop):
             logger.start()
             logger.log({**at, "split": "test"}, evaluate(state), len(eval_data["x"]), state)
-        if logger.run is not None and (step % save_every == 0 or step >= total or logger.stop):
-            logger.run.checkpoints().save(state)
+        if store is not None and (step % save_every == 0 or step >= total or logger.stop):
+            store.save(state)
     return FitResult(state, logger.history)
 
 
@@ -213,6 +221,12 @@ def _checked(ae: Autoencoder, data: Examples, name: str) -> dict[str, np.ndarray
         data = validated(data, unit_interval=ae.unit_interval)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
+    network = getattr(ae.spec, "network", None)
+    if "length" in data and network is not None and not isinstance(network, Recurrent):
+        raise ValueError(
+            f"{name}: length: only a recurrent network reads sequences of several lengths, and "
+            f"this one is {network.kind}: leave it out"
+        )
     if data["x"].shape[1:] != ae.event_shape:
         raise ValueError(
             f"{name}: x has shape {list(data['x'].shape)}; the model was built for "
@@ -231,7 +245,8 @@ def _check_settings(
         ("log_every", log_every), ("checkpoint_every", checkpoint_every),
     ):  # fmt: skip
         if value is not None:
-            require(isinstance(value, int) and value >= 1, name, value, "must be an integer >= 1")
+            ok = isinstance(value, int | np.integer) and int(value) >= 1
+            require(ok, name, value, "must be an integer >= 1")
     if batch_size > count:
         raise ValueError(f"batch_size={batch_size}: larger than the data, {count} examples")
     if ema_decay is not None:

@@ -16,21 +16,17 @@ from experiments.configs import (
     vae_conv,
 )
 
-_MODULES = (
-    contractive,
-    conv,
-    deep,
-    denoise,
-    digits,
-    lstm,
-    simple,
-    sparse,
-    stacked,
-    tied,
-    vae,
-    vae_conv,
-)
-
 CONFIGS: dict[str, Config] = {
-    module.__name__.rpartition(".")[2]: module.CONFIG for module in _MODULES
+    "contractive": contractive.CONFIG,
+    "conv": conv.CONFIG,
+    "deep": deep.CONFIG,
+    "denoise": denoise.CONFIG,
+    "digits": digits.CONFIG,
+    "lstm": lstm.CONFIG,
+    "simple": simple.CONFIG,
+    "sparse": sparse.CONFIG,
+    "stacked": stacked.CONFIG,
+    "tied": tied.CONFIG,
+    "vae": vae.CONFIG,
+    "vae_conv": vae_conv.CONFIG,
 }

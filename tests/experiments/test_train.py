@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ae_jax import load_run
+from ae_jax import fit, load_run
 from ae_jax.data import load
 from experiments.cli import parse
 from experiments.configs import CONFIGS
@@ -33,7 +33,7 @@ def train(*args, cwd=ROOT):
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
-    result = train("--train.epochs", 3, "--run-dir", path)
+    result = train("--train.epochs", 10, "--run-dir", path)
     assert result.returncode == 0, result.stderr
     return path, result.stdout
 
@@ -42,7 +42,7 @@ def test_the_default_leaves_a_complete_run(run_dir):
     path, printed = run_dir
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert [(r["epoch"], r["split"]) for r in rows] == [
-        (e, split) for e in (1.0, 2.0, 3.0) for split in ("train", "test")
+        (e, split) for e in range(1, 11) for split in ("train", "test")
     ]
     assert rows[-1]["loss"] < rows[1]["loss"]
     names = {"reconstructions", "loss", "codes", "samples", "manifold"}
@@ -70,10 +70,11 @@ def test_resume_continues_and_refuses_other_settings(run_dir):
     path, _ = run_dir
     with pytest.raises(ValueError, match="train.batch_size is 128 there and 64 here"):
         parse(["--resume", str(path), "--train.batch-size", "64"], CONFIGS, **COMMAND)
-    resumed = train("--resume", path, "--train.epochs", 4)
+    resumed = train("--resume", path, "--train.epochs", 11)
     assert resumed.returncode == 0, resumed.stderr
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    assert [r["epoch"] for r in rows if r["split"] == "test"] == [1, 2, 3, 4]
+    assert [r["epoch"] for r in rows if r["split"] == "test"] == list(range(1, 12))
+    assert json.loads((path / "config.json").read_text())["train"]["epochs"] == 11
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,24 @@ def test_a_mistake_leaves_with_exit_2_and_no_traceback(tmp_path):
     result = train("--train.epochs", "-1", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr == "error: train.epochs=-1: must be at least 1\n"
+
+
+def test_vectors_train_through_to_their_figures(tmp_path):
+    x = np.float32(np.random.default_rng(0).uniform(size=(60, 5)))
+    np.savez(tmp_path / "table.npz", x=x)
+    options = ["--train.epochs", "2", "--train.batch-size", "16"]
+    places = ["--data.name", str(tmp_path / "table.npz"), "--run-dir", str(tmp_path / "run")]
+    main(["vae", *options, *places])
+    names = {p.stem for p in (tmp_path / "run" / "figures").iterdir()}
+    assert names == {"loss", "codes", "reconstructions"}
+
+
+def test_a_run_made_by_the_library_is_not_continued_on_other_data(tmp_path):
+    x = np.uint8(np.random.default_rng(0).integers(0, 256, size=(40, 8, 8, 1)))
+    ae = CONFIGS["digits"].model.build((8, 8, 1))
+    fit(ae, x, epochs=1, batch_size=20, run_dir=tmp_path / "run")
+    with pytest.raises(ValueError, match="was not made by this command"):
+        main(["--resume", str(tmp_path / "run")])
 
 
 def test_an_existing_run_directory_is_refused(run_dir):

@@ -1,5 +1,7 @@
 """fit(): order, padding, compilation, resume, and what it refuses."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from ae_jax import load_run
 from ae_jax.data.memory import epoch_order, sequential_order
 from ae_jax.models import Vanilla, Variational
 from ae_jax.networks import Dense
+from ae_jax.objective import Term
 from ae_jax.runs import Run
 from ae_jax.training import fit, init_state, make_eval_step, make_train_step
 
@@ -191,3 +194,28 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, data, options
 
 def test_mse_takes_any_floats():
     fit(Vanilla(loss="mse").build((4, 3)), BAD * 300 - 100, epochs=1, batch_size=50)
+
+
+def test_rows_the_data_masks_count_for_nothing():
+    mask = np.float32(np.arange(50) < 30)
+    data = {"x": X, "mask": mask}
+    state, history = fit(AE, data, epochs=1, batch_size=16, eval_data=data)
+    expected = make_eval_step(AE)(state, {"x": jnp.asarray(X[:30])})
+    np.testing.assert_allclose(history[-1]["bce"], expected["bce"], rtol=1e-5)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_can_be_resumed(tmp_path):
+    whole = fit(AE, X, epochs=2, batch_size=16)
+    Run.create(tmp_path / "run", {"model": None})
+    resumed = fit(AE, X, epochs=2, batch_size=16, run_dir=tmp_path / "run", resume=True)
+    assert_same(whole.state, resumed.state)
+
+
+def test_what_cannot_be_traced_leaves_no_run_directory(tmp_path):
+    with pytest.raises(ValueError, match="length: only a recurrent network"):
+        data = {"x": X, "length": np.full(50, 4)}
+        fit(AE, data, epochs=1, batch_size=10, run_dir=tmp_path / "run")
+    broken = dataclasses.replace(AE, objective={"bad": Term(lambda o, b: o["nothing"])})
+    with pytest.raises(KeyError):
+        fit(broken, X, epochs=1, batch_size=10, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
