@@ -31,8 +31,11 @@ class TiedModule(nn.Module):
     def setup(self) -> None:
         zeros = nn.initializers.zeros
         pairs = list(enumerate(pairwise(self.widths)))
-        init = kernel_init(self.activation)
-        self.kernels = [self.param(f"kernel_{i}", init, pair) for i, pair in pairs]
+        names = [self.activation] * (len(pairs) - 1) + [self.code_activation]
+        self.kernels = [
+            self.param(f"kernel_{i}", kernel_init(name), pair)
+            for (i, pair), name in zip(pairs, names, strict=True)
+        ]
         self.down = [self.param(f"bias_{i}", zeros, (out,)) for i, (_, out) in pairs]
         self.up = [self.param(f"decoder_bias_{i}", zeros, (fan_in,)) for i, (fan_in, _) in pairs]
 
