@@ -26,6 +26,10 @@ class Train(Spec):
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
     schedule: Literal["constant", "cosine"] = "constant"
     """Of the learning rate, over the whole run; cosine ends at 0."""
+    pretrain: Literal["none", "greedy", "rbm"] = "none"
+    """Where dense networks start from: greedy training layer by layer, or a stack of RBMs."""
+    pretrain_epochs: int = 10
+    """Of each layer."""
     ema_decay: float | None = None
     """Keep an exponential moving average of the parameters, and evaluate that."""
     log_every: int | None = None
@@ -35,7 +39,7 @@ class Train(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "batch_size", "log_every", "checkpoint_every"):
+        for name in ("epochs", "batch_size", "pretrain_epochs", "log_every", "checkpoint_every"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"train.{name}", value, "must be at least 1")
         rate = self.learning_rate

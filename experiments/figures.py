@@ -25,8 +25,8 @@ def draw_run(
     test: Mapping[str, np.ndarray],
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Reconstructions, loss curves, codes in 2-D; for a VAE prior samples and the manifold, for a
-    denoising autoencoder noisy, denoised and clean images."""
+    """Reconstructions, loss curves, codes in 2-D, and as images where they are spatial; for a VAE
+    prior samples and the manifold, for a denoising autoencoder noisy, denoised and clean images."""
     variables = state.variables
     encode, decode = jax.jit(ae.encode), jax.jit(ae.decode)
 
@@ -38,6 +38,8 @@ def draw_run(
     if len(z) > 1 and np.isfinite(z).all():  # a diverged run has no codes to show
         label = test.get("label")
         save("codes", plots.code_scatter(z, None if label is None else label[:SCATTERED]))
+        if z.ndim == 4:
+            save("code_images", plots.code_images(z))
     x = np.asarray(as_floats(test["x"][:10]))
     recon = np.asarray(decode(variables, encode(variables, x)))
     shape = ae.event_shape

@@ -2,7 +2,7 @@
 
     python -m experiments.reproduce                        every row
     python -m experiments.reproduce simple vae             these rows
-    python -m experiments.reproduce --quick                one epoch of little data: does it run?
+    python -m experiments.reproduce --quick                one epoch of a few digits: does it run?
     python -m experiments.reproduce --table                only the table, from earlier results
 
 Results are `experiments/results/ROW.json` and `experiments/results/README.md`. A row that was
@@ -22,7 +22,8 @@ import jax
 from ae_jax.runs import environment
 from ae_jax.spec import nearest
 from experiments.cli import run_main
-from experiments.rows import ROWS, Setup
+from experiments.rows import ROWS
+from experiments.rows.setup import SHAPES, Setup
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -32,14 +33,15 @@ def main(argv: Sequence[str]) -> None:
     for row in options.rows:
         if row not in ROWS:
             raise ValueError(f"no row {row!r}: {nearest(row, ROWS)}")
-    dirs = {"mnist": options.data_dir, "fashion_mnist": options.fashion_dir or options.data_dir}
+    dirs = dict.fromkeys(SHAPES, options.data_dir)
+    dirs["fashion_mnist"] = options.fashion_dir or options.data_dir
     if not options.table:
         with tempfile.TemporaryDirectory() as scratch:
             runs = Path(scratch) if options.quick else options.runs
             results = Path(scratch) if options.quick else options.results
             results.mkdir(parents=True, exist_ok=True)
             for row in options.rows or ROWS:
-                result = run_row(row, Setup(dirs, runs, options.quick))
+                result = run_row(row, Setup(dirs, runs, results, options.quick))
                 file = results / f"{row}.json"
                 file.write_text(json.dumps(result, indent=2) + "\n")
                 print(_line(row, result), flush=True)
@@ -68,21 +70,25 @@ def table(results: Path) -> str:
         "| row | setting | published | to reach | ours | seconds |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
+    pages = []
     for name, row in ROWS.items():
         file = results / f"{name}.json"
         if not file.exists():
             continue
         result = json.loads(file.read_text())
         published = row.published if row.source == "-" else f"{row.published} ({row.source})"
-        cells = [name, row.setting, published, row.reach, _figures(result), result["seconds"]]
+        ours = _figures(result, row.shown)
+        cells = [name, row.setting, published, row.reach, ours, result["seconds"]]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        if row.page is not None:
+            pages.append(row.page(result["figures"]))
+    return "\n".join(["\n".join(lines) + "\n", *pages])
 
 
-def _figures(result: dict[str, Any]) -> str:
+def _figures(result: dict[str, Any], shown: int | None) -> str:
     """The first figure as mean ± half the spread over seeds, then the others by name."""
     parts = []
-    for i, (key, values) in enumerate(result["figures"].items()):
+    for i, (key, values) in enumerate(list(result["figures"].items())[:shown]):
         mean = sum(values) / len(values)
         spread = f" ± {(max(values) - min(values)) / 2:.2g}" if len(values) > 1 else ""
         parts.append(f"**{mean:.4g}**{spread}" if i == 0 else f"{key} {mean:.4g}{spread}")
@@ -90,7 +96,7 @@ def _figures(result: dict[str, Any]) -> str:
 
 
 def _line(row: str, result: dict[str, Any]) -> str:
-    figures = _figures(result).replace("**", "")
+    figures = _figures(result, ROWS[row].shown).replace("**", "")
     return f"{row}: {figures} (to reach: {ROWS[row].reach}; {result['seconds']} s)"
 
 
@@ -102,7 +108,9 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         exit_on_error=False,
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help="by default all of them")
-    parser.add_argument("--quick", action="store_true", help="one epoch of little data")
+    parser.add_argument(
+        "--quick", action="store_true", help="one epoch of a few digits: does it run?"
+    )
     parser.add_argument("--table", action="store_true", help="only write the table again")
     parser.add_argument("--data-dir", help="prepared data sets; default: $AE_JAX_DATA or TFDS's")
     parser.add_argument("--fashion-dir", help="Fashion-MNIST, if elsewhere (idx .gz files do)")

@@ -15,18 +15,18 @@ from rich.console import Console
 from rich.table import Table
 
 from ae_jax.data import load
-from ae_jax.evaluation import fit_pca
+from ae_jax.evaluation import code_figures, fit_pca
 from ae_jax.evaluation.reconstruction import reconstruction_figures
 from ae_jax.losses import mse
 from ae_jax.objective import Autoencoder, as_floats
 from ae_jax.runs import Run
-from ae_jax.spec import to_dict
-from ae_jax.training import TrainState, fit
+from ae_jax.training import TrainState
 from experiments.cli import parse, run_main
 from experiments.config import Config
 from experiments.configs import CONFIGS
 from experiments.figures import draw_run
 from experiments.progress import ProgressBar
+from experiments.training import train
 
 PCA_LIMIT = 4096  # elements of an example; beyond, PCA takes minutes and gigabytes
 UNITS = {
@@ -43,39 +43,29 @@ def main(argv: Sequence[str]) -> None:
         argv, CONFIGS, default="digits", prog="python -m experiments.train", about=about
     )
     console = Console()
-    train = load(config.data.name, "train", config.data.dir)
+    data = load(config.data.name, "train", config.data.dir)
     test = load(config.data.name, "test", config.data.dir)
-    ae = config.model.build(train["x"].shape[1:])
     run_dir = command.resume or command.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    console.print(f"{name}: {len(train['x'])} + {len(test['x'])} examples of {ae.event_shape}")
+    console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
 
-    batches = math.ceil(len(train["x"]) / config.train.batch_size)
     with ProgressBar(config.train.epochs, console) as progress:
-        state, history = fit(
-            ae,
-            train,
-            epochs=config.train.epochs,
-            batch_size=config.train.batch_size,
-            optimizer=config.train.make_optimizer(config.train.epochs * batches),
-            seed=config.seed,
-            eval_data=test,
-            callbacks=[progress],
+        ae, (state, history) = train(
+            config,
+            data,
+            test,
             run_dir=run_dir,
-            config=to_dict(config),
             resume=command.resume is not None,
-            log_every=config.train.log_every,
-            checkpoint_every=config.train.checkpoint_every,
-            ema_decay=config.train.ema_decay,
+            callbacks=[progress],
         )
     run = Run.open(run_dir)
     draw_run(run, ae, state, test, history)
-    console.print(_table(config, ae, state, train, test, history[-1]))
+    console.print(_table(config, ae, state, data, test, history[-1]))
     for path in (run.path, *sorted(run.path.iterdir()), *sorted(run.path.glob("figures/*.png"))):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
 
 
 def _table(
-    config: Config, ae: Autoencoder, state: TrainState, train: dict, test: dict, last: dict
+    config: Config, ae: Autoencoder, state: TrainState, data: dict, test: dict, last: dict
 ) -> Table:
     """Test figures, beside PCA with as many codes where that is possible (see `PCA_LIMIT`)."""
     figures = reconstruction_figures(ae, state.variables, test["x"])
@@ -85,14 +75,17 @@ def _table(
     table.add_column("figure (mean over examples)")
     table.add_column("ours", justify="right")
     pca = {}
-    if codes < min(size, len(train["x"])) and size <= PCA_LIMIT:
+    if codes < min(size, len(data["x"])) and size <= PCA_LIMIT:
         table.add_column(f"PCA, {codes} codes", justify="right")
-        baseline = fit_pca(train["x"], codes)
+        baseline = fit_pca(data["x"], codes)
         x = as_floats(test["x"])
         error = max(float(mse(baseline.decode(baseline.encode(x)), x).mean()), 1e-30)
         pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
     for term in ("loss", *ae.objective):
         table.add_row(f"objective: {term}", f"{last[term]:.5g}", "")
+    activity = code_figures(ae, state.variables, test["x"])
+    for key, value in activity.items():
+        table.add_row(f"code: {key.replace('_', ' ')}", f"{value:.4g}", "")
     for key, value in figures.items():
         table.add_row(UNITS[key], f"{value:.5g}", f"{pca[key]:.5g}" if key in pca else "")
     return table

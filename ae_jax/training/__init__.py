@@ -2,12 +2,13 @@
 
 from ae_jax.state import TrainState, init_state
 from ae_jax.training.classify import accuracy, classifier, freeze_encoder, labelled, with_encoder
-from ae_jax.training.fit import FitResult, fit
+from ae_jax.training.fit import Callback, FitResult, fit
 from ae_jax.training.greedy import fit_greedy
 from ae_jax.training.rbm import pretrain_rbm_stack
 from ae_jax.training.step import make_eval_step, make_train_step
 
 __all__ = [
+    "Callback",
     "FitResult",
     "TrainState",
     "accuracy",

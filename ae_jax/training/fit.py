@@ -75,7 +75,8 @@ def fit(
       optimizer: an optax optimiser, or a learning rate for Adam.
       seed: of the initial parameters, the order of the data, and all noise.
       params: initial parameters, instead of fresh ones: a tree of the same structure and shapes
-        (see `init_state`). They are copied, and the optimiser starts from them.
+        (see `init_state`). They are copied, and the optimiser starts from them. A resumed run takes
+        them only if it has no checkpoint yet.
       eval_data: like `train`; evaluated after every epoch and at the end.
       callbacks: each called as ``callback(state, row)`` for every row; one that returns True stops
         the training. It must copy what it keeps of `state`, whose buffers the next step reuses.
@@ -108,8 +109,6 @@ def fit(
     init = partial(init_state, ae, tx, ema=ema_decay is not None)
     if params is None:
         state = jax.jit(init)(init_key)
-    elif resume:
-        raise ValueError("params: a resumed run continues from its checkpoint; leave them out")
     else:
         state = jax.jit(partial(_init_from, init, tx))(params, init_key)
     order_of = jax.jit(partial(epoch_order, count=count, batch_size=batch_size))

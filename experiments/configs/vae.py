@@ -10,5 +10,5 @@ from experiments.config import Config, Data, Train
 CONFIG = Config(
     model=Variational(network=Dense(widths=(500,)), code_size=20),
     data=Data(name="mnist"),
-    train=Train(epochs=10, batch_size=128),
+    train=Train(epochs=10, batch_size=64, learning_rate=3e-3, schedule="cosine"),
 )

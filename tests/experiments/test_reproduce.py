@@ -1,21 +1,41 @@
-"""The reproduce command: a real row on little data, and the table it writes."""
+"""The reproduce command: rows on little data, resuming them, and the table it writes."""
 
 import json
 
 import pytest
 
 from experiments import reproduce
-from experiments.rows import ROWS, Setup
+from experiments.rows import ROWS
+from experiments.rows.setup import Setup
 
 
-def test_a_quick_row_runs_and_resumes(real_data, tmp_path):
-    setup = Setup({"mnist": str(real_data)}, tmp_path, quick=True)
+@pytest.fixture
+def setup(tmp_path):
+    return Setup({}, tmp_path / "runs", tmp_path, quick=True)
+
+
+def test_a_quick_row_runs_and_resumes(setup):
     first = reproduce.run_row("simple", setup)
     assert first["seeds"] == [0]
     assert first["figures"].keys() == {"bce", "squared_error"}
     assert 0.1 < first["figures"]["bce"][0] < 0.7
     again = reproduce.run_row("simple", setup)  # finished: loads its last checkpoint
     assert again["figures"] == first["figures"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_runs(setup, row):
+    result = reproduce.run_row(row, setup)
+    (setup.results / f"{row}.json").write_text(json.dumps(result))
+    assert row in reproduce.table(setup.results)
+
+
+def test_quick_data_stands_in_for_each_set(setup):
+    for name, shape in (("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))):
+        data = setup.data(name, "train")
+        assert data["x"].shape[1:] == shape and len(data["x"]) == len(data["label"])
+        assert data["x"].dtype == "uint8" and data["x"].max() == 255
 
 
 def test_the_table_shows_means_spreads_and_only_what_was_run(tmp_path):
@@ -25,6 +45,15 @@ def test_the_table_shows_means_spreads_and_only_what_was_run(tmp_path):
     assert len(lines) == 3
     assert "| simple |" in lines[2] and "**0.15** ± 0.05, mse 3 ± 0" in lines[2]
     assert ROWS["simple"].reach in lines[2]
+
+
+def test_code_sizes_have_a_page_of_their_own(tmp_path):
+    figures = {"advantage": [1.5], "mnist PCA 2": [0.05], "mnist dense 2": [0.04]}
+    result = {"figures": figures, "seconds": 5, "seeds": [0]}
+    (tmp_path / "dense-vs-conv.json").write_text(json.dumps(result))
+    table, page = reproduce.table(tmp_path).split("###")
+    assert "**1.5** |" in table and "0.04" not in table
+    assert "| mnist | dense | 0.0400 |  |" in page
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,19 @@
+"""GRU 100, GRU 30, repeat, GRU 100 on the rows of Fashion-MNIST, squared error per pixel.
+
+python -m experiments.train gru
+"""
+
+from ae_jax.models import Vanilla
+from ae_jax.networks import Recurrent
+from experiments.config import Config, Data, Train
+
+CONFIG = Config(
+    model=Vanilla(
+        network=Recurrent(widths=(100, 30), cell="gru"),
+        code_size=None,
+        loss="mse",
+        output_activation="sigmoid",
+    ),
+    data=Data(name="fashion_mnist"),
+    train=Train(epochs=20, batch_size=32, optimizer="nadam"),
+)

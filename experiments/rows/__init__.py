@@ -1,0 +1,13 @@
+"""The rows of `experiments.reproduce`: published settings, their figures, and how to run them."""
+
+from experiments.rows import few_labels, geron, hinton, keras_blog, sizes, variational
+from experiments.rows.setup import Row
+
+ROWS: dict[str, Row] = {
+    **keras_blog.ROWS,
+    **variational.ROWS,
+    **hinton.ROWS,
+    **geron.ROWS,
+    **sizes.ROWS,
+    **few_labels.ROWS,
+}

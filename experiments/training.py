@@ -1,0 +1,69 @@
+"""Train what a `Config` describes: the whole of it, pretraining included."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ae_jax.objective import Autoencoder
+from ae_jax.runs import Run
+from ae_jax.spec import to_dict
+from ae_jax.training import Callback, FitResult, fit, fit_greedy, pretrain_rbm_stack
+from experiments.config import Config
+
+
+def train(
+    config: Config,
+    data: Mapping[str, np.ndarray],
+    eval_data: Mapping[str, np.ndarray] | None = None,
+    *,
+    run_dir: str | Path,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> tuple[Autoencoder, FitResult]:
+    """The autoencoder of `config`, pretrained if it says so, and what `fit` returns for it.
+
+    Pretraining is not checkpointed: a run that was stopped inside it starts again.
+    """
+    ae = config.model.build(data["x"].shape[1:])
+    settings = config.train
+    steps = settings.epochs * math.ceil(len(data["x"]) / settings.batch_size)
+    begun = resume and bool(Run.open(run_dir).checkpoints().steps())
+    result = fit(
+        ae,
+        data,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        optimizer=settings.make_optimizer(steps),
+        seed=config.seed,
+        params=None if begun else _pretrained(ae, config, data["x"]),
+        eval_data=eval_data,
+        callbacks=callbacks,
+        run_dir=run_dir,
+        config=to_dict(config),
+        resume=resume,
+        log_every=settings.log_every,
+        checkpoint_every=settings.checkpoint_every,
+        ema_decay=settings.ema_decay,
+    )
+    return ae, result
+
+
+def _pretrained(ae: Autoencoder, config: Config, x: np.ndarray) -> dict[str, Any] | None:
+    settings = config.train
+    if settings.pretrain == "none":
+        return None
+    if settings.pretrain == "rbm":
+        return pretrain_rbm_stack(ae, x, epochs=settings.pretrain_epochs, seed=config.seed)
+    return fit_greedy(
+        ae,
+        x,
+        epochs=settings.pretrain_epochs,
+        batch_size=settings.batch_size,
+        optimizer=settings.make_optimizer(
+            settings.pretrain_epochs * math.ceil(len(x) / settings.batch_size)
+        ),
+        seed=config.seed,
+    )

@@ -1,0 +1,61 @@
+"""What a `Config` asks for is what is trained: pretraining, and resuming in spite of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ae_jax.data import load
+from ae_jax.runs import Run
+from ae_jax.training import fit_greedy
+from experiments.config import Train
+from experiments.configs import CONFIGS
+from experiments.training import train
+
+GREEDY = replace(
+    CONFIGS["greedy"],
+    train=Train(epochs=1, batch_size=128, pretrain="greedy", pretrain_epochs=1),
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits", "train")
+
+
+def test_greedy_pretraining_is_the_start(digits, tmp_path):
+    # At such a learning rate fine-tuning hardly moves what pretraining found.
+    still = replace(GREEDY, train=replace(GREEDY.train, learning_rate=1e-9, optimizer="sgd"))
+    ae, (state, _) = train(still, digits, run_dir=tmp_path / "run")
+    expected = fit_greedy(
+        ae,
+        digits["x"],
+        epochs=1,
+        batch_size=128,
+        optimizer=still.train.make_optimizer(12),
+    )
+    kernel = state.params["encoder"]["Dense_0"]["kernel"]
+    np.testing.assert_allclose(kernel, expected["encoder"]["Dense_0"]["kernel"], atol=1e-6)
+
+
+def test_a_run_that_has_a_checkpoint_is_not_pretrained_again(digits, tmp_path, monkeypatch):
+    config = replace(GREEDY, train=replace(GREEDY.train, pretrain="none"))
+    train(config, digits, run_dir=tmp_path / "run")
+    monkeypatch.setattr("experiments.training.fit_greedy", None)  # calling it would fail
+    longer = replace(GREEDY, train=replace(GREEDY.train, epochs=2))
+    _, (state, history) = train(longer, digits, run_dir=tmp_path / "run", resume=True)
+    assert int(state.step) == 24 and [row["epoch"] for row in history] == [1, 2]
+
+
+def test_a_run_stopped_inside_pretraining_starts_again(digits, tmp_path):
+    whole = train(GREEDY, digits, run_dir=tmp_path / "whole")[1].history
+    Run.create(tmp_path / "stopped", {"seed": 0})
+    again = train(GREEDY, digits, run_dir=tmp_path / "stopped", resume=True)[1].history
+    assert [row["loss"] for row in again] == [row["loss"] for row in whole]
+
+
+def test_models_that_cannot_be_pretrained_say_so(digits, tmp_path):
+    config = replace(CONFIGS["conv"], train=Train(pretrain="greedy"))
+    with pytest.raises(ValueError, match="must be a Vanilla or Tied on a Dense network"):
+        train(config, digits, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
