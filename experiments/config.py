@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import optax
+from jax import Array
 
 from ae_jax.models import Model
 from ae_jax.spec import Spec, require
@@ -51,6 +52,9 @@ class Train(Spec):
         rate: float | optax.Schedule = self.learning_rate
         if self.schedule == "cosine":
             rate = optax.cosine_decay_schedule(self.learning_rate, total_steps)
+        return self.optimizer_at(rate)
+
+    def optimizer_at(self, rate: float | Array | optax.Schedule) -> optax.GradientTransformation:
         makers = {
             "adam": optax.adam,
             "adamw": optax.adamw,

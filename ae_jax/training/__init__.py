@@ -6,10 +6,12 @@ from ae_jax.training.fit import Callback, FitResult, fit
 from ae_jax.training.greedy import fit_greedy
 from ae_jax.training.rbm import pretrain_rbm_stack
 from ae_jax.training.step import make_eval_step, make_train_step
+from ae_jax.training.sweep import SweepResult, sweep
 
 __all__ = [
     "Callback",
     "FitResult",
+    "SweepResult",
     "TrainState",
     "accuracy",
     "classifier",
@@ -21,5 +23,6 @@ __all__ = [
     "make_eval_step",
     "make_train_step",
     "pretrain_rbm_stack",
+    "sweep",
     "with_encoder",
 ]

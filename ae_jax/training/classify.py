@@ -135,7 +135,7 @@ def accuracy(
     examples = labelled(data, model.module.classes)
     count = len(examples["x"])
     order = sequential_order(count=count, batch_size=min(batch_size, count))
-    evaluate = make_eval_loop(make_eval_step(model))
+    evaluate = jax.jit(make_eval_loop(make_eval_step(model)))
     return float(evaluate(state, jax.device_put(examples), order, jax.random.key(0))["accuracy"])
 
 

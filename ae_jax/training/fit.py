@@ -92,10 +92,10 @@ def fit(
       ValueError, TypeError: for data or settings that cannot work, before anything is written; one
         line that names the value and the remedy.
     """
-    train = _checked(ae, train, "train")
-    eval_data = None if eval_data is None else _checked(ae, eval_data, "eval_data")
+    train = checked_data(ae, train, "train")
+    eval_data = None if eval_data is None else checked_data(ae, eval_data, "eval_data")
     count = len(train["x"])
-    _check_settings(
+    check_settings(
         count, epochs=epochs, steps=steps, batch_size=batch_size, log_every=log_every,
         checkpoint_every=checkpoint_every, ema_decay=ema_decay,
     )  # fmt: skip
@@ -115,7 +115,7 @@ def fit(
     order = order_of(order_key, 0)
     train = jax.device_put(train)
     step_fn = make_train_step(ae, tx, ema_decay=ema_decay)
-    jitted = make_train_loop(step_fn, padded=count % batch_size != 0)
+    jitted = jax.jit(make_train_loop(step_fn, padded=count % batch_size != 0), donate_argnums=0)
     # Ahead of time: what cannot be traced leaves no run directory behind, the run cannot compile
     # its step twice, and no figure includes compiling it.
     traced = jitted.lower(state, train, order, np.int32(0), np.int32(0))
@@ -210,11 +210,11 @@ def _evaluator(ae, state, data, batch_size, key):
     """``state -> metrics`` over all of `data`, compiled."""
     data, rows = jax.device_put(data), len(data["x"])
     order = sequential_order(count=rows, batch_size=min(batch_size, rows))
-    loop = make_eval_loop(make_eval_step(ae)).lower(state, data, order, key).compile()
+    loop = jax.jit(make_eval_loop(make_eval_step(ae))).lower(state, data, order, key).compile()
     return lambda state: loop(state, data, order, key)
 
 
-def _checked(ae: Autoencoder, data: Examples, name: str) -> dict[str, np.ndarray]:
+def checked_data(ae: Autoencoder, data: Examples, name: str) -> dict[str, np.ndarray]:
     """`data` validated, and of the shape the model was built for."""
     try:
         data = validated(data, unit_interval=ae.unit_interval)
@@ -234,9 +234,17 @@ def _checked(ae: Autoencoder, data: Examples, name: str) -> dict[str, np.ndarray
     return data
 
 
-def _check_settings(
-    count, *, epochs, steps, batch_size, log_every, checkpoint_every, ema_decay
+def check_settings(
+    count: int,
+    *,
+    batch_size: int,
+    epochs: int | None = None,
+    steps: int | None = None,
+    log_every: int | None = None,
+    checkpoint_every: int | None = None,
+    ema_decay: float | None = None,
 ) -> None:
+    """Raises `ValueError` for settings of `fit` that cannot work with `count` examples."""
     if (epochs is None) == (steps is None):
         raise ValueError(f"epochs={epochs}, steps={steps}: give exactly one of them")
     for name, value in (

@@ -1,27 +1,31 @@
-"""Many steps as one compiled program: batches are gathered and metrics summed on the device."""
+"""Many steps as one program: batches are gathered and metrics summed on the device.
 
-from collections.abc import Mapping
-from functools import partial
+Both loops are pure functions; the caller compiles them (and donates the state), or maps them first.
+"""
+
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from ae_jax.data.memory import take
+from ae_jax.state import TrainState
 from ae_jax.training.step import EvalStep, Metrics, TrainStep
 
 Data = Mapping[str, Array]
+TrainLoop = Callable[[TrainState, Data, Array, Array, Array], tuple[TrainState, Metrics]]
+EvalLoop = Callable[[TrainState, Data, Array, Array], Metrics]
 
 
-def make_train_loop(step: TrainStep, *, padded: bool) -> jax.stages.Wrapped:
-    """Jitted ``(state, data, order, first, count) -> (state, metrics)``; the state is donated.
+def make_train_loop(step: TrainStep, *, padded: bool) -> TrainLoop:
+    """``(state, data, order, first, count) -> (state, metrics)``.
 
     Runs steps ``first .. first + count - 1`` of an epoch whose batches are the rows of `order`
     (see `data.memory`), and returns the mean of each metric over the examples seen. `count` is
     traced: one compilation serves every chunk length.
     """
 
-    @partial(jax.jit, donate_argnums=0)
     def run(state, data, order, first, count):
         def one(i, carry):
             state, total, rows = carry
@@ -36,14 +40,13 @@ def make_train_loop(step: TrainStep, *, padded: bool) -> jax.stages.Wrapped:
     return run
 
 
-def make_eval_loop(step: EvalStep) -> jax.stages.Wrapped:
-    """Jitted ``(state, data, order, key) -> metrics``: their means over all examples of `order`.
+def make_eval_loop(step: EvalStep) -> EvalLoop:
+    """``(state, data, order, key) -> metrics``: their means over all examples of `order`.
 
     The noise of a batch is a function of `key` and of its place, so that evaluations compare.
     Terms of the whole batch are averaged over batches.
     """
 
-    @jax.jit
     def run(state, data, order, key):
         def one(i, carry):
             batch = take(data, order[i], padded=True)

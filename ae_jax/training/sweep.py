@@ -1,0 +1,185 @@
+"""Many runs in one compiled program: seeds times hyper-parameters, mapped with `jax.vmap`."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
+from ae_jax.objective import Autoencoder
+from ae_jax.spec import require
+from ae_jax.state import TrainState, init_state
+from ae_jax.training.fit import Examples, check_settings, checked_data
+from ae_jax.training.loop import make_eval_loop, make_train_loop
+from ae_jax.training.step import make_eval_step, make_train_step
+
+MakeAutoencoder = Callable[..., Autoencoder]
+MakeOptimizer = Callable[..., optax.GradientTransformation]
+
+
+class SweepResult(NamedTuple):
+    """The runs of a sweep, R of them: every value of the grid with every seed, seeds innermost."""
+
+    state: TrainState
+    """Final states; each array has a leading axis of R. `replica` takes one out."""
+    runs: list[dict[str, float]]
+    """What each run was: its hyper-parameters and its seed."""
+    history: list[dict[str, Any]]
+    """Rows as of `fit`, an epoch each, whose metrics are arrays [R]."""
+
+    def replica(self, index: int) -> TrainState:
+        """The state of one run, as `fit` would return it."""
+        return jax.tree.map(lambda leaf: leaf[index], self.state)
+
+    def table(self, split: str | None = None) -> list[dict[str, Any]]:
+        """One row for each value of the grid: its hyper-parameters, the number of its seeds, and
+        the last metrics of `split` as ``(mean, standard deviation)`` over them.
+
+        The deviation is that of a sample (n - 1), and nan for a single seed. By default the split
+        is the test set, where there was one.
+        """
+        last = next(r for r in reversed(self.history) if split is None or r["split"] == split)
+        skipped = {"step", "epoch", "split"}
+        groups: dict[tuple, list[int]] = {}
+        for i, run in enumerate(self.runs):
+            point = tuple((k, v) for k, v in run.items() if k != "seed")
+            groups.setdefault(point, []).append(i)
+        rows = []
+        for point, members in groups.items():
+            row: dict[str, Any] = {**dict(point), "seeds": len(members)}
+            for name, values in last.items():
+                if name not in skipped:
+                    of = np.asarray(values, np.float64)[members]
+                    spread = of.std(ddof=1) if len(of) > 1 else math.nan
+                    row[name] = (float(of.mean()), float(spread))
+            rows.append(row)
+        return rows
+
+
+def sweep(
+    make_ae: MakeAutoencoder,
+    hparams: Mapping[str, Sequence[float]],
+    seeds: Sequence[int],
+    train: Examples,
+    *,
+    epochs: int,
+    batch_size: int = 256,
+    optimizer: MakeOptimizer = optax.adam,
+    learning_rate: float = 1e-3,
+    eval_data: Examples | None = None,
+    ema_decay: float | None = None,
+    devices: int = 1,
+    callbacks: Sequence[Callable[[dict[str, Any]], object]] = (),
+) -> SweepResult:
+    """Train the whole grid of `hparams`, every point with every seed, as one program.
+
+    Each run is what `fit` does with the same seed, data and settings (to the accuracy of floats:
+    a batched product may sum in another order). Data is shared; parameters, optimisers, orders and
+    noise are each run's own, so memory for those grows with the number of runs.
+
+    Args:
+      make_ae: ``make_ae(**values) -> Autoencoder`` for values of `hparams`, which are traced
+        scalars: weights and noise levels can be swept, shapes cannot. For example
+        ``lambda beta: Variational(beta=beta).build((28, 28, 1))``.
+      hparams: name -> its values. ``"learning_rate"`` goes to the optimiser, all others to
+        `make_ae`. The grid is their product, the last varying fastest; it may be empty.
+      seeds: as `fit` takes them, any number.
+      train, epochs, batch_size, eval_data, ema_decay: see `fit`.
+      optimizer: ``optimizer(learning_rate) -> optax optimiser``.
+      learning_rate: where the grid has none.
+      devices: how many devices to spread the runs over; of the last one some may be repeated to
+        make their number divide.
+      callbacks: each called with every row of the history.
+
+    Raises:
+      ValueError, TypeError: for data or settings that cannot work; one line.
+    """
+    runs, values = _grid(hparams, seeds)
+    mesh = _mesh(devices)
+    probe = make_ae(**{k: v[0] for k, v in hparams.items() if k != "learning_rate"})
+    train = checked_data(probe, train, "train")
+    eval_data = None if eval_data is None else checked_data(probe, eval_data, "eval_data")
+    count = len(train["x"])
+    check_settings(count, epochs=epochs, batch_size=batch_size, ema_decay=ema_decay)
+    per_epoch = steps_per_epoch(count, batch_size)
+
+    def parts(hp: Mapping[str, Array]) -> tuple[Autoencoder, optax.GradientTransformation]:
+        given = dict(hp)
+        return make_ae(**{k: v for k, v in given.items() if k != "learning_rate"}), optimizer(
+            given.get("learning_rate", learning_rate)
+        )
+
+    def init(hp: Mapping[str, Array], key: Array) -> TrainState:
+        return init_state(*parts(hp), key, ema=ema_decay is not None)
+
+    def train_epoch(state, hp, key, data, epoch):
+        ae, tx = parts(hp)
+        step = make_train_step(ae, tx, ema_decay=ema_decay)
+        loop = make_train_loop(step, padded=count % batch_size != 0)
+        order = epoch_order(key, epoch, count=count, batch_size=batch_size)
+        return loop(state, data, order, jnp.int32(0), jnp.int32(per_epoch))
+
+    def test_epoch(state, hp, key, data):
+        rows = len(data["x"])
+        order = sequential_order(count=rows, batch_size=min(batch_size, rows))
+        return make_eval_loop(make_eval_step(parts(hp)[0]))(state, data, order, key)
+
+    spread, shared = NamedSharding(mesh, P("replica")), NamedSharding(mesh, P())
+    padding = -len(runs) % devices
+    rows = [*range(len(runs)), *([len(runs) - 1] * padding)]
+    hp = jax.device_put({k: jnp.asarray(v)[jnp.asarray(rows)] for k, v in values.items()}, spread)
+    # The keys that `fit` derives from a seed.
+    keys = jnp.stack([jax.random.split(jax.random.key(runs[i]["seed"]), 3) for i in rows])
+    init_keys, order_keys, eval_keys = (jax.device_put(keys[:, i], spread) for i in range(3))
+
+    state = jax.jit(jax.vmap(init))(hp, init_keys)
+    data = jax.device_put(train, shared)
+    train_all = jax.jit(jax.vmap(train_epoch, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
+    test_all = jax.jit(jax.vmap(test_epoch, in_axes=(0, 0, 0, None)))
+    if eval_data is not None:
+        eval_data = jax.device_put(eval_data, shared)
+    history: list[dict[str, Any]] = []
+
+    def log(split: str, epoch: int, metrics: Mapping[str, Array]) -> None:
+        found = {name: np.asarray(value)[: len(runs)] for name, value in metrics.items()}
+        history.append({"step": epoch * per_epoch, "epoch": epoch, "split": split, **found})
+        for callback in callbacks:
+            callback(history[-1])
+
+    for epoch in range(epochs):
+        state, metrics = train_all(state, hp, order_keys, data, np.int32(epoch))
+        log("train", epoch + 1, metrics)
+        if eval_data is not None:
+            log("test", epoch + 1, test_all(state, hp, eval_keys, eval_data))
+    return SweepResult(jax.tree.map(lambda leaf: leaf[: len(runs)], state), runs, history)
+
+
+def _grid(
+    hparams: Mapping[str, Sequence[float]], seeds: Sequence[int]
+) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
+    """Every run's hyper-parameters and seed, and the former as arrays [R] by name."""
+    for name, points in {"seeds": seeds, **hparams}.items():
+        ok = 0 < len(set(points)) == len(points)
+        require(ok, name, list(points), "give at least one value, and none twice")
+    runs = [
+        {**dict(zip(hparams, point, strict=True)), "seed": seed}
+        for point in itertools.product(*hparams.values())
+        for seed in seeds
+    ]
+    return runs, {name: np.array([run[name] for run in runs], np.float32) for name in hparams}
+
+
+def _mesh(devices: int) -> jax.sharding.Mesh:
+    there = jax.devices()
+    require(
+        1 <= devices <= len(there), "devices", devices, f"this machine has {len(there)} of them"
+    )
+    return jax.make_mesh((devices,), ("replica",), (AxisType.Auto,), devices=there[:devices])

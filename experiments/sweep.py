@@ -1,0 +1,185 @@
+"""Train a grid of hyper-parameters with several seeds, all runs in one compiled program.
+
+python -m experiments.sweep vae --seeds 0 1 2 3 --grid model.beta=0.1,1,4
+python -m experiments.sweep simple --grid train.learning_rate=1e-3,3e-3 --train.epochs 20
+python -m experiments.sweep digits --grid objective.kl.weight=0.5,1 --devices 2
+
+--grid NAME=VALUE,VALUE may be given several times; the grid is the product. NAME is the learning
+rate, a number of the model, or the weight of one of its loss terms. Each run leaves a run directory
+of its own beside `sweep.json`. All other options are those of `experiments.train`.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from ae_jax.data import load
+from ae_jax.objective import Autoencoder
+from ae_jax.runs import Run
+from ae_jax.spec import nearest, to_dict
+from ae_jax.training import SweepResult, sweep
+from experiments.cli import parse, run_main
+from experiments.config import Config
+from experiments.configs import CONFIGS
+
+RATE = "train.learning_rate"
+
+
+def main(argv: Sequence[str]) -> None:
+    options, rest = _options(argv)
+    name, config, command = parse(
+        rest, CONFIGS, default="digits", prog="python -m experiments.sweep", about=__doc__ or ""
+    )
+    if command.resume is not None:
+        raise ValueError("--resume: a sweep starts anew; resume one of its runs by itself")
+    for option, value, only in (
+        ("--train.schedule", config.train.schedule, "constant"),
+        ("--train.pretrain", config.train.pretrain, "none"),
+    ):
+        if value != only:
+            raise ValueError(f"{option} {value}: a sweep takes only {only!r}")
+    console = Console()
+    train = load(config.data.name, "train", config.data.dir)
+    test = load(config.data.name, "test", config.data.dir)
+    shape = train["x"].shape[1:]
+    known = sweepable(config, shape)
+    for key in options.grid:
+        if key not in known:
+            raise ValueError(f"--grid {key}: not something to sweep: {nearest(key, known)}")
+    out = Path(command.run_dir or f"runs/sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if out.exists():
+        raise ValueError(f"--run-dir {out} exists: choose another")
+    seeds = options.seeds or [config.seed]
+    points = math.prod(map(len, options.grid.values()))
+    console.print(f"{name}: {points} settings x {len(seeds)} seeds, {len(train['x'])} examples")
+
+    began = time.perf_counter()
+    result = sweep(
+        lambda **values: build(config, shape, values),
+        {"learning_rate" if k == RATE else k: v for k, v in options.grid.items()},
+        seeds,
+        train,
+        epochs=config.train.epochs,
+        batch_size=config.train.batch_size,
+        optimizer=config.train.optimizer_at,
+        learning_rate=config.train.learning_rate,
+        eval_data=test,
+        ema_decay=config.train.ema_decay,
+        devices=options.devices,
+        callbacks=[lambda row: _progress(console, row, config.train.epochs)],
+    )
+    seconds = time.perf_counter() - began
+    _write(out, config, shape, result, seconds)
+    console.print(_table(result))
+    console.print(f"{len(result.runs)} runs in {seconds:.1f} s: {out}", soft_wrap=True)
+
+
+def build(config: Config, shape: tuple[int, ...], values: Mapping[str, Any]) -> Autoencoder:
+    """The configuration's model with these values of the grid, which may be traced."""
+    model = {k.split(".")[1]: v for k, v in values.items() if k.startswith("model.")}
+    ae = replace(config.model, **model).build(shape)
+    objective = dict(ae.objective)
+    for key, weight in values.items():
+        if key.startswith("objective."):
+            term = key.split(".")[1]
+            objective[term] = objective[term]._replace(weight=weight)
+    return replace(ae, objective=objective)
+
+
+def sweepable(config: Config, shape: tuple[int, ...]) -> list[str]:
+    """What a grid may name: numbers that the model takes as traced values."""
+
+    def traces(name: str) -> bool:
+        def term(value: Any) -> Any:
+            build(config, shape, {name: value})
+            return value
+
+        try:
+            jax.eval_shape(term, 1.0)
+        except (jax.errors.JAXTypeError, TypeError, ValueError):
+            return False
+        return True
+
+    numbers = [f"model.{f.name}" for f in fields(config.model) if f.type in (float, "float")]
+    terms = [f"objective.{term}.weight" for term in config.model.build(shape).objective]
+    return [RATE, *(name for name in numbers if traces(name)), *terms]
+
+
+def _write(
+    out: Path, config: Config, shape: tuple[int, ...], result: SweepResult, seconds: float
+) -> None:
+    """A run directory for each run, and all of it in `sweep.json`."""
+    for i, run in enumerate(result.runs):
+        folder = Run.create(out / "-".join(f"{k}={v:g}" for k, v in run.items()), {})
+        values: dict[str, Any] = {k[6:]: v for k, v in run.items() if k.startswith("model.")}
+        rate = run.get("learning_rate", config.train.learning_rate)
+        one = replace(
+            config,
+            seed=int(run["seed"]),
+            model=replace(config.model, **values),
+            train=replace(config.train, learning_rate=rate),
+        )
+        weights = {k: v for k, v in run.items() if k.startswith("objective.")}
+        folder.write_config({**to_dict(one), "event_shape": list(shape), **weights})
+        for row in result.history:
+            folder.log({k: float(v[i]) if hasattr(v, "shape") else v for k, v in row.items()})
+        folder.checkpoints().save(result.replica(i))
+    history = [
+        {k: v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()}
+        for row in result.history
+    ]
+    data = {"runs": result.runs, "table": result.table(), "history": history, "seconds": seconds}
+    (out / "sweep.json").write_text(json.dumps(data, indent=2) + "\n")
+
+
+def _table(result: SweepResult) -> Table:
+    rows = result.table()
+    table = Table(title="last test figures: mean ± standard deviation over seeds")
+    for name in rows[0]:
+        table.add_column(name, justify="right", overflow="fold")
+    for row in rows:
+        cells = [
+            f"{v[0]:.5g} ± {v[1]:.2g}" if isinstance(v, tuple) else f"{v:g}" for v in row.values()
+        ]
+        table.add_row(*cells)
+    return table
+
+
+def _progress(console: Console, row: Mapping[str, Any], epochs: int) -> None:
+    if row["split"] == "test":
+        low, high = float(row["loss"].min()), float(row["loss"].max())
+        console.print(f"epoch {row['epoch']}/{epochs}: test loss {low:.5g} to {high:.5g}")
+
+
+def _options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--grid", action="append", default=[])
+    parser.add_argument("--devices", type=int, default=1)
+    try:
+        options, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from None
+    options.grid = dict(_points(text) for text in options.grid)
+    return options, rest
+
+
+def _points(text: str) -> tuple[str, list[float]]:
+    name, _, values = text.partition("=")
+    try:
+        return name, [float(value) for value in values.split(",")]
+    except ValueError:
+        raise ValueError(f"--grid {text}: must be NAME=NUMBER,NUMBER,...") from None
+
+
+if __name__ == "__main__":
+    run_main(main)

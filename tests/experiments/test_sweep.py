@@ -1,0 +1,55 @@
+"""The sweep command: its table and run directories, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ae_jax import load_run
+from ae_jax.data import load
+from experiments.configs import CONFIGS
+from experiments.sweep import main, sweepable
+
+
+def test_a_sweep_leaves_a_table_and_loadable_runs(tmp_path, capsys):
+    grid = ["--grid", "model.beta=0.5,2", "--grid", "objective.nll.weight=1,3"]
+    short = ["--train.epochs", "1", "--run-dir", str(tmp_path / "out")]
+    main(["digits", "--seeds", "0", "7", *grid, *short])
+    assert "8 runs in" in capsys.readouterr().out
+    written = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    assert len(written["runs"]) == 8 and len(written["table"]) == 4
+    name = "model.beta=2-objective.nll.weight=3-seed=7"
+    ae, state, config = load_run(tmp_path / "out" / name)
+    assert config["model"]["beta"] == 2 and config["seed"] == 7
+    assert config["objective.nll.weight"] == 3
+    assert np.isfinite(ae.encode(state.variables, load("digits", "test")["x"])).all()
+    (row,) = [json.loads(line) for line in (tmp_path / "out" / name / "metrics.jsonl").open()][1:]
+    i = written["runs"].index({"model.beta": 2, "objective.nll.weight": 3, "seed": 7})
+    assert row["loss"] == written["history"][-1]["loss"][i]
+    np.testing.assert_allclose(row["loss"], 3 * row["nll"] + 2 * row["kl"], rtol=1e-5)
+
+
+def test_what_can_be_swept():
+    assert set(sweepable(CONFIGS["denoise"], (8, 8, 1))) == {
+        "train.learning_rate",
+        "model.level",
+        "objective.bce.weight",
+    }
+    names = sweepable(CONFIGS["sparse"], (8, 8, 1))
+    assert "model.weight" in names and "objective.l1.weight" in names
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--grid", "model.bta=1"], "did you mean 'model.beta'"),
+        (["--grid", "model.beta=1,x"], "must be NAME=NUMBER"),
+        (["--grid", "model.beta=1,1"], "none twice"),
+        (["--seeds", "one"], "--seeds.*one"),
+        (["--train.schedule", "cosine"], "takes only 'constant'"),
+        (["--devices", "99"], "devices=99"),
+    ],
+)
+def test_mistakes(args, message):
+    with pytest.raises(ValueError, match=message):
+        main(["digits", *args])

@@ -1,0 +1,94 @@
+"""Sweeps: every replica is the run that `fit` makes alone; the grid and its table."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from ae_jax.models import Denoising, Variational
+from ae_jax.networks import Dense
+from ae_jax.training import fit, sweep
+
+RNG = np.random.default_rng(0)
+X = RNG.random((22, 6), np.float32)
+TEST = RNG.random((7, 6), np.float32)
+SETTINGS = {"epochs": 2, "batch_size": 8, "eval_data": TEST}
+
+
+def vae(beta=1.0):
+    return Variational(network=Dense(widths=(5,)), code_size=2, beta=beta).build((6,))
+
+
+def denoising(level):
+    return Denoising(network=Dense(), code_size=3, level=level).build((6,))
+
+
+def assert_is_fit(result, index, ae, *, learning_rate=1e-3, **options):
+    seed = result.runs[index]["seed"]
+    state, history = fit(ae, X, seed=seed, optimizer=learning_rate, **SETTINGS, **options)
+    one = result.replica(index)
+    close = partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-6)
+    jax.tree.map(close, one.params, state.params)
+    jax.tree.map(close, one.opt_state, state.opt_state)
+    assert int(one.step) == int(state.step)
+    for got, want in zip(result.history, history, strict=True):
+        assert (got["step"], got["split"]) == (want["step"], want["split"])
+        for name in ("loss", *ae.objective):
+            close(got[name][index], want[name])
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_every_replica_is_its_own_run(devices):
+    grid = {"beta": [0.1, 4.0], "learning_rate": [1e-2, 1e-3]}
+    result = sweep(vae, grid, [3, 5, 8], X, devices=devices, **SETTINGS)
+    assert len(result.runs) == 12
+    assert result.runs[1] == {"beta": 0.1, "learning_rate": 1e-2, "seed": 5}
+    for i in (0, 11):
+        run = result.runs[i]
+        assert_is_fit(result, i, vae(run["beta"]), learning_rate=run["learning_rate"])
+
+
+def test_noise_levels_and_averages_are_swept_too():
+    result = sweep(denoising, {"level": [0.1, 0.6]}, [0], X, ema_decay=0.9, **SETTINGS)
+    assert_is_fit(result, 1, denoising(0.6), ema_decay=0.9)
+    assert result.state.ema_params is not None
+
+
+def test_an_empty_grid_is_seeds_only_and_five_runs_fit_on_four_devices():
+    result = sweep(vae, {}, range(5), X, optimizer=optax.sgd, devices=4, **SETTINGS)
+    assert [run["seed"] for run in result.runs] == [0, 1, 2, 3, 4]
+    (row,) = result.table()
+    losses = np.asarray(result.history[-1]["loss"], np.float64)
+    assert losses.shape == (5,) and row["seeds"] == 5
+    np.testing.assert_allclose(row["loss"], (losses.mean(), losses.std(ddof=1)))
+
+
+def test_the_table_has_a_row_for_each_value_of_the_grid():
+    seen = []
+    result = sweep(vae, {"beta": [0.0, 1.0]}, [0, 1], X, callbacks=[seen.append], **SETTINGS)
+    assert seen == result.history and [row["split"] for row in seen] == ["train", "test"] * 2
+    first, second = result.table("train")
+    assert (first["beta"], second["beta"]) == (0.0, 1.0)
+    kl = result.history[-2]["kl"]
+    np.testing.assert_allclose(second["kl"][0], kl[2:].mean(), rtol=1e-6)
+    single = sweep(vae, {}, [0], X, **SETTINGS).table()[0]
+    assert np.isnan(single["loss"][1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": []}, r"seeds=\[\].*at least one"),
+        ({"seeds": [1, 1]}, r"seeds=\[1, 1\].*none twice"),
+        ({"hparams": {"beta": []}}, "beta.*at least one value"),
+        ({"devices": 5}, "devices=5.*has 4"),
+        ({"batch_size": 23}, "batch_size=23: larger than the data"),
+        ({"train": X[:, :5]}, r"train: x has shape \[22, 5\]"),
+    ],
+)
+def test_mistakes(options, message):
+    given = {"hparams": {}, "seeds": [0], "train": X, "epochs": 1, "batch_size": 8} | options
+    with pytest.raises(ValueError, match=message):
+        sweep(vae, **given)
