@@ -117,9 +117,14 @@ def _split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _abstract(tree: Any) -> Any:
-    # With a sharding, so that orbax restores to where a fresh state would live.
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree)
+    # With a sharding, so that orbax restores to where the target's arrays live.
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+    def describe(a: Any) -> jax.ShapeDtypeStruct:
+        place = getattr(a, "sharding", None) or one
+        return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place)
+
+    return jax.tree.map(describe, tree)
 
 
 def _flat(tree: Any) -> dict[str, Any]:

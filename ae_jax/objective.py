@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from ae_jax import losses
 
@@ -54,7 +54,8 @@ class Autoencoder:
     `module` has ``__call__(x) -> Outputs``, ``encode(x) -> z`` and ``decode(z) -> Outputs``; with
     sequences of several lengths, ``length`` [B] comes after x. `event_shape` is the shape of one
     example. `spec` is the model specification it was built from (see `ae_jax.models`), or None.
-    `unit_interval` says that its data must lie in [0, 1], as a Bernoulli likelihood needs.
+    `unit_interval` says that its data must lie in [0, 1], as a Bernoulli likelihood needs. `dtype`
+    is what the module computes in; parameters, outputs, codes and losses are float32 all the same.
     """
 
     module: nn.Module
@@ -62,6 +63,15 @@ class Autoencoder:
     event_shape: tuple[int, ...]
     spec: Any = None
     unit_interval: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    def apply(self, variables: Variables, *inputs: Array, **options: Any) -> Any:
+        """``module.apply``, computed in `dtype`, with float32 outputs."""
+        if self.dtype == jnp.float32:
+            return self.module.apply(variables, *inputs, **options)
+        variables, inputs = _cast((variables, inputs), jnp.float32, self.dtype)
+        outputs = self.module.apply(variables, *inputs, **options)
+        return _cast(outputs, self.dtype, jnp.float32)
 
     def encode(self, variables: Variables, x: ArrayLike, length: Array | None = None) -> Array:
         """Codes of `x` (uint8 pixels, or floats as in training), without noise: [B, ...code].
@@ -73,17 +83,27 @@ class Autoencoder:
             event = ", ".join(map(str, self.event_shape))
             raise ValueError(f"x has shape {x.shape}; this model was built for [B, {event}]")
         inputs = (x,) if length is None else (x, length)
-        z: Any = self.module.apply(variables, *inputs, method="encode")
+        z: Any = self.apply(variables, *inputs, method="encode")
         return z
 
     def decode(self, variables: Variables, z: ArrayLike) -> Array:
         """Reconstructions of codes `z`, in the units of the data: [B, *event_shape]."""
-        outputs: Any = self.module.apply(variables, jnp.asarray(z), method="decode")
+        outputs: Any = self.apply(variables, jnp.asarray(z), method="decode")
         return reconstruction(outputs)
 
     def reconstruct(self, variables: Variables, x: ArrayLike, length: Array | None = None) -> Array:
         """``decode(encode(x))``, without noise: [B, *event_shape]."""
         return self.decode(variables, self.encode(variables, x, length))
+
+
+def _cast(tree: Any, source: DTypeLike, target: DTypeLike) -> Any:
+    """`tree` with its arrays of dtype `source` as `target`."""
+
+    def one(leaf: Any) -> Any:
+        leaf = jnp.asarray(leaf)
+        return leaf.astype(target) if leaf.dtype == source else leaf
+
+    return jax.tree.map(one, tree)
 
 
 def reconstruction(outputs: Outputs) -> Array:

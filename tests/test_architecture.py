@@ -13,7 +13,7 @@ LAYERS = [  # each may import those before it
     {"objective"},
     {"networks"},
     {"models"},
-    {"state", "data"},
+    {"state", "data", "parallel"},
     {"checkpoint"},
     {"runs"},
     {"training"},

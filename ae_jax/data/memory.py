@@ -17,15 +17,20 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
-def epoch_order(key: Array, epoch: ArrayLike, *, count: int, batch_size: int) -> Array:
-    """The example indices of an epoch, shuffled: [steps, batch_size], -1 is padding."""
+def epoch_order(
+    key: Array, epoch: ArrayLike, *, count: int, batch_size: int, multiple: int = 1
+) -> Array:
+    """The example indices of an epoch, shuffled: [steps, width], -1 is padding.
+
+    The width is `batch_size` rounded up to a `multiple`, for batches that are split evenly.
+    """
     order = jax.random.permutation(jax.random.fold_in(key, epoch), count)
-    return _batched(order, count, batch_size)
+    return _batched(order, count, batch_size, multiple)
 
 
-def sequential_order(*, count: int, batch_size: int) -> Array:
-    """Every example once, in the order of the data set: [steps, batch_size], -1 is padding."""
-    return _batched(jnp.arange(count), count, batch_size)
+def sequential_order(*, count: int, batch_size: int, multiple: int = 1) -> Array:
+    """Every example once, in the order of the data set: [steps, width], as `epoch_order`."""
+    return _batched(jnp.arange(count), count, batch_size, multiple)
 
 
 def take(data: Mapping[str, Array], indices: Array, *, padded: bool) -> dict[str, Array]:
@@ -37,7 +42,8 @@ def take(data: Mapping[str, Array], indices: Array, *, padded: bool) -> dict[str
     return batch
 
 
-def _batched(order: Array, count: int, batch_size: int) -> Array:
+def _batched(order: Array, count: int, batch_size: int, multiple: int) -> Array:
     steps = steps_per_epoch(count, batch_size)
     order = jnp.pad(order, (0, steps * batch_size - count), constant_values=-1)
-    return order.reshape(steps, batch_size).astype(jnp.int32)
+    order = order.reshape(steps, batch_size).astype(jnp.int32)
+    return jnp.pad(order, ((0, 0), (0, -batch_size % multiple)), constant_values=-1)

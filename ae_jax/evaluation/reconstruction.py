@@ -37,7 +37,7 @@ def _totals(
 ) -> dict[str, Array]:
     def one(row: Array) -> dict[str, Array]:
         target = as_floats(row[None])
-        outputs: Any = ae.module.apply(variables, target)
+        outputs: Any = ae.apply(variables, target)
         figures = {"squared_error": losses.mse(reconstruction(outputs), target)[0]}
         if "logits" in outputs:
             figures["bce"] = losses.bce(outputs["logits"], target)[0]

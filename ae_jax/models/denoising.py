@@ -26,7 +26,8 @@ def corrupt(key: Array, x: Array, *, noise: Noise, level: float | Array) -> Arra
     Source: Vincent et al., Stacked denoising autoencoders, 2010, section 3.3.
     """
     if noise == "gaussian":
-        return jnp.clip(x + level * jax.random.normal(key, x.shape, x.dtype), 0.0, 1.0)
+        added = level * jax.random.normal(key, x.shape)
+        return jnp.clip(x + added.astype(x.dtype), 0.0, 1.0)
     u = jax.random.uniform(key, x.shape)
     if noise == "salt_and_pepper":
         return jnp.where(u < level, (u < level / 2).astype(x.dtype), x)

@@ -44,8 +44,8 @@ class VariationalModule(nn.Module):
         mean, logvar = self.posterior(x, length)
         z = mean
         if self.has_rng("latent"):
-            noise = jax.random.normal(self.make_rng("latent"), mean.shape, mean.dtype)
-            z = mean + jnp.exp(0.5 * logvar) * noise
+            noise = jax.random.normal(self.make_rng("latent"), mean.shape)
+            z = mean + jnp.exp(0.5 * logvar) * noise.astype(mean.dtype)
         return {"z": z, "mean": mean, "logvar": logvar, **self.decode(z)}
 
     def posterior(self, x: Array, length: Array | None = None) -> tuple[Array, Array]:

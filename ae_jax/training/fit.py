@@ -17,6 +17,7 @@ from ae_jax.data import validated
 from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
 from ae_jax.networks import Recurrent
 from ae_jax.objective import Autoencoder
+from ae_jax.parallel import data_mesh, replicated, split
 from ae_jax.runs import Run
 from ae_jax.spec import require, to_dict
 from ae_jax.state import TrainState, init_state
@@ -53,6 +54,8 @@ def fit(
     log_every: int | None = None,
     checkpoint_every: int | None = None,
     ema_decay: float | None = None,
+    accumulate: int = 1,
+    devices: int | None = 1,
 ) -> FitResult:
     """Train `ae` on `train`: a pure function of its arguments, bit for bit on CPU.
 
@@ -87,6 +90,10 @@ def fit(
       checkpoint_every: epochs between checkpoints; by default about ten in a run. The last state is
         always saved.
       ema_decay: keep an exponential moving average of the parameters, used for evaluation.
+      accumulate: make each update from so many batches, as if it were one of
+        ``accumulate * batch_size`` examples, in the memory that one of `batch_size` takes.
+      devices: how many to split every batch over (None: all there are). The result is that of one
+        device, to the accuracy of sums (see `ae_jax.parallel`).
 
     Raises:
       ValueError, TypeError: for data or settings that cannot work, before anything is written; one
@@ -97,8 +104,12 @@ def fit(
     count = len(train["x"])
     check_settings(
         count, epochs=epochs, steps=steps, batch_size=batch_size, log_every=log_every,
-        checkpoint_every=checkpoint_every, ema_decay=ema_decay,
+        checkpoint_every=checkpoint_every, ema_decay=ema_decay, accumulate=accumulate,
     )  # fmt: skip
+    mesh = data_mesh(devices)
+    everywhere, multiple = replicated(mesh), mesh.size * accumulate
+    evaluated = batch_size  # examples at a time
+    batch_size *= accumulate
     per_epoch = steps_per_epoch(count, batch_size)
     total = steps or (epochs or 0) * per_epoch  # exactly one is given
     chunk = min(log_every or per_epoch, per_epoch)
@@ -108,14 +119,21 @@ def fit(
     init_key, order_key, eval_key = jax.random.split(jax.random.key(seed), 3)
     init = partial(init_state, ae, tx, ema=ema_decay is not None)
     if params is None:
-        state = jax.jit(init)(init_key)
+        state = jax.jit(init, out_shardings=everywhere)(init_key)
     else:
-        state = jax.jit(partial(_init_from, init, tx))(params, init_key)
-    order_of = jax.jit(partial(epoch_order, count=count, batch_size=batch_size))
+        init = partial(_init_from, init, tx)
+        state = jax.jit(init, out_shardings=everywhere)(params, init_key)
+    order_of = jax.jit(
+        partial(epoch_order, count=count, batch_size=batch_size, multiple=multiple),
+        out_shardings=split(mesh, 1),
+    )
     order = order_of(order_key, 0)
-    train = jax.device_put(train)
-    step_fn = make_train_step(ae, tx, ema_decay=ema_decay)
-    jitted = jax.jit(make_train_loop(step_fn, padded=count % batch_size != 0), donate_argnums=0)
+    train = jax.device_put(train, everywhere)
+    step_fn = make_train_step(ae, tx, ema_decay=ema_decay, accumulate=accumulate)
+    padded = count % batch_size != 0 or batch_size % multiple != 0
+    jitted = jax.jit(
+        make_train_loop(step_fn, padded=padded), donate_argnums=0, out_shardings=everywhere
+    )
     # Ahead of time: what cannot be traced leaves no run directory behind, the run cannot compile
     # its step twice, and no figure includes compiling it.
     traced = jitted.lower(state, train, order, np.int32(0), np.int32(0))
@@ -133,7 +151,7 @@ def fit(
                 logger.run.write_config(described)
     loop = traced.compile()
     if eval_data is not None:
-        evaluate = _evaluator(ae, state, eval_data, batch_size, eval_key)
+        evaluate = _evaluator(ae, state, eval_data, evaluated, eval_key, mesh)
 
     step = saved = int(state.step)
     while step < total and not logger.stop:
@@ -206,12 +224,14 @@ class _Logger:
             self.stop |= callback(state, row) is True
 
 
-def _evaluator(ae, state, data, batch_size, key):
+def _evaluator(ae, state, data, batch_size, key, mesh):
     """``state -> metrics`` over all of `data`, compiled."""
-    data, rows = jax.device_put(data), len(data["x"])
-    order = sequential_order(count=rows, batch_size=min(batch_size, rows))
-    loop = jax.jit(make_eval_loop(make_eval_step(ae))).lower(state, data, order, key).compile()
-    return lambda state: loop(state, data, order, key)
+    data, rows = jax.device_put(data, replicated(mesh)), len(data["x"])
+    order = sequential_order(count=rows, batch_size=min(batch_size, rows), multiple=mesh.size)
+    order, key = jax.device_put(order, split(mesh, 1)), jax.device_put(key, replicated(mesh))
+    loop = jax.jit(make_eval_loop(make_eval_step(ae)), out_shardings=replicated(mesh))
+    compiled = loop.lower(state, data, order, key).compile()
+    return lambda state: compiled(state, data, order, key)
 
 
 def checked_data(ae: Autoencoder, data: Examples, name: str) -> dict[str, np.ndarray]:
@@ -243,6 +263,7 @@ def check_settings(
     log_every: int | None = None,
     checkpoint_every: int | None = None,
     ema_decay: float | None = None,
+    accumulate: int = 1,
 ) -> None:
     """Raises `ValueError` for settings of `fit` that cannot work with `count` examples."""
     if (epochs is None) == (steps is None):
@@ -250,12 +271,14 @@ def check_settings(
     for name, value in (
         ("epochs", epochs), ("steps", steps), ("batch_size", batch_size),
         ("log_every", log_every), ("checkpoint_every", checkpoint_every),
+        ("accumulate", accumulate),
     ):  # fmt: skip
         if value is not None:
             ok = isinstance(value, int | np.integer) and int(value) >= 1
             require(ok, name, value, "must be an integer >= 1")
-    if batch_size > count:
-        raise ValueError(f"batch_size={batch_size}: larger than the data, {count} examples")
+    if batch_size * accumulate > count:
+        times = f", {accumulate} times" if accumulate > 1 else ""
+        raise ValueError(f"batch_size={batch_size}{times}: larger than the data, {count} examples")
     if ema_decay is not None:
         require(0.0 <= ema_decay < 1.0, "ema_decay", ema_decay, "must be in [0, 1)")
 

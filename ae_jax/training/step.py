@@ -8,13 +8,16 @@ Both are pure functions. The caller applies jit, vmap, pmap or shard_map:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
 from ae_jax.objective import Autoencoder, Batch, as_floats, evaluate
+from ae_jax.spec import require
 from ae_jax.state import TrainState, streams
 
 Metrics = dict[str, Array]
@@ -28,6 +31,7 @@ def make_train_step(
     *,
     axis_name: str | None = None,
     ema_decay: float | None = None,
+    accumulate: int = 1,
 ) -> TrainStep:
     """``(state, batch) -> (state, metrics)``: one gradient step.
 
@@ -41,7 +45,15 @@ def make_train_step(
         sharded arrays (leave it None) they do not.
       ema_decay: keep ``ema = decay * ema + (1 - decay) * params``; the state needs
         ``init_state(..., ema=True)``.
+      accumulate: compute the gradient of the batch in so many parts, one after another, in a part
+        of the memory. The same step, to the accuracy of sums, but for the noise, which each part
+        draws for itself. The batch is split into them, so it must divide.
+
+    Raises `ValueError` with `accumulate` if a term is of the whole batch, which no part knows.
     """
+    if accumulate > 1:
+        for name, term in ae.objective.items():
+            require(not term.whole_batch, "accumulate", accumulate, f"{name} is of the whole batch")
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         batch = {**batch, "x": as_floats(batch["x"])}
@@ -52,12 +64,18 @@ def make_train_step(
             # Without it shard_map sums the gradient over devices before we average it.
             params = lax.pcast(params, axis_name, to="varying")
 
-        def loss_fn(params):
-            outputs, model_state = _apply(ae, params, state.model_state, batch, streams(key))
+        def loss_fn(params, model_state, batch, key):
+            outputs, model_state = _apply(ae, params, model_state, batch, streams(key))
             loss, metrics = evaluate(ae.objective, outputs, batch, state.step, axis_name=axis_name)
             return loss, (metrics, model_state)
 
-        grads, (metrics, model_state) = jax.grad(loss_fn, has_aux=True)(params)
+        grad_fn = jax.grad(loss_fn, has_aux=True)
+        if accumulate == 1:
+            grads, (metrics, model_state) = grad_fn(params, state.model_state, batch, key)
+        else:
+            grads, metrics, model_state = _in_parts(
+                partial(grad_fn, params), state.model_state, batch, key, accumulate, axis_name
+            )
         if axis_name is not None:
             grads, metrics, model_state = lax.pmean((grads, metrics, model_state), axis_name)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -92,19 +110,43 @@ def make_eval_step(ae: Autoencoder, *, axis_name: str | None = None) -> EvalStep
         if key is not None and axis_name is not None:
             key = jax.random.fold_in(key, lax.axis_index(axis_name))
         rngs = {} if key is None else streams(key, ("latent", "corrupt"))
-        outputs: Any = ae.module.apply(state.variables, *_inputs(batch), rngs=rngs)
+        outputs: Any = ae.apply(state.variables, *_inputs(batch), rngs=rngs)
         _, metrics = evaluate(ae.objective, outputs, batch, state.step, axis_name=axis_name)
         return metrics if axis_name is None else lax.pmean(metrics, axis_name)
 
     return step
 
 
+def _in_parts(grad_fn, model_state, batch, key, parts, axis_name):
+    """Gradient and metrics of the batch as means of those of its parts, by their real rows."""
+    split = jax.tree.map(lambda a: a.reshape(parts, len(a) // parts, *a.shape[1:]), batch)
+
+    def weighted(model_state, part, index):
+        noise = jax.random.fold_in(key, index)
+        grads, (metrics, model_state) = grad_fn(model_state, part, noise)
+        rows = part["mask"].sum() if "mask" in part else jnp.float32(len(part["x"]))
+        rows = rows if axis_name is None else lax.psum(rows, axis_name)
+        return jax.tree.map(lambda a: rows * a, (grads, metrics)), rows, model_state
+
+    def one(carry, inputs):
+        total, rows, model_state = carry
+        found, more, model_state = weighted(model_state, *inputs)
+        return (jax.tree.map(jnp.add, total, found), rows + more, model_state), None
+
+    first = jax.tree.map(lambda a: a[0], split)
+    rest = jax.tree.map(lambda a: a[1:], split)
+    carry = weighted(model_state, first, 0)
+    (total, rows, model_state), _ = lax.scan(one, carry, (rest, jnp.arange(1, parts)))
+    grads, metrics = jax.tree.map(lambda a: a / rows, total)
+    return grads, metrics, model_state
+
+
 def _apply(ae, params, model_state, batch, rngs):
     """The module's outputs, and its untrained collections after the batch."""
     variables = {"params": params, **model_state}
     if not model_state:
-        return ae.module.apply(variables, *_inputs(batch), rngs=rngs), model_state
-    return ae.module.apply(variables, *_inputs(batch), rngs=rngs, mutable=list(model_state))
+        return ae.apply(variables, *_inputs(batch), rngs=rngs), model_state
+    return ae.apply(variables, *_inputs(batch), rngs=rngs, mutable=list(model_state))
 
 
 def _inputs(batch: Batch) -> tuple[Array, ...]:

@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 
 from ae_jax.losses import mse
 from ae_jax.models import Vanilla, Variational
@@ -67,38 +65,6 @@ def test_a_step_is_sgd_on_the_finite_difference_gradient():
         np.testing.assert_allclose(
             moved.params["code"]["kernel"][i, 0], kernel[i, 0] - 0.1 * grad, rtol=1e-4, atol=1e-6
         )
-
-
-@pytest.mark.parametrize("mask", [None, MASK], ids=["full", "padded"])
-@pytest.mark.parametrize("wrap", ["pmap", "shard_map", "shard_map-unchecked"])
-def test_mapped_step_equals_one_device(wrap, mask):
-    batch = {"x": X} if mask is None else {"x": X, "mask": mask}
-    state = init_state(VANILLA, SGD, jax.random.key(0))
-    expected = run(jax.jit(make_train_step(VANILLA, SGD)), state, batch)
-    step = make_train_step(VANILLA, SGD, axis_name="data")
-    if wrap == "pmap":
-        split = jax.tree.map(lambda a: a.reshape(4, 4, *a.shape[1:]), batch)
-        mapped = jax.pmap(step, axis_name="data", in_axes=(None, 0), out_axes=None)
-        got = run(mapped, state, split)
-    else:
-        mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
-        mapped = jax.shard_map(
-            step, mesh=mesh, in_specs=(P(), P("data")), out_specs=P(), check_vma=wrap == "shard_map"
-        )
-        got = run(jax.jit(mapped), state, batch)
-    assert_trees_close(got[0].params, expected[0].params, rtol=1e-5, atol=1e-7)
-    assert_trees_close(got[1], expected[1], rtol=1e-5)
-
-
-def test_stochastic_step_sharded_equals_one_device():
-    """Under jit with sharded arrays noise is drawn for the global batch: device count is moot."""
-    state = init_state(VAE, SGD, jax.random.key(0))
-    expected = run(jax.jit(make_train_step(VAE, SGD)), state, {"x": X})
-    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
-    sharded = jax.device_put(X, jax.NamedSharding(mesh, P("data")))
-    state = jax.device_put(state, jax.NamedSharding(mesh, P()))
-    got = run(jax.jit(make_train_step(VAE, SGD)), state, {"x": sharded})
-    assert_trees_close(got[0].params, expected[0].params, rtol=1e-4, atol=1e-6)
 
 
 def test_vmap_over_seeds_equals_a_loop():

@@ -1,0 +1,188 @@
+"""Several devices compute what one does: sharded jit, pmap, shard_map, `fit`, accumulation."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from ae_jax.data.memory import sequential_order
+from ae_jax.models import Contractive, Convolutional, Denoising, Sparse, Tied, Vanilla, Variational
+from ae_jax.networks import Conv, Dense, Recurrent
+from ae_jax.parallel import data_mesh, replicated, split
+from ae_jax.training import fit, init_state, make_train_step
+from ae_jax.training.loop import make_train_loop
+
+SGD = optax.sgd(0.1)
+SIGMOID = {"code_size": 3, "code_activation": "sigmoid"}
+WIDE = Dense(widths=(8,), activation="tanh")
+LSTM = Recurrent(widths=(5, 3))
+DETERMINISTIC = {
+    "vanilla": Vanilla(network=WIDE, code_size=4),
+    "tied": Tied(network=WIDE, code_size=3),
+    "sparse-l1": Sparse(network=WIDE, weight=0.1),
+    "sparse-kl": Sparse(network=WIDE, penalty="kl", weight=0.1, **SIGMOID),
+    "contractive": Contractive(weight=0.1, **SIGMOID),
+    "conv": Convolutional(network=Conv(filters=(4, 3))),
+    "lstm": Vanilla(network=LSTM, code_size=None),
+}
+STOCHASTIC = {
+    "denoising": Denoising(network=WIDE, code_size=4),
+    "vae": Variational(network=WIDE, code_size=2),
+    "vae-free-bits": Variational(network=WIDE, code_size=2, free_bits=0.3),
+}
+X = np.random.default_rng(0).random((18, 4, 3), np.float32)
+BATCH = {"x": jnp.asarray(X[:16]), "mask": jnp.asarray([1] * 11 + [0] * 5, jnp.float32)}
+ALONE: dict = {}
+
+
+def three(step, state, batch):
+    for _ in range(3):
+        state, metrics = step(state, batch)
+    return state, metrics
+
+
+def on_one_device(name, ae, state):
+    """Three steps on one device, made once for a model."""
+    if name not in ALONE:
+        ALONE[name] = three(jax.jit(make_train_step(ae, SGD)), state, BATCH)
+    return ALONE[name]
+
+
+def assert_same(got, want, rtol=1e-5):
+    close = partial(np.testing.assert_allclose, rtol=rtol, atol=1e-6)
+    jax.tree.map(close, got[0].params, want[0].params)
+    jax.tree.map(close, got[1], want[1])
+
+
+@pytest.mark.parametrize("name", [*DETERMINISTIC, *STOCHASTIC])
+def test_sharded_jit_equals_one_device(name, numpy_state):
+    """Noise is drawn for the whole batch, so this holds for stochastic models too."""
+    ae = (DETERMINISTIC | STOCHASTIC)[name].build((4, 3))
+    state = numpy_state(ae, SGD)
+    mesh = data_mesh(4)
+    batch = jax.device_put(BATCH, split(mesh))
+    got = three(
+        jax.jit(make_train_step(ae, SGD), out_shardings=replicated(mesh)),
+        jax.device_put(state, replicated(mesh)),
+        batch,
+    )
+    assert_same(got, on_one_device(name, ae, state))
+
+
+@pytest.mark.parametrize("wrap", ["pmap", "shard_map", "shard_map-unchecked"])
+@pytest.mark.parametrize(
+    "name",
+    [n if n == "vanilla" else pytest.param(n, marks=pytest.mark.slow) for n in DETERMINISTIC],
+)
+def test_mapped_step_equals_one_device(name, wrap, numpy_state):
+    ae = DETERMINISTIC[name].build((4, 3))
+    state = numpy_state(ae, SGD)
+    step = make_train_step(ae, SGD, axis_name="data")
+    if wrap == "pmap":
+        batch = jax.tree.map(lambda a: a.reshape(4, 4, *a.shape[1:]), BATCH)
+        mapped = jax.pmap(step, axis_name="data", in_axes=(None, 0), out_axes=None)
+    else:
+        batch = BATCH
+        specs = {"in_specs": (P(), P("data")), "out_specs": P()}
+        checked = wrap == "shard_map"
+        mapped = jax.jit(jax.shard_map(step, mesh=data_mesh(4), check_vma=checked, **specs))
+    assert_same(three(mapped, state, batch), on_one_device(name, ae, state))
+
+
+@pytest.mark.parametrize("batch_size", [8, 6], ids=["divides", "padded"])
+def test_fit_on_four_devices_equals_fit_on_one(batch_size):
+    ae = STOCHASTIC["vae"].build((4, 3))
+    train = partial(fit, ae, X, epochs=2, batch_size=batch_size, optimizer=SGD, eval_data=X[:7])
+    one, four = train(), train(devices=4)
+    assert len(four.state.step.sharding.device_set) == 4
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, four.state.params, one.state.params)
+    for a, b in zip(four.history, one.history, strict=True):
+        for name in ("step", "epoch", "loss", "nll", "kl"):
+            close(a[name], b[name])
+
+
+def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
+    ae = DETERMINISTIC["vanilla"].build((4, 3))
+    train = partial(fit, ae, X, batch_size=6, optimizer=optax.adam(1e-2))
+    whole = train(epochs=2)
+    train(epochs=1, devices=4, run_dir=tmp_path / "run")
+    rest = train(epochs=2, devices=2, run_dir=tmp_path / "run", resume=True)
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, rest.state.params, whole.state.params)
+    jax.tree.map(close, rest.state.opt_state, whole.state.opt_state)
+
+
+def test_batches_are_split_over_the_devices_and_gradients_added_between_them():
+    """The compiled loop works on a quarter of the batch and has an all-reduce."""
+    ae, mesh = DETERMINISTIC["vanilla"].build((4, 3)), data_mesh(4)
+    state = jax.device_put(init_state(ae, SGD, jax.random.key(0)), replicated(mesh))
+    order = jax.device_put(sequential_order(count=16, batch_size=8, multiple=4), split(mesh, 1))
+    data = jax.device_put({"x": X[:16]}, replicated(mesh))
+    loop = jax.jit(make_train_loop(make_train_step(ae, SGD), padded=False))
+    text = loop.lower(state, data, order, np.int32(0), np.int32(2)).compile().as_text()
+    assert "all-reduce" in text
+    assert "f32[2,8]" in text and "f32[8,8]" not in text  # 2 rows of the hidden layer on each
+
+
+@pytest.mark.parametrize("mask", [False, True], ids=["full", "padded"])
+@pytest.mark.parametrize("name", ["vanilla", "conv", "lstm", "contractive"])
+def test_accumulation_equals_the_larger_batch(name, mask, numpy_state):
+    ae = DETERMINISTIC[name].build((4, 3))
+    state = numpy_state(ae, SGD)
+    batch = BATCH if mask else {"x": BATCH["x"]}
+    want = three(jax.jit(make_train_step(ae, SGD)), state, batch)
+    got = three(jax.jit(make_train_step(ae, SGD, accumulate=4)), state, batch)
+    assert_same(got, want)
+
+
+def test_accumulation_on_several_devices(numpy_state):
+    ae = DETERMINISTIC["vanilla"].build((4, 3))
+    state = numpy_state(ae, SGD)
+    step = make_train_step(ae, SGD, axis_name="data", accumulate=2)
+    batch = jax.tree.map(lambda a: a.reshape(4, 4, *a.shape[1:]), BATCH)
+    mapped = jax.pmap(step, axis_name="data", in_axes=(None, 0), out_axes=None)
+    assert_same(three(mapped, state, batch), on_one_device("vanilla", ae, state))
+
+
+def test_fit_accumulates():
+    ae = DETERMINISTIC["vanilla"].build((4, 3))
+    train = partial(fit, ae, X, epochs=2, optimizer=SGD, eval_data=X)
+    large, small = train(batch_size=8), train(batch_size=4, accumulate=2)
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, small.state.params, large.state.params)
+    assert [row["step"] for row in small.history] == [row["step"] for row in large.history]
+
+
+def test_noise_differs_between_accumulated_parts():
+    ae = Variational(code_size=2).build((6,))
+
+    def loss(accumulate):
+        step = make_train_step(ae, SGD, accumulate=accumulate)
+        same = {"x": jnp.broadcast_to(jnp.float32(X[0, 0, 0]), (4, 6))}
+        return jax.jit(step)(init_state(ae, SGD, jax.random.key(0)), same)[1]["nll"]
+
+    assert loss(2) != loss(4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"devices": 9}, "devices=9: there are 4 .*jax_num_cpu_devices"),
+        ({"devices": 0}, "devices=0"),
+        ({"accumulate": 0}, "accumulate=0: must be an integer >= 1"),
+        ({"accumulate": 5}, "batch_size=4, 5 times: larger than the data, 18"),
+    ],
+)
+def test_mistakes(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(DETERMINISTIC["vanilla"].build((4, 3)), X, epochs=1, batch_size=4, **options)
+
+
+def test_a_term_of_the_whole_batch_cannot_be_accumulated():
+    with pytest.raises(ValueError, match="accumulate=2: kl is of the whole batch"):
+        make_train_step(DETERMINISTIC["sparse-kl"].build((4, 3)), SGD, accumulate=2)
