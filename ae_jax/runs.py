@@ -13,7 +13,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,10 +25,11 @@ import optax
 from ae_jax.checkpoint import Checkpoints
 from ae_jax.models import Model
 from ae_jax.objective import Autoencoder
-from ae_jax.spec import from_dict
+from ae_jax.spec import from_dict, require
 from ae_jax.state import TrainState, init_state
 
 FORMAT = 1
+DTYPES = ("float32", "bfloat16")
 _PACKAGES = ("ae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -131,8 +132,10 @@ def load_run(path: str | Path, step: int | None = None) -> LoadedRun:
     event_shape = config.get("event_shape")
     if not isinstance(event_shape, list) or not all(type(n) is int for n in event_shape):
         raise ValueError(f"{run.path}/config.json: event_shape={event_shape!r}: a list of integers")
+    dtype = config.get("dtype", "float32")
+    require(dtype in DTYPES, "dtype", dtype, f"must be one of {', '.join(DTYPES)}")
     spec = from_dict(Model, config["model"], where="model")
-    ae = spec.build(tuple(event_shape))
+    ae = replace(spec.build(tuple(event_shape)), dtype=jax.numpy.dtype(dtype))
     ema = config.get("train", {}).get("ema_decay") is not None
     target = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema))
     state = run.checkpoints(read_only=True).restore(target.replace(opt_state=None), step)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import jax
 import tyro
 
 from ae_jax.runs import Run
-from ae_jax.spec import from_dict, nearest, to_dict
+from ae_jax.spec import from_dict, nearest, require, to_dict
 from experiments.config import Config
 
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "data.dir"}
@@ -28,6 +29,12 @@ class Command(Config):
     """The run directory; by default a new one under runs/."""
     resume: str | None = None
     """Continue this run directory with its own configuration (instead of CONFIG)."""
+    devices: int = 1
+    """How many devices to split each batch over (0: all); on a CPU, so many simulated ones."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.devices >= 0, "devices", self.devices, "must not be negative")
 
 
 def parse(
@@ -65,7 +72,8 @@ def stored_config(path: str) -> Config:
     data = Run.open(path).config
     if "data" not in data:
         raise ValueError(f"{path} was not made by this command: continue it with fit(resume=True)")
-    data.pop("event_shape", None)
+    for name in ("event_shape", "dtype"):  # the model's part; the configuration says both itself
+        data.pop(name, None)
     return from_dict(Config, data, where=f"{path}/config.json")
 
 
@@ -155,6 +163,15 @@ def _leaves(data: Any, prefix: str = "") -> dict[str, Any]:
         for name, value in data.items()
         for path, leaf in _leaves(value, f"{prefix}.{name}" if prefix else name).items()
     }
+
+
+def use_cpu_devices(count: int) -> None:
+    """Let a CPU show this many devices, which must come before jax looks at it."""
+    if count > 1:
+        try:
+            jax.config.update("jax_num_cpu_devices", count)
+        except RuntimeError:  # it has looked already: what there is must do
+            return
 
 
 def run_main(main: Callable[[Sequence[str]], None]) -> None:

@@ -31,6 +31,10 @@ class Train(Spec):
     """Where dense networks start from: greedy training layer by layer, or a stack of RBMs."""
     pretrain_epochs: int = 10
     """Of each layer."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the model computes in; parameters, losses and codes are float32 either way."""
+    accumulate: int = 1
+    """Batches to an update, as if they were one, in the memory of one."""
     ema_decay: float | None = None
     """Keep an exponential moving average of the parameters, and evaluate that."""
     log_every: int | None = None
@@ -40,7 +44,9 @@ class Train(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "batch_size", "pretrain_epochs", "log_every", "checkpoint_every"):
+        for name in (
+            "epochs", "batch_size", "pretrain_epochs", "accumulate", "log_every", "checkpoint_every"
+        ):  # fmt: skip
             value = getattr(self, name)
             require(value is None or value >= 1, f"train.{name}", value, "must be at least 1")
         rate = self.learning_rate

@@ -27,7 +27,7 @@ from ae_jax.objective import Autoencoder
 from ae_jax.runs import Run
 from ae_jax.spec import nearest, to_dict
 from ae_jax.training import SweepResult, sweep
-from experiments.cli import parse, run_main
+from experiments.cli import parse, run_main, use_cpu_devices
 from experiments.config import Config
 from experiments.configs import CONFIGS
 
@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> None:
     ):
         if value != only:
             raise ValueError(f"{option} {value}: a sweep takes only {only!r}")
+    use_cpu_devices(command.devices)
     console = Console()
     train = load(config.data.name, "train", config.data.dir)
     test = load(config.data.name, "test", config.data.dir)
@@ -74,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
         learning_rate=config.train.learning_rate,
         eval_data=test,
         ema_decay=config.train.ema_decay,
-        devices=options.devices,
+        devices=command.devices or None,
         callbacks=[lambda row: _progress(console, row, config.train.epochs)],
     )
     seconds = time.perf_counter() - began
@@ -164,7 +165,6 @@ def _options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--grid", action="append", default=[])
-    parser.add_argument("--devices", type=int, default=1)
     try:
         options, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:

@@ -21,7 +21,7 @@ from ae_jax.losses import mse
 from ae_jax.objective import Autoencoder, as_floats
 from ae_jax.runs import Run
 from ae_jax.training import TrainState
-from experiments.cli import parse, run_main
+from experiments.cli import parse, run_main, use_cpu_devices
 from experiments.config import Config
 from experiments.configs import CONFIGS
 from experiments.figures import draw_run
@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> None:
     name, config, command = parse(
         argv, CONFIGS, default="digits", prog="python -m experiments.train", about=about
     )
+    use_cpu_devices(command.devices)
     console = Console()
     data = load(config.data.name, "train", config.data.dir)
     test = load(config.data.name, "test", config.data.dir)
@@ -56,6 +57,7 @@ def main(argv: Sequence[str]) -> None:
             run_dir=run_dir,
             resume=command.resume is not None,
             callbacks=[progress],
+            devices=command.devices or None,
         )
     run = Run.open(run_dir)
     draw_run(run, ae, state, test, history)

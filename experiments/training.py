@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ae_jax.objective import Autoencoder
@@ -22,14 +24,16 @@ def train(
     run_dir: str | Path,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
+    devices: int | None = 1,
 ) -> tuple[Autoencoder, FitResult]:
     """The autoencoder of `config`, pretrained if it says so, and what `fit` returns for it.
 
     Pretraining is not checkpointed: a run that was stopped inside it starts again.
     """
-    ae = config.model.build(data["x"].shape[1:])
     settings = config.train
-    steps = settings.epochs * math.ceil(len(data["x"]) / settings.batch_size)
+    ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
+    batch = settings.batch_size * settings.accumulate
+    steps = settings.epochs * math.ceil(len(data["x"]) / batch)
     begun = resume and bool(Run.open(run_dir).checkpoints().steps())
     result = fit(
         ae,
@@ -47,6 +51,8 @@ def train(
         log_every=settings.log_every,
         checkpoint_every=settings.checkpoint_every,
         ema_decay=settings.ema_decay,
+        accumulate=settings.accumulate,
+        devices=devices,
     )
     return ae, result
 

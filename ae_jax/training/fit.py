@@ -288,6 +288,7 @@ def _description(ae: Autoencoder, seed: int, ema_decay: float | None) -> dict[st
     return {
         "model": None if ae.spec is None else to_dict(ae.spec),
         "event_shape": list(ae.event_shape),
+        "dtype": str(jnp.dtype(ae.dtype)),
         "train": {"ema_decay": ema_decay},
         "seed": seed,
     }

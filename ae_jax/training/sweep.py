@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
 from ae_jax.objective import Autoencoder
+from ae_jax.parallel import data_mesh, replicated, split
 from ae_jax.spec import require
 from ae_jax.state import TrainState, init_state
 from ae_jax.training.fit import Examples, check_settings, checked_data
@@ -76,7 +75,7 @@ def sweep(
     learning_rate: float = 1e-3,
     eval_data: Examples | None = None,
     ema_decay: float | None = None,
-    devices: int = 1,
+    devices: int | None = 1,
     callbacks: Sequence[Callable[[dict[str, Any]], object]] = (),
 ) -> SweepResult:
     """Train the whole grid of `hparams`, every point with every seed, as one program.
@@ -95,15 +94,15 @@ def sweep(
       train, epochs, batch_size, eval_data, ema_decay: see `fit`.
       optimizer: ``optimizer(learning_rate) -> optax optimiser``.
       learning_rate: where the grid has none.
-      devices: how many devices to spread the runs over; of the last one some may be repeated to
-        make their number divide.
+      devices: how many devices to spread the runs over (None: all there are). The last run is
+        repeated until their number divides.
       callbacks: each called with every row of the history.
 
     Raises:
       ValueError, TypeError: for data or settings that cannot work; one line.
     """
     runs, values = _grid(hparams, seeds)
-    mesh = _mesh(devices)
+    mesh = data_mesh(devices)
     probe = make_ae(**{k: v[0] for k, v in hparams.items() if k != "learning_rate"})
     train = checked_data(probe, train, "train")
     eval_data = None if eval_data is None else checked_data(probe, eval_data, "eval_data")
@@ -132,8 +131,8 @@ def sweep(
         order = sequential_order(count=rows, batch_size=min(batch_size, rows))
         return make_eval_loop(make_eval_step(parts(hp)[0]))(state, data, order, key)
 
-    spread, shared = NamedSharding(mesh, P("replica")), NamedSharding(mesh, P())
-    padding = -len(runs) % devices
+    spread, shared = split(mesh), replicated(mesh)
+    padding = -len(runs) % mesh.size
     rows = [*range(len(runs)), *([len(runs) - 1] * padding)]
     hp = jax.device_put({k: jnp.asarray(v)[jnp.asarray(rows)] for k, v in values.items()}, spread)
     # The keys that `fit` derives from a seed.
@@ -175,11 +174,3 @@ def _grid(
         for seed in seeds
     ]
     return runs, {name: np.array([run[name] for run in runs], np.float32) for name in hparams}
-
-
-def _mesh(devices: int) -> jax.sharding.Mesh:
-    there = jax.devices()
-    require(
-        1 <= devices <= len(there), "devices", devices, f"this machine has {len(there)} of them"
-    )
-    return jax.make_mesh((devices,), ("replica",), (AxisType.Auto,), devices=there[:devices])
