@@ -1,6 +1,9 @@
 """Convolutional networks: the sizes and weights that the published ones have."""
 
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -83,3 +86,21 @@ def test_too_small_to_round_down():
     net = Conv(filters=(2, 2, 2), odd="floor", up="transpose")
     with pytest.raises(ValueError, match=r"\(7, 9\): too small"):
         Convolutional(network=net).build((7, 9))
+
+
+def test_rematerialisation_holds_less_and_computes_the_same(numpy_state):
+    saved, moved = [], []
+    for remat in (False, True):
+        network = Conv(filters=(4, 4), convs=3, up="transpose", remat=remat)
+        ae = Vanilla(network=network, code_size=None).build((9, 9, 3))
+        state = numpy_state(ae, optax.sgd(0.1))
+
+        def loss(params, x, ae=ae):
+            return jnp.square(ae.reconstruct({"params": params}, x)).sum()
+
+        x = jnp.asarray(np.random.default_rng(0).random((5, 9, 9, 3)), jnp.float32)
+        _, pullback = jax.vjp(loss, state.params, x)
+        saved.append(sum(leaf.nbytes for leaf in jax.tree.leaves(pullback)))
+        moved.append(jax.jit(jax.grad(loss))(state.params, x))
+    assert saved[1] < 0.5 * saved[0]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), *moved)
