@@ -10,7 +10,8 @@ from jax import Array
 from ae_jax.losses import Reduction
 from ae_jax.models.reconstruction import Loss, features, output_key, reconstruction_term
 from ae_jax.networks import Conv, Dense, Network
-from ae_jax.networks.activations import Activation, activation, kernel_init
+from ae_jax.networks.activations import Activation, activation
+from ae_jax.networks.layers import dense
 from ae_jax.objective import Autoencoder, Outputs
 from ae_jax.spec import Spec, require
 
@@ -30,8 +31,7 @@ class Deterministic(nn.Module):
 
     def setup(self) -> None:
         if self.code_size is not None:
-            init = kernel_init(self.code_activation)
-            self.code = nn.Dense(self.code_size, kernel_init=init)
+            self.code = dense(self.code_size, self.code_activation)
 
     def __call__(self, x: Array, length: Array | None = None) -> Outputs:
         z = self.encode(x, length)

@@ -13,6 +13,7 @@ from ae_jax.models.deterministic import Vanilla
 from ae_jax.models.reconstruction import output_key
 from ae_jax.networks import Dense
 from ae_jax.networks.activations import Activation, activation, kernel_init
+from ae_jax.networks.product import product
 from ae_jax.objective import Outputs
 from ae_jax.spec import require
 
@@ -47,14 +48,16 @@ class TiedModule(nn.Module):
         h = x.reshape(len(x), -1)
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.down, strict=True)):
             last = i == len(self.kernels) - 1
-            h = activation(self.code_activation if last else self.activation)(h @ kernel + bias)
+            h = activation(self.code_activation if last else self.activation)(
+                product(h, kernel) + bias
+            )
         return h
 
     def decode(self, z: Array) -> Outputs:
         h = z
         for i in reversed(range(len(self.kernels))):
             name = self.activation if i else self.output_activation
-            h = activation(name)(h @ self.kernels[i].T + self.up[i])
+            h = activation(name)(product(h, self.kernels[i].T) + self.up[i])
         return {self.output: h.reshape(len(z), *self.event_shape)}
 
 

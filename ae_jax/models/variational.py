@@ -14,7 +14,7 @@ from jax import Array
 from ae_jax import losses
 from ae_jax.models.reconstruction import features
 from ae_jax.networks import Dense, Network
-from ae_jax.networks.activations import kernel_init
+from ae_jax.networks.layers import dense
 from ae_jax.objective import Autoencoder, Batch, Outputs, Term, event_mask
 from ae_jax.spec import Spec, require
 
@@ -34,8 +34,8 @@ class VariationalModule(nn.Module):
     variance: float
 
     def setup(self) -> None:
-        self.mean = nn.Dense(self.code_size, kernel_init=kernel_init("linear"))
-        self.logvar = nn.Dense(self.code_size, kernel_init=kernel_init("linear"))
+        self.mean = dense(self.code_size)
+        self.logvar = dense(self.code_size)
         if self.likelihood == "learned_gaussian":
             start = nn.initializers.constant(math.log(self.variance))
             self.recon_logvar = self.param("recon_logvar", start, ())

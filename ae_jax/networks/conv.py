@@ -12,7 +12,7 @@ from jax.nn.initializers import Initializer
 from ae_jax.networks.activations import Activation, activation, kernel_init
 from ae_jax.networks.convolution import Padding, max_pool
 from ae_jax.networks.layers import Conv as ConvLayer
-from ae_jax.networks.layers import ConvTranspose, UpsampleConv
+from ae_jax.networks.layers import ConvTranspose, UpsampleConv, dense
 from ae_jax.spec import Spec, require
 
 
@@ -142,7 +142,7 @@ class ConvDecoder(nn.Module):
         h = z
         if self.flat_code:
             bottom = (*self.sizes[-1], spec.bottleneck or spec.filters[-1])
-            h = act(nn.Dense(math.prod(bottom), kernel_init=init)(z)).reshape(len(z), *bottom)
+            h = act(dense(math.prod(bottom), spec.activation)(z)).reshape(len(z), *bottom)
         if spec.up == "nearest":
             h = act(ConvLayer(spec.filters[-1], spec.kernel_size, kernel_init=init)(h))
         level = nn.remat(ConvDecoder.level, static_argnums=2) if spec.remat else ConvDecoder.level

@@ -8,7 +8,8 @@ from typing import ClassVar
 import flax.linen as nn
 from jax import Array
 
-from ae_jax.networks.activations import Activation, activation, kernel_init
+from ae_jax.networks.activations import Activation, activation
+from ae_jax.networks.layers import dense
 from ae_jax.spec import Spec, require
 
 
@@ -49,9 +50,9 @@ class DenseEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        h, init = x.reshape(len(x), -1), kernel_init(self.activation)
+        h = x.reshape(len(x), -1)
         for width in self.widths:
-            h = activation(self.activation)(nn.Dense(width, kernel_init=init)(h))
+            h = activation(self.activation)(dense(width, self.activation)(h))
         return h
 
 
@@ -62,8 +63,7 @@ class DenseDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        h, init = z.reshape(len(z), -1), kernel_init(self.activation)
+        h = z.reshape(len(z), -1)
         for width in self.widths:
-            h = activation(self.activation)(nn.Dense(width, kernel_init=init)(h))
-        output = nn.Dense(math.prod(self.event_shape), kernel_init=kernel_init("linear"))
-        return output(h).reshape(len(z), *self.event_shape)
+            h = activation(self.activation)(dense(width, self.activation)(h))
+        return dense(math.prod(self.event_shape))(h).reshape(len(z), *self.event_shape)

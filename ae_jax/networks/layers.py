@@ -1,4 +1,4 @@
-"""Flax layers on `ae_jax.networks.convolution`.
+"""Flax layers on `ae_jax.networks.convolution` and `ae_jax.networks.product`.
 
 Names, shapes and initialisers of the parameters are those of `flax.linen.Conv` and
 `flax.linen.ConvTranspose` (``kernel`` ``[kh, kw, C, features]``, ``bias`` ``[features]``), so
@@ -6,6 +6,7 @@ weights can be exchanged with them. Images are ``[B, H, W, C]``.
 """
 
 from abc import abstractmethod
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jax import Array
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
+from ae_jax.networks.activations import Activation, kernel_init
 from ae_jax.networks.convolution import (
     Padding,
     conv,
@@ -22,8 +24,16 @@ from ae_jax.networks.convolution import (
     upsample,
     upsample_conv,
 )
+from ae_jax.networks.product import dense_dot_general
 
-__all__ = ["Conv", "ConvTranspose", "UpsampleConv", "max_pool", "upsample"]
+__all__ = ["Conv", "ConvTranspose", "UpsampleConv", "dense", "max_pool", "upsample"]
+
+
+def dense(features: int, after: Activation = "linear", **options: Any) -> nn.Dense:
+    """A `flax.linen.Dense` whose kernel starts for the activation that comes after it."""
+    return nn.Dense(
+        features, kernel_init=kernel_init(after), dot_general=dense_dot_general, **options
+    )
 
 
 class _KernelLayer(nn.Module):

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from ae_jax.networks.activations import kernel_init
+from ae_jax.networks.layers import dense
+from ae_jax.networks.product import product
 from ae_jax.spec import Spec, require
 
 
@@ -72,7 +73,7 @@ class RecurrentDecoder(nn.Module):
         h = jnp.broadcast_to(z[:, None], (len(z), steps, z.shape[1]))
         for width in self.widths:
             h = RecurrentLayer(width, self.cell)(h)
-        h = nn.Dense(math.prod(self.event_shape[1:]), kernel_init=kernel_init("linear"))(h)
+        h = dense(math.prod(self.event_shape[1:]))(h)
         return h.reshape(len(z), *self.event_shape)
 
 
@@ -95,9 +96,7 @@ class RecurrentLayer(nn.Module):
         recurrent = self.param(
             "recurrent", nn.initializers.orthogonal(), (self.width, gates * self.width)
         )
-        given = nn.Dense(
-            gates * self.width, kernel_init=kernel_init("tanh"), bias_init=self._bias_init
-        )
+        given = dense(gates * self.width, "tanh", bias_init=self._bias_init)
         projected = given(x)  # [B, T, gates * H]
         projected = projected.swapaxes(0, 1)
         zeros = jnp.zeros((len(x), self.width), projected.dtype)
@@ -105,7 +104,7 @@ class RecurrentLayer(nn.Module):
 
             def step(carry, inputs):
                 h, c = carry
-                i, f, g, o = jnp.split(inputs + h @ recurrent, 4, axis=-1)
+                i, f, g, o = jnp.split(inputs + product(h, recurrent), 4, axis=-1)
                 c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
                 h = jax.nn.sigmoid(o) * jnp.tanh(c)
                 return (h, c), h
@@ -116,7 +115,7 @@ class RecurrentLayer(nn.Module):
 
             def step(h, inputs):
                 r, u, n = jnp.split(inputs, 3, axis=-1)
-                hr, hu, hn = jnp.split(h @ recurrent + bias, 3, axis=-1)
+                hr, hu, hn = jnp.split(product(h, recurrent) + bias, 3, axis=-1)
                 u = jax.nn.sigmoid(u + hu)
                 h = u * h + (1 - u) * jnp.tanh(n + jax.nn.sigmoid(r + hr) * hn)
                 return h, h

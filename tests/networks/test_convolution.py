@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -85,7 +86,7 @@ def test_conv_is_its_definition(platform, size, channels, taps, strides, padding
     def fn(x, kernel):
         if platform == "cpu":
             return conv(x, kernel, strides=strides, padding=padding)
-        return convolution._lax_conv(x, kernel, strides, tuple(pads))
+        return convolution.lax_conv(x, kernel, strides, tuple(pads))
 
     *got, dy = value_and_gradients(fn, x, kernel)
     for a, b in zip(got, definition(x, kernel, dy, strides, pads), strict=True):
@@ -101,7 +102,7 @@ def test_conv_transpose_is_that_of_lax(
     monkeypatch, platform, size, channels, taps, stride, padding
 ):
     if platform == "other":
-        monkeypatch.setattr(convolution, "_stretch_conv", convolution._lax_stretch_conv)
+        monkeypatch.setattr(convolution, "_stretch_conv", convolution.lax_stretch_conv)
     x, kernel = inputs(size, channels, taps)
     assert_same(
         lambda x, kernel: conv_transpose(x, kernel, strides=stride, padding=padding),
@@ -118,7 +119,7 @@ def test_conv_transpose_is_that_of_lax(
 )
 def test_upsample_conv_is_conv_of_upsample(monkeypatch, platform, size, channels, taps, padding):
     if platform == "other":
-        monkeypatch.setattr(convolution, "_stretch_conv", convolution._lax_stretch_conv)
+        monkeypatch.setattr(convolution, "_stretch_conv", convolution.lax_stretch_conv)
     size = size if padding == "SAME" else (max(size[0], 3), max(size[1], 3))
     x, kernel = inputs(size, channels, taps)
     assert_same(
@@ -293,3 +294,23 @@ def test_impossible_windows_are_one_clear_line():
         conv_transpose(x, kernel, strides=(1, 2, 3))
     with pytest.raises(ValueError, match="factor=0"):
         upsample(x, 0)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(("padding", "strides"), [("SAME", 1), ("VALID", 1), ("SAME", 2)])
+def test_large_batches_of_many_channels_are_taken_in_parts(padding, strides, dtype):
+    """From 16 channels on the kernel's gradient is a sum over parts of 16 examples."""
+    x, kernel = inputs((5, 6), 17, 3, features=16, batch=48)
+    reference = partial(
+        lax.conv_general_dilated,
+        window_strides=(strides, strides),
+        padding=padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    ours = partial(conv, padding=padding, strides=strides)
+    *want, _ = value_and_gradients(reference, x, kernel)
+    *got, _ = value_and_gradients(ours, *(jnp.asarray(a, dtype) for a in (x, kernel)))
+    bound = 1e-5 if dtype == jnp.float32 else 0.02
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(np.float32(a), b, atol=bound * np.abs(b).max())
