@@ -1,0 +1,159 @@
+"""Measure training: compile time, images/s, FLOPs, memory; beside other libraries; between runs.
+
+python -m experiments.bench                                  every net, float32, as `fit` runs it
+python -m experiments.bench conv lstm --dtype float32 bfloat16
+python -m experiments.bench simple --mode scan step pmap sharded --devices 2
+python -m experiments.bench simple conv --against torch torch-compile keras
+python -m experiments.bench --compare before.json after.json
+
+Each measurement has a process of its own, one after another: on a shared machine only ratios from
+one run mean anything. Results are printed, and kept as JSON and as a picture.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ae_jax import plots
+from ae_jax.spec import nearest, require
+from experiments.benchmarks import MODES, NETS
+from experiments.benchmarks.report import comparison, speeds, table
+from experiments.cli import run_main
+
+PEERS = {
+    "torch": ("torch_peer.py",),
+    "torch-compile": ("torch_peer.py", "--compile"),
+    "torch-bfloat16": ("torch_peer.py", "--bfloat16"),
+    "keras": ("keras_peer.py",),
+}
+LACKING = {"keras": ("vae",)}  # it would be a subclassed model with a step of its own
+LIMIT = 1800  # seconds; a peer that takes longer is given up
+
+
+def main(argv: Sequence[str]) -> None:
+    options = _options(argv)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 150
+    if options.compare:
+        before, after = (_read(path) for path in options.compare)
+        console.print(comparison(before, after))
+        return
+    results = []
+    for net in options.nets or NETS:
+        for dtype in options.dtype:
+            for mode in options.mode:
+                devices = 1 if mode in ("scan", "step") else options.devices
+                result = _ours(net, dtype, mode, devices, options)
+                results.append(result)
+                _say(console, result)
+        for peer in options.against:
+            if net in LACKING.get(peer, ()):
+                continue
+            result = _peer(net, peer, options)
+            results.append(result)
+            _say(console, result)
+    console.print(table(results))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=2) + "\n")
+    plots.save(speeds(results), options.out.with_suffix(".png"))
+    console.print(f"wrote {options.out} and {options.out.with_suffix('.png')}", soft_wrap=True)
+
+
+def _ours(
+    net: str, dtype: str, mode: str, devices: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    command = [sys.executable, "-m", "experiments.benchmarks.ours", net]
+    command += ["--dtype", dtype, "--mode", mode, "--devices", str(devices)]
+    found = _run([*command, *_common(net, options)])
+    return {"who": "ae_jax", "net": net, "dtype": dtype, "mode": mode, **found}
+
+
+def _peer(net: str, peer: str, options: argparse.Namespace) -> dict[str, Any]:
+    script, *flags = PEERS[peer]
+    python = options.peer_python or sys.executable
+    path = Path(__file__).parent / "peers" / script
+    batch = options.batch or NETS[net].batch
+    found = _run([python, str(path), net, *flags, "--batch", str(batch), *_common(net, options)])
+    dtype = "bfloat16" if "bfloat16" in peer else "float32"
+    return {"who": peer, "net": net, "dtype": dtype, "mode": "", "batch": batch, **found}
+
+
+def _common(net: str, options: argparse.Namespace) -> list[str]:
+    images = options.images or NETS[net].images
+    common = ["--images", str(images), "--rounds", str(options.rounds)]
+    return common if options.batch is None else [*common, "--batch", str(options.batch)]
+
+
+def _run(command: list[str]) -> dict[str, Any]:
+    """What the process prints last, or ``{"error": the last line of its errors}``."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return {"error": f"took more than {LIMIT} s"}
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    lines = done.stderr.strip().splitlines()
+    return {"error": lines[-1] if lines else f"exit code {done.returncode}"}
+
+
+def _say(console: Console, result: dict[str, Any]) -> None:
+    what = " ".join(str(result[k]) for k in ("net", "who", "dtype", "mode") if result.get(k))
+    speed = result.get("images_per_second")
+    console.print(f"{what}: {result['error'] if speed is None else f'{speed:,} images/s'}")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise ValueError(f"{path} is not the JSON of a benchmark") from None
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.bench",
+        description=(__doc__ or "").partition("\n")[0],
+        epilog=f"nets: {', '.join(NETS)}; modes: {', '.join(MODES)}; peers: {', '.join(PEERS)}",
+        exit_on_error=False,
+    )
+    parser.add_argument("nets", nargs="*", metavar="NET", help="by default all of them")
+    parser.add_argument("--dtype", nargs="+", default=["float32"])
+    parser.add_argument("--mode", nargs="+", default=["scan"])
+    parser.add_argument("--devices", type=int, default=2, help="of pmap and sharded")
+    parser.add_argument("--batch", type=int, help="by default each net's own")
+    parser.add_argument("--images", type=int, help="to an epoch")
+    parser.add_argument("--rounds", type=int, default=3, help="epochs that are timed")
+    parser.add_argument("--against", nargs="+", default=[], metavar="PEER")
+    parser.add_argument("--peer-python", help="the interpreter that has torch or keras")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A.json", "B.json"))
+    parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
+    try:
+        options, unknown = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from None
+    if unknown:
+        raise ValueError(f"unrecognised option {unknown[0]}: see --help")
+    for name, given, known in (
+        ("net", options.nets, NETS),
+        ("--dtype", options.dtype, ("float32", "bfloat16")),
+        ("--mode", options.mode, MODES),
+        ("--against", options.against, PEERS),
+    ):
+        for value in given:
+            if value not in known:
+                raise ValueError(f"{name} {value}: {nearest(value, known)}")
+    for name in ("devices", "batch", "images", "rounds"):
+        value = getattr(options, name)
+        require(value is None or value >= 1, f"--{name}", value, "must be at least 1")
+    return options
+
+
+if __name__ == "__main__":
+    run_main(main)

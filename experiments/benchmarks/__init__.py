@@ -1,0 +1,27 @@
+"""What is benchmarked: seven nets, each with the batch size that its peers use too."""
+
+from typing import NamedTuple
+
+from ae_jax.models import Convolutional, Model, Vanilla, Variational
+from ae_jax.networks import Conv, Dense, Recurrent
+
+
+class Net(NamedTuple):
+    model: Model
+    batch: int
+    images: int = 60_000
+    """Random images of 28x28 to an epoch."""
+
+
+NETS = {
+    "simple": Net(Vanilla(code_size=32), 256),
+    "deep": Net(Vanilla(network=Dense(widths=(128, 64)), code_size=32), 256),
+    "hinton": Net(Vanilla(network=Dense(widths=(1000, 500, 250)), code_size=30), 256),
+    "vae": Net(Variational(network=Dense(widths=(512,)), code_size=2), 128),
+    "conv": Net(Convolutional(network=Conv(filters=(16, 8, 8), odd="valid")), 128),
+    "conv256": Net(Convolutional(network=Conv(filters=(64, 128), bottleneck=256)), 128, 6_000),
+    "lstm": Net(Vanilla(network=Recurrent(widths=(100, 30)), code_size=None), 128),
+}
+MODES = ("scan", "step", "pmap", "sharded")
+"""scan: an epoch is one compiled loop over data on the device, as in `fit`. step: one call and one
+transfer for each batch. pmap, sharded: the step, and the loop, over several devices."""

@@ -1,0 +1,210 @@
+"""Measure one net in this process, and print the result as JSON (see `experiments.bench`).
+
+python -m experiments.benchmarks.ours conv --dtype float32 --mode scan
+"""
+
+import argparse
+import json
+import math
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ae_jax.data.memory import epoch_order
+from ae_jax.objective import Autoencoder
+from ae_jax.parallel import data_mesh, replicated, split
+from ae_jax.spec import require
+from ae_jax.training import init_state, make_train_step
+from ae_jax.training.loop import make_train_loop
+from experiments.benchmarks import MODES, NETS
+from experiments.cli import use_cpu_devices
+
+Epoch = Callable[[], Any]
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("net", choices=NETS)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--mode", choices=MODES, default="scan")
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args(argv)
+    use_cpu_devices(options.devices)
+    print(json.dumps(measure(**vars(options))))
+
+
+def measure(
+    net: str,
+    *,
+    dtype: str = "float32",
+    mode: str = "scan",
+    devices: int = 1,
+    batch: int | None = None,
+    images: int | None = None,
+    rounds: int = 3,
+) -> dict[str, Any]:
+    """Train `rounds` epochs after one that is not counted; JSON-ready.
+
+    Speeds are images/s of whole epochs, blocked until ready. FLOPs and bytes are those of one step
+    as XLA counts them, utilisation is against a matrix product of this device and dtype.
+    """
+    batch, images = batch or NETS[net].batch, images or NETS[net].images
+    require(batch <= images, "batch", batch, f"larger than the {images} images of an epoch")
+    ok = mode != "pmap" or batch % devices == 0
+    require(ok, "batch", batch, f"pmap splits it over {devices} devices evenly")
+    ae = replace(NETS[net].model.build((28, 28, 1)), dtype=jnp.dtype(dtype))
+    x = np.random.default_rng(0).integers(0, 256, (images, 28, 28, 1), np.uint8)
+    began = time.perf_counter()
+    epoch, step_program = (_batches if mode in ("step", "pmap") else _loop)(
+        ae, x, batch, devices, pmap=mode == "pmap"
+    )
+    compile_seconds = time.perf_counter() - began
+    epoch()
+    speeds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        jax.block_until_ready(epoch())
+        speeds.append(images // batch * batch / (time.perf_counter() - began))
+    speed = statistics.median(speeds)
+    cost, memory = step_program.cost_analysis() or {}, step_program.memory_analysis()
+    # What the process held, before the products that measure the device.
+    stats, held = jax.devices()[0].memory_stats() or {}, _resident_megabytes()
+    parts = devices if batch % devices == 0 else 1  # the program is what one device runs
+    flops, peak = parts * cost.get("flops", math.nan), _peak_flops(dtype) * devices
+    moved = parts * cost.get("bytes accessed", math.nan)
+    bandwidth = _bandwidth() * devices
+    return {
+        "net": net,
+        "dtype": dtype,
+        "mode": mode,
+        "devices": devices,
+        "batch": batch,
+        "images": images,
+        "compile_seconds": round(compile_seconds, 2),
+        "images_per_second": round(speed),
+        "slowest": round(min(speeds)),
+        "fastest": round(max(speeds)),
+        "step_ms": round(1e3 * batch / speed, 3),
+        "step_gflops": round(flops / 1e9, 4),
+        "step_megabytes": round(moved / 1e6, 2),
+        "step_temporary_megabytes": round(memory.temp_size_in_bytes / 1e6, 2),
+        "device_peak_megabytes": round(stats.get("peak_bytes_in_use", 0) / 1e6, 1) or None,
+        "process_megabytes": held,
+        "achieved_gflops": round(flops * speed / batch / 1e9, 2),
+        "peak_gflops": round(peak / 1e9, 1),
+        "peak_gigabytes_per_second": round(bandwidth / 1e9, 1),
+        "utilisation": round(flops * speed / batch / peak, 4),
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+    }
+
+
+def _loop(
+    ae: Autoencoder, x: np.ndarray, batch: int, devices: int, *, pmap: bool
+) -> tuple[Epoch, Any]:
+    """The loop that `fit` compiles, whole batches only."""
+    mesh, tx = data_mesh(devices), optax.adam(1e-3)
+    place = replicated(mesh)
+    state = jax.jit(partial(init_state, ae, tx), out_shardings=place)(jax.random.key(0))
+    data = jax.device_put({"x": x[: len(x) // batch * batch]}, place)
+    count = len(data["x"])
+    order_of = jax.jit(
+        partial(epoch_order, count=count, batch_size=batch, multiple=devices),
+        out_shardings=split(mesh, 1),
+    )
+    order = order_of(jax.random.key(1), 0)
+    step = make_train_step(ae, tx)
+    loop = jax.jit(
+        make_train_loop(step, padded=batch % devices != 0), donate_argnums=0, out_shardings=place
+    )
+    first, steps = np.int32(0), np.int32(count // batch)
+    compiled = loop.lower(state, data, order, first, steps).compile()
+    one = jax.jit(step, out_shardings=place)
+    where = place if batch % devices else split(mesh)
+    shape = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype, sharding=where)
+    program = one.lower(state, {"x": shape}).compile()
+    held = [state, 0]
+
+    def epoch() -> Any:
+        order = order_of(jax.random.key(1), held[1])
+        held[0], metrics = compiled(held[0], data, order, first, steps)
+        held[1] += 1
+        return metrics
+
+    return epoch, program
+
+
+def _batches(
+    ae: Autoencoder, x: np.ndarray, batch: int, devices: int, *, pmap: bool
+) -> tuple[Epoch, Any]:
+    """A call of the compiled step for each batch, which comes from the host."""
+    tx = optax.adam(1e-3)
+    state = jax.jit(partial(init_state, ae, tx))(jax.random.key(0))
+    if pmap:
+        step = make_train_step(ae, tx, axis_name="data")
+        there = jax.devices()[:devices]
+        mapped = jax.pmap(step, axis_name="data", in_axes=(None, 0), out_axes=None, devices=there)
+        shape = (devices, batch // devices, *x.shape[1:])
+        run, example = mapped, jax.ShapeDtypeStruct(shape, x.dtype)
+    else:
+        run = jax.jit(make_train_step(ae, tx), donate_argnums=0)
+        example = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+    program = run.lower(state, {"x": example}).compile()
+    call = run if pmap else program
+    rng, held = np.random.default_rng(0), [state]
+
+    def epoch() -> Any:
+        order = rng.permutation(len(x))
+        for i in range(len(x) // batch):
+            rows = x[order[i * batch : (i + 1) * batch]].reshape(example.shape)
+            held[0], metrics = call(held[0], {"x": jnp.asarray(rows)})
+        return jax.block_until_ready(metrics)
+
+    return epoch, program
+
+
+def _peak_flops(dtype: str) -> float:
+    """FLOP/s of a product of two square matrices of 2048, the best of a few."""
+    a = jnp.ones((2048, 2048), dtype)
+    multiply = jax.jit(partial(jnp.matmul, preferred_element_type=jnp.float32))
+    best = math.inf
+    for _ in range(5):
+        began = time.perf_counter()
+        jax.block_until_ready([multiply(a, a) for _ in range(4)])
+        best = min(best, (time.perf_counter() - began) / 4)
+    return 2 * 2048**3 / best
+
+
+def _bandwidth() -> float:
+    """Bytes/s of reading one large array and writing another, the best of a few."""
+    a = jnp.ones(2**25)
+    add = jax.jit(lambda a: a + 1.0, donate_argnums=0)
+    a, best = jax.block_until_ready(add(a)), math.inf
+    for _ in range(5):
+        began = time.perf_counter()
+        a = jax.block_until_ready(add(a))
+        best = min(best, time.perf_counter() - began)
+    return 2 * a.nbytes / best
+
+
+def _resident_megabytes() -> float:
+    """The most that this process has held in memory (Linux counts kilobytes, macOS bytes)."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(most / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

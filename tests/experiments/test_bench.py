@@ -1,0 +1,73 @@
+"""The benchmark: that what it reports is so, its comparison of two runs, and its mistakes."""
+
+import json
+
+import pytest
+
+from experiments import bench
+from experiments.benchmarks.ours import measure
+from experiments.benchmarks.report import comparison, speeds, table
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return {"who": "ae_jax", **measure("simple", images=512, batch=64, rounds=2)}
+
+
+def test_a_measurement_adds_up(measured):
+    assert measured["slowest"] <= measured["images_per_second"] <= measured["fastest"]
+    assert measured["step_ms"] == pytest.approx(6.4e4 / measured["images_per_second"], rel=1e-3)
+    # Two products forward, three backward (none for the gradient of the input).
+    products = 5 * 2 * 64 * 784 * 32 / 1e9
+    assert products <= measured["step_gflops"] < 1.3 * products
+    assert 0 < measured["utilisation"] < 1
+    assert measured["process_megabytes"] > 50
+
+
+@pytest.mark.parametrize("mode", ["step", "pmap", "sharded"])
+def test_every_mode_measures_the_same_net(mode, measured):
+    devices = 1 if mode == "step" else 2
+    found = measure("simple", images=512, batch=64, rounds=1, mode=mode, devices=devices)
+    assert found["step_gflops"] == pytest.approx(measured["step_gflops"], rel=0.2)
+
+
+def test_tables_and_pictures(measured, tmp_path):
+    slow = measured | {"images_per_second": measured["images_per_second"] // 2}
+    peer = {"who": "torch", "net": "simple", "dtype": "float32", "mode": "", "batch": 64}
+    both = [measured, peer | {"images_per_second": slow["images_per_second"]}]
+    assert list(table(both).columns[-1].cells)[1].startswith("2.0")
+    assert next(iter(comparison([slow], [measured]).columns[4].cells)).startswith("2.0")
+    failed = peer | {"error": "ModuleNotFoundError: No module named 'torch'"}
+    assert "No module named" in list(table([measured, failed]).columns[2].cells)[1]
+    assert speeds([*both, failed]).get_label()
+
+
+def test_a_run_writes_what_compare_reads(tmp_path, capsys):
+    out = tmp_path / "a.json"
+    bench.main(["simple", "--images", "512", "--rounds", "1", "--out", str(out)])
+    (result,) = json.loads(out.read_text())
+    assert result["net"] == "simple" and result["images_per_second"] > 0
+    assert out.with_suffix(".png").stat().st_size > 10_000
+    bench.main(["--compare", str(out), str(out)])
+    assert "1.00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["simpel"], "net simpel: did you mean 'simple'"),
+        (["--dtype", "float16"], "--dtype float16"),
+        (["--against", "tensorflow"], "--against tensorflow"),
+        (["--rounds", "0"], "--rounds=0"),
+        (["--compare", "a.json", "b.json"], "a.json is not the JSON of a benchmark"),
+        (["--devices", "2", "--x"], "unrecognised option --x"),
+    ],
+)
+def test_mistakes(args, message):
+    with pytest.raises(ValueError, match=message):
+        bench.main(args)
+
+
+def test_a_batch_that_pmap_cannot_split():
+    with pytest.raises(ValueError, match="batch=63: pmap splits it over 2 devices evenly"):
+        measure("simple", batch=63, mode="pmap", devices=2)
