@@ -2,13 +2,16 @@
 
 import argparse
 import contextlib
+import hashlib
 import io
 import os
+import platform
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -174,7 +177,25 @@ def use_cpu_devices(count: int) -> None:
             return
 
 
+def use_compilation_cache() -> None:
+    """Keep compiled programs in the user's cache, so that the same experiment compiles once.
+
+    jax's own settings come first: JAX_COMPILATION_CACHE_DIR, or JAX_ENABLE_COMPILATION_CACHE=false.
+    A program for one CPU may not run on another, so each kind of CPU has a folder.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        try:
+            lines = Path("/proc/cpuinfo").read_text().splitlines()
+            kind = next(line for line in lines if line.startswith(("flags", "Features")))
+        except (OSError, StopIteration):  # not Linux: the machine's name must do
+            kind = platform.node()
+        digest = hashlib.sha256(kind.encode()).hexdigest()[:16]
+        jax.config.update("jax_compilation_cache_dir", f"{Path.home()}/.cache/ae_jax/{digest}")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
 def run_main(main: Callable[[Sequence[str]], None]) -> None:
     """Run a script's `main` on the command line's arguments."""
+    use_compilation_cache()
     with one_line_errors():
         main(sys.argv[1:])

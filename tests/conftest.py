@@ -12,13 +12,11 @@ from ae_jax.state import TrainState, init_state
 jax.config.update("jax_num_cpu_devices", 4)
 # The suite compiles some thousand small programs and runs each once: it saves half of that time to
 # leave out LLVM's most expensive passes, which change speed and not what is computed.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_llvm_disable_expensive_passes=true",
-        "--xla_backend_optimization_level=0",
-    ]
-)
+FLAGS = ["--xla_llvm_disable_expensive_passes=true", "--xla_backend_optimization_level=0"]
+if jax.__version_info__ < (0, 11):  # later ones have no other emitter, nor the flag
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # leaves the user's alone
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 
 
 @pytest.fixture(scope="session")

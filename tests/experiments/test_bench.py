@@ -24,7 +24,9 @@ def test_a_measurement_adds_up(measured):
     assert measured["process_megabytes"] > 50
 
 
-@pytest.mark.parametrize("mode", ["step", "pmap", "sharded"])
+@pytest.mark.parametrize(
+    "mode", ["sharded", *(pytest.param(m, marks=pytest.mark.slow) for m in ("step", "pmap"))]
+)
 def test_every_mode_measures_the_same_net(mode, measured):
     devices = 1 if mode == "step" else 2
     found = measure("simple", images=512, batch=64, rounds=1, mode=mode, devices=devices)

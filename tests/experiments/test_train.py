@@ -149,3 +149,31 @@ def test_every_configuration_says_how_to_run_it(name):
     args = ["--seed", "7"] if name == "digits" else [name, "--seed", "7"]
     parsed, config, _ = parse(args, CONFIGS, **COMMAND)
     assert parsed == name and config.seed == 7 and config.model == CONFIGS[name].model
+
+
+def test_the_second_start_compiles_nothing(tmp_path):
+    script = """if True:
+        import sys
+        import jax
+        from experiments.train import main
+        from experiments.cli import use_compilation_cache
+        missed = []
+        jax.monitoring.register_event_listener(
+            lambda event, **_: missed.append(event) if event.endswith("cache_misses") else None
+        )
+        use_compilation_cache()
+        main(["digits", "--train.epochs", "1", "--run-dir", sys.argv[1]])
+        print("missed", len(missed))
+    """
+    env = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "PYTHONPATH": str(ROOT),
+    }
+    missed = []
+    for i in range(2):
+        command = [sys.executable, "-c", script, str(tmp_path / f"run{i}")]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        missed.append(int(done.stdout.splitlines()[-1].split()[1]))
+    assert missed[0] > 5 and missed[1] == 0

@@ -34,9 +34,15 @@ STOCHASTIC = {
     "vae": Variational(network=WIDE, code_size=2),
     "vae-free-bits": Variational(network=WIDE, code_size=2, free_bits=0.3),
 }
+ALL = DETERMINISTIC | STOCHASTIC
 X = np.random.default_rng(0).random((18, 4, 3), np.float32)
 BATCH = {"x": jnp.asarray(X[:16]), "mask": jnp.asarray([1] * 11 + [0] * 5, jnp.float32)}
 ALONE: dict = {}
+
+
+def quick(names, *fast):
+    """Test parameters, all but the `fast` ones in the slow group."""
+    return [n if n in fast else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 def three(step, state, batch):
@@ -58,10 +64,10 @@ def assert_same(got, want, rtol=1e-5):
     jax.tree.map(close, got[1], want[1])
 
 
-@pytest.mark.parametrize("name", [*DETERMINISTIC, *STOCHASTIC])
+@pytest.mark.parametrize("name", quick(ALL, "vanilla", "sparse-kl", "vae"))
 def test_sharded_jit_equals_one_device(name, numpy_state):
     """Noise is drawn for the whole batch, so this holds for stochastic models too."""
-    ae = (DETERMINISTIC | STOCHASTIC)[name].build((4, 3))
+    ae = ALL[name].build((4, 3))
     state = numpy_state(ae, SGD)
     mesh = data_mesh(4)
     batch = jax.device_put(BATCH, split(mesh))
@@ -74,10 +80,7 @@ def test_sharded_jit_equals_one_device(name, numpy_state):
 
 
 @pytest.mark.parametrize("wrap", ["pmap", "shard_map", "shard_map-unchecked"])
-@pytest.mark.parametrize(
-    "name",
-    [n if n == "vanilla" else pytest.param(n, marks=pytest.mark.slow) for n in DETERMINISTIC],
-)
+@pytest.mark.parametrize("name", quick(DETERMINISTIC, "vanilla"))
 def test_mapped_step_equals_one_device(name, wrap, numpy_state):
     ae = DETERMINISTIC[name].build((4, 3))
     state = numpy_state(ae, SGD)
@@ -130,7 +133,7 @@ def test_batches_are_split_over_the_devices_and_gradients_added_between_them():
 
 
 @pytest.mark.parametrize("mask", [False, True], ids=["full", "padded"])
-@pytest.mark.parametrize("name", ["vanilla", "conv", "lstm", "contractive"])
+@pytest.mark.parametrize("name", quick(["vanilla", "conv", "lstm", "contractive"], "vanilla"))
 def test_accumulation_equals_the_larger_batch(name, mask, numpy_state):
     ae = DETERMINISTIC[name].build((4, 3))
     state = numpy_state(ae, SGD)
