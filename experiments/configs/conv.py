@@ -10,5 +10,5 @@ from experiments.config import Config, Data, Train
 CONFIG = Config(
     model=Convolutional(network=Conv(filters=(16, 8, 8), odd="valid")),
     data=Data(name="mnist"),
-    train=Train(epochs=50, batch_size=128),
+    train=Train(epochs=50, batch_size=128, learning_rate=2e-3, schedule="cosine"),
 )

@@ -10,5 +10,5 @@ from experiments.config import Config, Data, Train
 CONFIG = Config(
     model=Denoising(network=Conv(filters=(32, 32)), code_size=None, noise="gaussian", level=0.5),
     data=Data(name="mnist"),
-    train=Train(epochs=10, batch_size=128),
+    train=Train(epochs=5, batch_size=128),
 )
