@@ -3,8 +3,11 @@
 The mesh has one axis, ``data``. Parameters and the data set are on every device; a batch is split
 over them. Under jit XLA then computes what one device would, and adds the sums over devices itself:
 noise is drawn for the whole batch, so results do not depend on the number of devices beyond the
-rounding of sums.
+rounding of sums. The devices may be those of several processes, each of which then makes the same
+calls in the same order, with the same data (`jax.distributed`).
 """
+
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -37,3 +40,20 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Axis `axis` of the array split over the devices."""
     return NamedSharding(mesh, P(*[None] * axis, AXIS))
+
+
+def put(tree: Any, sharding: NamedSharding) -> Any:
+    """Arrays that every process has, as arrays of that sharding."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.jit(lambda tree: tree, out_shardings=sharding)(tree)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes: all are in step, one is enough."""
+    return jax.process_index() == 0
+
+
+def local(tree: Any) -> Any:
+    """This process's copy of arrays that are whole on every device, to go on with alone."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

@@ -12,7 +12,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -99,13 +99,15 @@ class Run:
         lines = (self.path / "metrics.jsonl").read_text().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def rewind(self, step: int) -> list[dict[str, Any]]:
-        """Drop the rows after `step`, which a resumed run will write again; return the rest."""
-        rows = [row for row in self.rows() if row["step"] <= step]
+    def rows_until(self, step: int) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl` up to `step`: a resumed run will write the others again."""
+        return [row for row in self.rows() if row["step"] <= step]
+
+    def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Make these all the rows of `metrics.jsonl`."""
         temporary = self.path / "metrics.jsonl.tmp"
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
         os.replace(temporary, self.path / "metrics.jsonl")
-        return rows
 
 
 class LoadedRun(NamedTuple):

@@ -20,12 +20,13 @@ import tyro
 from ae_jax.runs import Run
 from ae_jax.spec import from_dict, nearest, require, to_dict
 from experiments.config import Config
+from experiments.processes import Processes
 
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "data.dir"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(Config):
+class Command(Processes, Config):
     """A `Config`, and what is said about this one run of it."""
 
     run_dir: str | None = None
@@ -37,6 +38,7 @@ class Command(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check()
         require(self.devices >= 0, "devices", self.devices, "must not be negative")
 
 

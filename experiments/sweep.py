@@ -39,6 +39,8 @@ def main(argv: Sequence[str]) -> None:
     name, config, command = parse(
         rest, CONFIGS, default="digits", prog="python -m experiments.sweep", about=__doc__ or ""
     )
+    if command.several:
+        raise ValueError("--distributed, --coordinator: a sweep runs in one process")
     if command.resume is not None:
         raise ValueError("--resume: a sweep starts anew; resume one of its runs by itself")
     for option, value, only in (

@@ -5,6 +5,9 @@ python -m experiments.train simple --data.dir DIR            784-32-784 on MNIST
 python -m experiments.train vae --model.code-size 2 --train.epochs 20 --run-dir runs/vae2
 python -m experiments.train --resume runs/vae2               continue where it stopped
 python -m experiments.train CONFIG --help                    every option of a configuration
+
+Several processes, each with the same command, train one model: --distributed under SLURM, Open MPI,
+Kubernetes or on a TPU pod; elsewhere --coordinator HOST:PORT --num-processes N --process-id I.
 """
 
 import math
@@ -19,6 +22,7 @@ from ae_jax.evaluation import code_figures, fit_pca
 from ae_jax.evaluation.reconstruction import reconstruction_figures
 from ae_jax.losses import mse
 from ae_jax.objective import Autoencoder, as_floats
+from ae_jax.parallel import is_first_process, local
 from ae_jax.runs import Run
 from ae_jax.training import TrainState
 from experiments.cli import parse, run_main, use_cpu_devices
@@ -43,7 +47,10 @@ def main(argv: Sequence[str]) -> None:
         argv, CONFIGS, default="digits", prog="python -m experiments.train", about=about
     )
     use_cpu_devices(command.devices)
-    console = Console()
+    if command.several and not (command.resume or command.run_dir):
+        raise ValueError("--run-dir: needed by several processes, which must agree on it")
+    command.join()
+    console = Console(quiet=not is_first_process())
     data = load(config.data.name, "train", config.data.dir)
     test = load(config.data.name, "test", config.data.dir)
     run_dir = command.resume or command.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -57,8 +64,11 @@ def main(argv: Sequence[str]) -> None:
             run_dir=run_dir,
             resume=command.resume is not None,
             callbacks=[progress],
-            devices=command.devices or None,
+            devices=None if command.several else command.devices or None,
         )
+    if not is_first_process():
+        return
+    state = local(state)
     run = Run.open(run_dir)
     draw_run(run, ae, state, test, history)
     console.print(_table(config, ae, state, data, test, history[-1]))

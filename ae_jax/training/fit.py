@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.experimental.multihost_utils import sync_global_devices
 from jax.typing import ArrayLike
 
 from ae_jax.data import validated
 from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
 from ae_jax.networks import Recurrent
 from ae_jax.objective import Autoencoder
-from ae_jax.parallel import data_mesh, replicated, split
+from ae_jax.parallel import data_mesh, is_first_process, put, replicated, split
 from ae_jax.runs import Run
 from ae_jax.spec import require, to_dict
 from ae_jax.state import TrainState, init_state
@@ -128,7 +129,7 @@ def fit(
         out_shardings=split(mesh, 1),
     )
     order = order_of(order_key, 0)
-    train = jax.device_put(train, everywhere)
+    train = put(train, everywhere)
     step_fn = make_train_step(ae, tx, ema_decay=ema_decay, accumulate=accumulate)
     padded = count % batch_size != 0 or batch_size % multiple != 0
     jitted = jax.jit(
@@ -141,14 +142,22 @@ def fit(
     logger, store = _Logger(callbacks), None
     if run_dir is not None:
         described = {**_description(ae, seed, ema_decay), **(config or {})}
-        logger.run = Run.open(run_dir) if resume else Run.create(run_dir, described)
-        store = logger.run.checkpoints()
+        if not resume and is_first_process():
+            Run.create(run_dir, described)
+        if jax.process_count() > 1:
+            sync_global_devices("the run directory is there")
+        run = Run.open(run_dir)
+        store = run.checkpoints()
         if resume:
             # A run that was stopped before its first checkpoint starts again from the beginning.
             state = store.restore(state) if store.steps() else state
-            logger.history = logger.run.rewind(int(state.step))
-            if config is not None:
-                logger.run.write_config(described)
+            logger.history = run.rows_until(int(state.step))
+        if is_first_process():
+            logger.run = run
+            if resume:
+                run.rewrite(logger.history)
+                if config is not None:
+                    run.write_config(described)
     loop = traced.compile()
     if eval_data is not None:
         evaluate = _evaluator(ae, state, eval_data, evaluated, eval_key, mesh)
@@ -226,9 +235,9 @@ class _Logger:
 
 def _evaluator(ae, state, data, batch_size, key, mesh):
     """``state -> metrics`` over all of `data`, compiled."""
-    data, rows = jax.device_put(data, replicated(mesh)), len(data["x"])
+    data, rows = put(data, replicated(mesh)), len(data["x"])
     order = sequential_order(count=rows, batch_size=min(batch_size, rows), multiple=mesh.size)
-    order, key = jax.device_put(order, split(mesh, 1)), jax.device_put(key, replicated(mesh))
+    order, key = put(order, split(mesh, 1)), put(key, replicated(mesh))
     loop = jax.jit(make_eval_loop(make_eval_step(ae)), out_shardings=replicated(mesh))
     compiled = loop.lower(state, data, order, key).compile()
     return lambda state: compiled(state, data, order, key)

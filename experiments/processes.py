@@ -1,0 +1,86 @@
+"""Several processes that train one model together: how they find one another."""
+
+import socket
+import time
+from dataclasses import dataclass
+
+import jax
+
+from ae_jax.spec import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """The options of a run over several processes, each of which is started with the same command.
+
+    With none of them given, a run is one process.
+    """
+
+    distributed: bool = False
+    """Join the processes that SLURM, Open MPI, Kubernetes or a TPU pod has started."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, which all of them can reach; with --num-processes, --process-id."""
+    num_processes: int | None = None
+    process_id: int | None = None
+    """0 .. num_processes - 1; process 0 alone writes the run directory."""
+    timeout: int = 60
+    """Seconds to wait for the others to come, and to notice that one has died."""
+
+    @property
+    def several(self) -> bool:
+        return self.distributed or self.coordinator is not None
+
+    def check(self) -> None:
+        """Raises `ValueError` for options that contradict one another."""
+        require(self.timeout >= 1, "--timeout", self.timeout, "must be at least 1 second")
+        given = (self.num_processes, self.process_id)
+        if self.coordinator is None:
+            if given != (None, None):
+                raise ValueError("--num-processes, --process-id: need --coordinator HOST:PORT too")
+            return
+        if self.distributed:
+            raise ValueError("--distributed finds the coordinator itself: leave out --coordinator")
+        if self.num_processes is None or self.process_id is None:
+            raise ValueError("--coordinator: needs --num-processes and --process-id too")
+        require(self.num_processes >= 1, "--num-processes", self.num_processes, "must be positive")
+        ok = 0 <= self.process_id < self.num_processes
+        require(ok, "--process-id", self.process_id, f"must be in 0 .. {self.num_processes - 1}")
+        host, _, port = self.coordinator.rpartition(":")
+        ok = bool(host) and port.isdigit()
+        require(ok, "--coordinator", self.coordinator, "must be HOST:PORT")
+
+    def join(self) -> None:
+        """Meet the other processes; must come before jax looks at its devices.
+
+        Raises `ValueError` if process 0 does not answer within the timeout.
+        """
+        self.check()
+        if not self.several:
+            return
+        if self.process_id:
+            self._wait_for_coordinator()
+        jax.distributed.initialize(
+            self.coordinator,
+            self.num_processes,
+            self.process_id,
+            initialization_timeout=self.timeout,
+            heartbeat_timeout_seconds=self.timeout,
+            shutdown_timeout_seconds=self.timeout,
+        )
+
+    def _wait_for_coordinator(self) -> None:
+        # jax would end the process here, with its own log of what it tried.
+        assert self.coordinator is not None
+        host, _, port = self.coordinator.rpartition(":")
+        until = time.monotonic() + self.timeout
+        while True:
+            try:
+                socket.create_connection((host, int(port)), timeout=1).close()
+                return
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise ValueError(
+                        f"--coordinator {self.coordinator}: no answer in {self.timeout} s "
+                        f"({error}); is process 0 running there?"
+                    ) from None
+            time.sleep(0.2)
