@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import DTypeLike
 
 from ae_jax.networks.layers import dense
-from ae_jax.networks.product import product
+from ae_jax.networks.recurrence import gru, lstm
 from ae_jax.spec import Spec, require
 
 
@@ -54,12 +53,12 @@ class RecurrentEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, length: Array | None = None) -> Array:
-        h = x.reshape(*x.shape[:2], -1)  # [B, T, D]
+        h = x.reshape(*x.shape[:2], -1).swapaxes(0, 1)  # [T, B, D]
         for width in self.widths:
             h = RecurrentLayer(width, self.cell)(h)
         if length is None:
-            return h[:, -1]
-        return jnp.take_along_axis(h, (length - 1)[:, None, None], axis=1)[:, 0]
+            return h[-1]
+        return jnp.take_along_axis(h, (length - 1)[None, :, None], axis=0)[0]
 
 
 class RecurrentDecoder(nn.Module):
@@ -70,18 +69,21 @@ class RecurrentDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         steps = self.event_shape[0]
-        h = jnp.broadcast_to(z[:, None], (len(z), steps, z.shape[1]))
+        h = z[None]  # [1, B, code]: the same at every step
         for width in self.widths:
-            h = RecurrentLayer(width, self.cell)(h)
+            h = RecurrentLayer(width, self.cell)(h, steps)
         h = dense(math.prod(self.event_shape[1:]))(h)
-        return h.reshape(len(z), *self.event_shape)
+        h = jnp.broadcast_to(h, (steps, *h.shape[1:]))
+        return h.swapaxes(0, 1).reshape(len(z), *self.event_shape)
 
 
 class RecurrentLayer(nn.Module):
-    """``[B, T, D] -> [B, T, width]``, the state after each step, from a state of zeros.
+    """``[T, B, D] -> [T, B, width]``, the state after each step, from a state of zeros.
 
-    All gates share one product per step; the inputs' products are made for all steps at once.
-    A GRU resets after the recurrent product (Keras' ``reset_after``), which needs its second bias.
+    Time comes first, so that a step is one piece of memory. All gates share one product per step;
+    the inputs' products are made for all steps at once, and only once for inputs [1, B, D] that are
+    the same at each of `steps`. A GRU resets after the recurrent product (Keras' ``reset_after``),
+    which needs its second bias.
 
     Source: Hochreiter & Schmidhuber, Long short-term memory, 1997; Cho et al., Learning phrase
     representations using RNN encoder-decoder, 2014.
@@ -91,37 +93,17 @@ class RecurrentLayer(nn.Module):
     cell: str
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, steps: int | None = None) -> Array:
         gates = 4 if self.cell == "lstm" else 3
         recurrent = self.param(
             "recurrent", nn.initializers.orthogonal(), (self.width, gates * self.width)
         )
-        given = dense(gates * self.width, "tanh", bias_init=self._bias_init)
-        projected = given(x)  # [B, T, gates * H]
-        projected = projected.swapaxes(0, 1)
-        zeros = jnp.zeros((len(x), self.width), projected.dtype)
+        inputs = dense(gates * self.width, "tanh", bias_init=self._bias_init)(x)
+        inputs = jnp.broadcast_to(inputs, (steps or len(x), *inputs.shape[1:]))
         if self.cell == "lstm":
-
-            def step(carry, inputs):
-                h, c = carry
-                i, f, g, o = jnp.split(inputs + product(h, recurrent), 4, axis=-1)
-                c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-                h = jax.nn.sigmoid(o) * jnp.tanh(c)
-                return (h, c), h
-
-            _, states = lax.scan(step, (zeros, zeros), projected)
-        else:
-            bias = self.param("recurrent_bias", nn.initializers.zeros, (3 * self.width,))
-
-            def step(h, inputs):
-                r, u, n = jnp.split(inputs, 3, axis=-1)
-                hr, hu, hn = jnp.split(product(h, recurrent) + bias, 3, axis=-1)
-                u = jax.nn.sigmoid(u + hu)
-                h = u * h + (1 - u) * jnp.tanh(n + jax.nn.sigmoid(r + hr) * hn)
-                return h, h
-
-            _, states = lax.scan(step, zeros, projected)
-        return states.swapaxes(0, 1)
+            return lstm(inputs, recurrent)
+        bias = self.param("recurrent_bias", nn.initializers.zeros, (3 * self.width,))
+        return gru(inputs, recurrent, bias)
 
     def _bias_init(self, key: Array, shape: Sequence[int], dtype: DTypeLike) -> Array:
         """Zeros, but ones for an LSTM's forget gate (Jozefowicz et al., 2015)."""

@@ -1,5 +1,7 @@
 """Recurrent layers against float64 NumPy, and padding that changes nothing."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from ae_jax.models import Vanilla, Variational
 from ae_jax.networks import Recurrent
+from ae_jax.networks.recurrence import lstm
 from ae_jax.networks.recurrent import RecurrentLayer
 from ae_jax.training import make_train_step
 
@@ -48,8 +51,56 @@ def test_layer_matches_float64(cell):
     layer = RecurrentLayer(5, cell)
     shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), X))["params"]
     params = jax.tree.map(lambda s: np.float32(RNG.normal(size=s.shape) / 2), shapes)
-    states = layer.apply({"params": params}, X)
+    states = layer.apply({"params": params}, X.swapaxes(0, 1)).swapaxes(0, 1)
     np.testing.assert_allclose(states, reference(cell, params, X), rtol=1e-4, atol=1e-6)
+    same = np.repeat(X[:, :1], 6, axis=1)  # inputs that do not change are given once
+    states = layer.apply({"params": params}, X[None, :, 0], 6).swapaxes(0, 1)
+    np.testing.assert_allclose(states, reference(cell, params, same), rtol=1e-4, atol=1e-6)
+
+
+def plain_lstm(inputs, recurrent):
+    """The recurrence with gates by name, left to differentiation."""
+
+    def step(carry, inputs):
+        h, c = carry
+        i, f, g, o = jnp.split(inputs + h @ recurrent, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    zeros = jnp.zeros((inputs.shape[1], len(recurrent)))
+    return jax.lax.scan(step, (zeros, zeros), inputs)[1]
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_the_gradient_of_the_lstm_is_that_of_its_definition(steps):
+    inputs = np.float32(2 * RNG.normal(size=(steps, 4, 20)))
+    recurrent = np.float32(RNG.normal(size=(5, 20)) / 2)
+    weights = np.float32(RNG.normal(size=(steps, 4, 5)))
+
+    @jax.jit
+    def everything(inputs, recurrent):
+        found = []
+        for fn in (lstm, plain_lstm):
+
+            def loss(inputs, recurrent, fn=fn):
+                return (weights * fn(inputs, recurrent)).sum()
+
+            def norm(inputs, recurrent, loss=loss):  # a second derivative, as contractive has
+                return jnp.square(jax.grad(loss)(inputs, recurrent)).sum()
+
+            value = jax.value_and_grad(loss, (0, 1))(inputs, recurrent)
+            found.append((value, jax.grad(norm, (0, 1))(inputs, recurrent)))
+        return found
+
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, *everything(inputs, recurrent))
+
+
+def test_the_lstm_at_extreme_inputs():
+    inputs = jnp.full((3, 1, 8), 1e4) * jnp.asarray([1, -1] * 4)
+    value, grads = jax.value_and_grad(lambda x: lstm(x, jnp.ones((2, 8))).sum())(inputs)
+    assert np.isfinite(value) and np.isfinite(grads).all()
 
 
 @pytest.mark.parametrize(
