@@ -10,5 +10,5 @@ from experiments.config import Config, Data, Train
 CONFIG = Config(
     model=Variational(network=Dense(widths=(500, 250)), code_size=2),
     data=Data(name="mnist"),
-    train=Train(epochs=50, batch_size=128, schedule="cosine"),
+    train=Train(epochs=30, batch_size=128, schedule="cosine"),
 )

@@ -25,7 +25,7 @@ ROWS = {
         "about 104", "flax example", "<= 104", trained(CONFIGS["vae"], "loss", "nll", "kl"), 3,
     ),
     "vae2": Row(
-        "the same with 2 codes, 784-500-250-2, 50 epochs, and the manifold's picture",
+        "the same with 2 codes, 784-500-250-2, 30 epochs, and the manifold's picture",
         "-", "-", "-", _plane,
     ),
 }  # fmt: skip
