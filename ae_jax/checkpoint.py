@@ -118,7 +118,7 @@ def _split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _abstract(tree: Any) -> Any:
     # With a sharding, so that orbax restores to where the target's arrays live.
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def describe(a: Any) -> jax.ShapeDtypeStruct:
         place = getattr(a, "sharding", None) or one

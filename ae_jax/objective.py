@@ -155,6 +155,16 @@ def evaluate(
     return total, {"loss": total, **raw}
 
 
+def check_accumulation(objective: Mapping[str, Term], parts: int) -> None:
+    """Raises `ValueError` if a gradient of this objective cannot be made from so many parts."""
+    for name, term in objective.items():
+        if parts > 1 and term.whole_batch:
+            raise ValueError(
+                f"accumulate={parts}: the term {name!r} is of the whole batch, which no part "
+                "knows: leave out accumulate, or that term"
+            )
+
+
 def _check_rank(name: str, value: Array, rank: int, needs: str) -> None:
     if value.ndim != rank:
         raise ValueError(f"term {name!r} returned shape {value.shape}; it must be {needs}")

@@ -77,6 +77,8 @@ def stored_config(path: str) -> Config:
     data = Run.open(path).config
     if "data" not in data:
         raise ValueError(f"{path} was not made by this command: continue it with fit(resume=True)")
+    if "objective_weights" in data:
+        raise ValueError(f"{path} is a run of a sweep over weights of its loss: it cannot go on")
     for name in ("event_shape", "dtype"):  # the model's part; the configuration says both itself
         data.pop(name, None)
     return from_dict(Config, data, where=f"{path}/config.json")
@@ -192,8 +194,10 @@ def use_compilation_cache() -> None:
         except (OSError, StopIteration):  # not Linux: the machine's name must do
             kind = platform.node()
         digest = hashlib.sha256(kind.encode()).hexdigest()[:16]
-        jax.config.update("jax_compilation_cache_dir", f"{Path.home()}/.cache/ae_jax/{digest}")
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        folder = os.path.expanduser(f"~/.cache/ae_jax/{digest}")
+        jax.config.update("jax_compilation_cache_dir", folder)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def run_main(main: Callable[[Sequence[str]], None]) -> None:

@@ -59,14 +59,18 @@ class Processes:
             return
         if self.process_id:
             self._wait_for_coordinator()
-        jax.distributed.initialize(
-            self.coordinator,
-            self.num_processes,
-            self.process_id,
-            initialization_timeout=self.timeout,
-            heartbeat_timeout_seconds=self.timeout,
-            shutdown_timeout_seconds=self.timeout,
-        )
+        try:
+            jax.distributed.initialize(
+                self.coordinator,
+                self.num_processes,
+                self.process_id,
+                initialization_timeout=self.timeout,
+                heartbeat_timeout_seconds=self.timeout,
+                shutdown_timeout_seconds=3600,  # the first still draws when the others are done
+            )
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"cannot join the other processes: {reason}") from None
 
     def _wait_for_coordinator(self) -> None:
         # jax would end the process here, with its own log of what it tried.

@@ -6,10 +6,11 @@ python -m experiments.sweep digits --grid objective.kl.weight=0.5,1 --devices 2
 
 --grid NAME=VALUE,VALUE may be given several times; the grid is the product. NAME is the learning
 rate, a number of the model, or the weight of one of its loss terms. Each run leaves a run directory
-of its own beside `sweep.json`. All other options are those of `experiments.train`.
+of its own beside `sweep.json`. The other options of `experiments.train` apply where they can.
 """
 
 import argparse
+import itertools
 import json
 import math
 import time
@@ -19,16 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
 from ae_jax.data import load
 from ae_jax.objective import Autoencoder
 from ae_jax.runs import Run
-from ae_jax.spec import nearest, to_dict
+from ae_jax.spec import nearest, require, to_dict
 from ae_jax.training import SweepResult, sweep
 from experiments.cli import parse, run_main, use_cpu_devices
-from experiments.config import Config
+from experiments.config import Config, Train
 from experiments.configs import CONFIGS
 
 RATE = "train.learning_rate"
@@ -43,12 +45,10 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--distributed, --coordinator: a sweep runs in one process")
     if command.resume is not None:
         raise ValueError("--resume: a sweep starts anew; resume one of its runs by itself")
-    for option, value, only in (
-        ("--train.schedule", config.train.schedule, "constant"),
-        ("--train.pretrain", config.train.pretrain, "none"),
-    ):
-        if value != only:
-            raise ValueError(f"{option} {value}: a sweep takes only {only!r}")
+    for field in ("schedule", "pretrain", "accumulate", "log_every", "checkpoint_every"):
+        value, only = getattr(config.train, field), getattr(Train, field)
+        option = f"--train.{field.replace('_', '-')}"
+        require(value == only, option, value, f"a sweep takes only {only!r}")
     use_cpu_devices(command.devices)
     console = Console()
     train = load(config.data.name, "train", config.data.dir)
@@ -65,6 +65,9 @@ def main(argv: Sequence[str]) -> None:
     points = math.prod(map(len, options.grid.values()))
     console.print(f"{name}: {points} settings x {len(seeds)} seeds, {len(train['x'])} examples")
 
+    for values in itertools.product(*options.grid.values()):  # all of them, before any is trained
+        point = dict(zip(options.grid, values, strict=True))
+        build(_config_of(config, point), shape, point)
     began = time.perf_counter()
     result = sweep(
         lambda **values: build(config, shape, values),
@@ -95,7 +98,16 @@ def build(config: Config, shape: tuple[int, ...], values: Mapping[str, Any]) -> 
         if key.startswith("objective."):
             term = key.split(".")[1]
             objective[term] = objective[term]._replace(weight=weight)
-    return replace(ae, objective=objective)
+    return replace(ae, objective=objective, dtype=jnp.dtype(config.train.dtype))
+
+
+def _config_of(config: Config, point: Mapping[str, float]) -> Config:
+    """The configuration of one point of the grid, checked; weights of terms have no place in it."""
+    model: dict[str, Any] = {k[6:]: v for k, v in point.items() if k.startswith("model.")}
+    settings = config.train
+    if RATE in point:
+        settings = replace(settings, learning_rate=point[RATE])
+    return replace(config, model=replace(config.model, **model), train=settings)
 
 
 def sweepable(config: Config, shape: tuple[int, ...]) -> list[str]:
@@ -120,28 +132,25 @@ def sweepable(config: Config, shape: tuple[int, ...]) -> list[str]:
 def _write(
     out: Path, config: Config, shape: tuple[int, ...], result: SweepResult, seconds: float
 ) -> None:
-    """A run directory for each run, and all of it in `sweep.json`."""
-    for i, run in enumerate(result.runs):
-        folder = Run.create(out / "-".join(f"{k}={v:g}" for k, v in run.items()), {})
-        values: dict[str, Any] = {k[6:]: v for k, v in run.items() if k.startswith("model.")}
-        rate = run.get("learning_rate", config.train.learning_rate)
-        one = replace(
-            config,
-            seed=int(run["seed"]),
-            model=replace(config.model, **values),
-            train=replace(config.train, learning_rate=rate),
-        )
-        weights = {k: v for k, v in run.items() if k.startswith("objective.")}
-        folder.write_config({**to_dict(one), "event_shape": list(shape), **weights})
-        for row in result.history:
-            folder.log({k: float(v[i]) if hasattr(v, "shape") else v for k, v in row.items()})
-        folder.checkpoints().save(result.replica(i))
+    """All of it in `sweep.json`, and a run directory for each run."""
     history = [
         {k: v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()}
         for row in result.history
     ]
     data = {"runs": result.runs, "table": result.table(), "history": history, "seconds": seconds}
+    out.mkdir(parents=True)
     (out / "sweep.json").write_text(json.dumps(data, indent=2) + "\n")
+    for i, run in enumerate(result.runs):
+        point = {RATE if k == "learning_rate" else k: v for k, v in run.items()}
+        one = replace(_config_of(config, point), seed=int(run["seed"]))
+        described = {**to_dict(one), "event_shape": list(shape), "dtype": config.train.dtype}
+        weights = {k: v for k, v in run.items() if k.startswith("objective.")}
+        if weights:
+            described["objective_weights"] = weights
+        folder = Run.create(out / "-".join(f"{k}={v}" for k, v in run.items()), described)
+        for row in result.history:
+            folder.log({k: float(v[i]) if hasattr(v, "shape") else v for k, v in row.items()})
+        folder.checkpoints().save(result.replica(i))
 
 
 def _table(result: SweepResult) -> Table:
@@ -171,7 +180,10 @@ def _options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         options, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from None
-    options.grid = dict(_points(text) for text in options.grid)
+    points = [_points(text) for text in options.grid]
+    options.grid = dict(points)
+    if len(points) > len(options.grid):
+        raise ValueError(f"--grid {points[-1][0]}: given twice; one list has all its values")
     return options, rest
 
 

@@ -1,14 +1,15 @@
 """Train what a `Config` describes: the whole of it, pretraining included."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ae_jax.data.memory import steps_per_epoch
 from ae_jax.objective import Autoencoder
 from ae_jax.runs import Run
 from ae_jax.spec import to_dict
@@ -33,8 +34,8 @@ def train(
     settings = config.train
     ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
     batch = settings.batch_size * settings.accumulate
-    steps = settings.epochs * math.ceil(len(data["x"]) / batch)
-    begun = resume and bool(Run.open(run_dir).checkpoints().steps())
+    steps = settings.epochs * steps_per_epoch(len(data["x"]), batch)
+    begun = resume and _has_checkpoint(Run.open(run_dir))
     result = fit(
         ae,
         data,
@@ -57,10 +58,19 @@ def train(
     return ae, result
 
 
+def _has_checkpoint(run: Run) -> bool:
+    there = (run.path / "checkpoints").is_dir()
+    return there and bool(run.checkpoints(read_only=True).steps())
+
+
 def _pretrained(ae: Autoencoder, config: Config, x: np.ndarray) -> dict[str, Any] | None:
     settings = config.train
     if settings.pretrain == "none":
         return None
+    if jax.process_count() > 1:
+        raise ValueError(
+            f"train.pretrain={settings.pretrain}: is for one process; use --devices instead"
+        )
     if settings.pretrain == "rbm":
         return pretrain_rbm_stack(ae, x, epochs=settings.pretrain_epochs, seed=config.seed)
     return fit_greedy(
@@ -69,7 +79,7 @@ def _pretrained(ae: Autoencoder, config: Config, x: np.ndarray) -> dict[str, Any
         epochs=settings.pretrain_epochs,
         batch_size=settings.batch_size,
         optimizer=settings.make_optimizer(
-            settings.pretrain_epochs * math.ceil(len(x) / settings.batch_size)
+            settings.pretrain_epochs * steps_per_epoch(len(x), settings.batch_size)
         ),
         seed=config.seed,
     )

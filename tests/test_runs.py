@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -136,3 +137,17 @@ def test_rewinding_drops_later_rows_and_half_lines(run_dir):
     run.rewrite(rows)
     run.log({"step": 3})
     assert [row["step"] for row in run.rows()] == [2, 3]
+
+
+def test_a_run_in_bfloat16_is_loaded_as_such(tmp_path):
+    ae = replace(SPEC.build((6,)), dtype=jax.numpy.bfloat16)
+    state, _ = fit(ae, X, epochs=1, batch_size=10, run_dir=tmp_path / "run")
+    loaded = load_run(tmp_path / "run")
+    assert loaded.ae.dtype == jax.numpy.bfloat16
+    np.testing.assert_array_equal(
+        loaded.ae.encode(loaded.state.variables, X), ae.encode(state.variables, X)
+    )
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace('"bfloat16"', '"float8"'))
+    with pytest.raises(ValueError, match="dtype='float8': must be one of float32, bfloat16"):
+        load_run(tmp_path / "run")

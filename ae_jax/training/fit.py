@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.experimental.multihost_utils import sync_global_devices
+from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.typing import ArrayLike
 
 from ae_jax.data import validated
 from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
 from ae_jax.networks import Recurrent
-from ae_jax.objective import Autoencoder
+from ae_jax.objective import Autoencoder, check_accumulation
 from ae_jax.parallel import data_mesh, is_first_process, put, replicated, split
 from ae_jax.runs import Run
 from ae_jax.spec import require, to_dict
@@ -94,7 +94,8 @@ def fit(
       accumulate: make each update from so many batches, as if it were one of
         ``accumulate * batch_size`` examples, in the memory that one of `batch_size` takes.
       devices: how many to split every batch over (None: all there are). The result is that of one
-        device, to the accuracy of sums (see `ae_jax.parallel`).
+        device, to the accuracy of sums (see `ae_jax.parallel`); with `accumulate` a stochastic
+        model's noise is another if its batch does not divide by ``devices * accumulate``.
 
     Raises:
       ValueError, TypeError: for data or settings that cannot work, before anything is written; one
@@ -109,7 +110,8 @@ def fit(
     )  # fmt: skip
     mesh = data_mesh(devices)
     everywhere, multiple = replicated(mesh), mesh.size * accumulate
-    evaluated = batch_size  # examples at a time
+    check_accumulation(ae.objective, accumulate)
+    eval_batch = batch_size
     batch_size *= accumulate
     per_epoch = steps_per_epoch(count, batch_size)
     total = steps or (epochs or 0) * per_epoch  # exactly one is given
@@ -123,7 +125,8 @@ def fit(
         state = jax.jit(init, out_shardings=everywhere)(init_key)
     else:
         init = partial(_init_from, init, tx)
-        state = jax.jit(init, out_shardings=everywhere)(params, init_key)
+        given = put(jax.device_get(params), everywhere)  # which another mesh may have made
+        state = jax.jit(init, out_shardings=everywhere)(given, init_key)
     order_of = jax.jit(
         partial(epoch_order, count=count, batch_size=batch_size, multiple=multiple),
         out_shardings=split(mesh, 1),
@@ -142,11 +145,7 @@ def fit(
     logger, store = _Logger(callbacks), None
     if run_dir is not None:
         described = {**_description(ae, seed, ema_decay), **(config or {})}
-        if not resume and is_first_process():
-            Run.create(run_dir, described)
-        if jax.process_count() > 1:
-            sync_global_devices("the run directory is there")
-        run = Run.open(run_dir)
+        run = Run.open(run_dir) if resume else _create_run(run_dir, described)
         store = run.checkpoints()
         if resume:
             # A run that was stopped before its first checkpoint starts again from the beginning.
@@ -160,7 +159,7 @@ def fit(
                     run.write_config(described)
     loop = traced.compile()
     if eval_data is not None:
-        evaluate = _evaluator(ae, state, eval_data, evaluated, eval_key, mesh)
+        evaluate = _evaluator(ae, state, eval_data, eval_batch, eval_key, mesh)
 
     step = saved = int(state.step)
     while step < total and not logger.stop:
@@ -207,6 +206,21 @@ def _init_from(
 def _by_path(tree: Any) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _create_run(path: str | Path, config: Mapping[str, Any]) -> Run:
+    """`Run.create` by the first process; the others wait for it, and fail where it does."""
+    error = ""
+    if is_first_process():
+        try:
+            Run.create(path, config)
+        except ValueError as refused:
+            error = str(refused)
+    if jax.process_count() > 1 and broadcast_one_to_all(np.int32(bool(error))):
+        error = error or f"process 0 could not make the run directory {path}"
+    if error:
+        raise ValueError(error)
+    return Run.open(path)
 
 
 class _Logger:

@@ -47,7 +47,7 @@ def fit_greedy(
     codes, shape = x, ae.event_shape
     stages = []
     for i, spec in enumerate(_stage_specs(ae)):
-        stage = spec.build(shape)
+        stage = replace(spec.build(shape), dtype=ae.dtype)
         state, _ = fit(
             stage,
             codes,

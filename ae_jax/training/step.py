@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from ae_jax.objective import Autoencoder, Batch, as_floats, evaluate
-from ae_jax.spec import require
+from ae_jax.objective import Autoencoder, Batch, as_floats, check_accumulation, evaluate
 from ae_jax.state import TrainState, streams
 
 Metrics = dict[str, Array]
@@ -51,9 +50,7 @@ def make_train_step(
 
     Raises `ValueError` with `accumulate` if a term is of the whole batch, which no part knows.
     """
-    if accumulate > 1:
-        for name, term in ae.objective.items():
-            require(not term.whole_batch, "accumulate", accumulate, f"{name} is of the whole batch")
+    check_accumulation(ae.objective, accumulate)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         batch = {**batch, "x": as_floats(batch["x"])}
@@ -119,7 +116,10 @@ def make_eval_step(ae: Autoencoder, *, axis_name: str | None = None) -> EvalStep
 
 def _in_parts(grad_fn, model_state, batch, key, parts, axis_name):
     """Gradient and metrics of the batch as means of those of its parts, by their real rows."""
-    split = jax.tree.map(lambda a: a.reshape(parts, len(a) // parts, *a.shape[1:]), batch)
+    # Every parts-th row is a part, so that each device of a split batch has its share of each.
+    split = jax.tree.map(
+        lambda a: a.reshape(len(a) // parts, parts, *a.shape[1:]).swapaxes(0, 1), batch
+    )
 
     def weighted(model_state, part, index):
         noise = jax.random.fold_in(key, index)

@@ -45,13 +45,15 @@ class SweepResult(NamedTuple):
         The deviation is that of a sample (n - 1), and nan for a single seed. By default the split
         is the test set, where there was one.
         """
-        last = next(r for r in reversed(self.history) if split is None or r["split"] == split)
+        rows = [row for row in self.history if split is None or row["split"] == split]
+        require(len(rows) > 0, "split", split, "the history has no such rows")
+        last = rows[-1]
         skipped = {"step", "epoch", "split"}
         groups: dict[tuple, list[int]] = {}
         for i, run in enumerate(self.runs):
             point = tuple((k, v) for k, v in run.items() if k != "seed")
             groups.setdefault(point, []).append(i)
-        rows = []
+        table = []
         for point, members in groups.items():
             row: dict[str, Any] = {**dict(point), "seeds": len(members)}
             for name, values in last.items():
@@ -59,8 +61,8 @@ class SweepResult(NamedTuple):
                     of = np.asarray(values, np.float64)[members]
                     spread = of.std(ddof=1) if len(of) > 1 else math.nan
                     row[name] = (float(of.mean()), float(spread))
-            rows.append(row)
-        return rows
+            table.append(row)
+        return table
 
 
 def sweep(
@@ -103,7 +105,9 @@ def sweep(
     """
     runs, values = _grid(hparams, seeds)
     mesh = data_mesh(devices)
-    probe = make_ae(**{k: v[0] for k, v in hparams.items() if k != "learning_rate"})
+    # Traced values are not checked: these are, all of them, before anything is trained.
+    points = [{k: run[k] for k in hparams if k != "learning_rate"} for run in runs[:: len(seeds)]]
+    probe, *_ = [make_ae(**point) for point in points]
     train = checked_data(probe, train, "train")
     eval_data = None if eval_data is None else checked_data(probe, eval_data, "eval_data")
     count = len(train["x"])
@@ -139,9 +143,13 @@ def sweep(
     keys = jnp.stack([jax.random.split(jax.random.key(runs[i]["seed"]), 3) for i in rows])
     init_keys, order_keys, eval_keys = (jax.device_put(keys[:, i], spread) for i in range(3))
 
-    state = jax.jit(jax.vmap(init))(hp, init_keys)
+    state = jax.jit(jax.vmap(init), out_shardings=spread)(hp, init_keys)
     data = jax.device_put(train, shared)
-    train_all = jax.jit(jax.vmap(train_epoch, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
+    train_all = jax.jit(
+        jax.vmap(train_epoch, in_axes=(0, 0, 0, None, None)),
+        donate_argnums=0,
+        out_shardings=spread,
+    )
     test_all = jax.jit(jax.vmap(test_epoch, in_axes=(0, 0, 0, None)))
     if eval_data is not None:
         eval_data = jax.device_put(eval_data, shared)
@@ -165,6 +173,7 @@ def _grid(
     hparams: Mapping[str, Sequence[float]], seeds: Sequence[int]
 ) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
     """Every run's hyper-parameters and seed, and the former as arrays [R] by name."""
+    require("seed" not in hparams, "hparams", list(hparams), "seeds are given by themselves")
     for name, points in {"seeds": seeds, **hparams}.items():
         ok = 0 < len(set(points)) == len(points)
         require(ok, name, list(points), "give at least one value, and none twice")

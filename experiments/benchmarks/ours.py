@@ -27,6 +27,7 @@ from ae_jax.spec import require
 from ae_jax.training import init_state, make_train_step
 from ae_jax.training.loop import make_train_loop
 from experiments.benchmarks import MODES, NETS
+from experiments.benchmarks.flops import count_flops
 from experiments.cli import use_cpu_devices
 
 Epoch = Callable[[], Any]
@@ -58,8 +59,10 @@ def measure(
 ) -> dict[str, Any]:
     """Train `rounds` epochs after one that is not counted; JSON-ready.
 
-    Speeds are images/s of whole epochs, blocked until ready. FLOPs and bytes are those of one step
-    as XLA counts them, utilisation is against a matrix product of this device and dtype.
+    Speeds are images/s of whole epochs, blocked until ready. FLOPs are those of the products and
+    convolutions of one step (see `flops`), bytes as XLA counts them (None where a loop hides them);
+    utilisation is against a matrix product of this device and dtype. Compile time is that of the
+    program that trains, alone.
     """
     batch, images = batch or NETS[net].batch, images or NETS[net].images
     require(batch <= images, "batch", batch, f"larger than the {images} images of an epoch")
@@ -67,11 +70,10 @@ def measure(
     require(ok, "batch", batch, f"pmap splits it over {devices} devices evenly")
     ae = replace(NETS[net].model.build((28, 28, 1)), dtype=jnp.dtype(dtype))
     x = np.random.default_rng(0).integers(0, 256, (images, 28, 28, 1), np.uint8)
-    began = time.perf_counter()
-    epoch, step_program = (_batches if mode in ("step", "pmap") else _loop)(
-        ae, x, batch, devices, pmap=mode == "pmap"
-    )
-    compile_seconds = time.perf_counter() - began
+    if mode in ("step", "pmap"):
+        epoch, program, compile_seconds = _batches(ae, x, batch, devices, pmap=mode == "pmap")
+    else:
+        epoch, program, compile_seconds = _loop(ae, x, batch, devices)
     epoch()
     speeds = []
     for _ in range(rounds):
@@ -79,13 +81,16 @@ def measure(
         jax.block_until_ready(epoch())
         speeds.append(images // batch * batch / (time.perf_counter() - began))
     speed = statistics.median(speeds)
-    cost, memory = step_program.cost_analysis() or {}, step_program.memory_analysis()
+    cost, memory = program.cost_analysis() or {}, program.memory_analysis()
     # What the process held, before the products that measure the device.
     stats, held = jax.devices()[0].memory_stats() or {}, _resident_megabytes()
     parts = devices if batch % devices == 0 else 1  # the program is what one device runs
-    flops, peak = parts * cost.get("flops", math.nan), _peak_flops(dtype) * devices
-    moved = parts * cost.get("bytes accessed", math.nan)
-    bandwidth = _bandwidth() * devices
+    # Simulated devices of a CPU share its cores and its memory.
+    units = 1 if jax.default_backend() == "cpu" else devices
+    flops, peak = _step_flops(ae, batch), _peak_flops(dtype) * units
+    loops = "while(" in program.as_text()  # whose bytes XLA counts as if they ran once
+    moved = None if loops else round(parts * cost.get("bytes accessed", math.nan) / 1e6, 2)
+    bandwidth = _bandwidth() * units
     return {
         "net": net,
         "dtype": dtype,
@@ -99,7 +104,7 @@ def measure(
         "fastest": round(max(speeds)),
         "step_ms": round(1e3 * batch / speed, 3),
         "step_gflops": round(flops / 1e9, 4),
-        "step_megabytes": round(moved / 1e6, 2),
+        "step_megabytes": moved,
         "step_temporary_megabytes": round(memory.temp_size_in_bytes / 1e6, 2),
         "device_peak_megabytes": round(stats.get("peak_bytes_in_use", 0) / 1e6, 1) or None,
         "process_megabytes": held,
@@ -112,9 +117,7 @@ def measure(
     }
 
 
-def _loop(
-    ae: Autoencoder, x: np.ndarray, batch: int, devices: int, *, pmap: bool
-) -> tuple[Epoch, Any]:
+def _loop(ae: Autoencoder, x: np.ndarray, batch: int, devices: int) -> tuple[Epoch, Any, float]:
     """The loop that `fit` compiles, whole batches only."""
     mesh, tx = data_mesh(devices), optax.adam(1e-3)
     place = replicated(mesh)
@@ -131,7 +134,9 @@ def _loop(
         make_train_loop(step, padded=batch % devices != 0), donate_argnums=0, out_shardings=place
     )
     first, steps = np.int32(0), np.int32(count // batch)
+    began = time.perf_counter()
     compiled = loop.lower(state, data, order, first, steps).compile()
+    seconds = time.perf_counter() - began
     one = jax.jit(step, out_shardings=place)
     where = place if batch % devices else split(mesh)
     shape = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype, sharding=where)
@@ -144,12 +149,12 @@ def _loop(
         held[1] += 1
         return metrics
 
-    return epoch, program
+    return epoch, program, seconds
 
 
 def _batches(
     ae: Autoencoder, x: np.ndarray, batch: int, devices: int, *, pmap: bool
-) -> tuple[Epoch, Any]:
+) -> tuple[Epoch, Any, float]:
     """A call of the compiled step for each batch, which comes from the host."""
     tx = optax.adam(1e-3)
     state = jax.jit(partial(init_state, ae, tx))(jax.random.key(0))
@@ -162,7 +167,9 @@ def _batches(
     else:
         run = jax.jit(make_train_step(ae, tx), donate_argnums=0)
         example = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+    began = time.perf_counter()
     program = run.lower(state, {"x": example}).compile()
+    seconds = time.perf_counter() - began
     call = run if pmap else program
     rng, held = np.random.default_rng(0), [state]
 
@@ -173,7 +180,14 @@ def _batches(
             held[0], metrics = call(held[0], {"x": jnp.asarray(rows)})
         return jax.block_until_ready(metrics)
 
-    return epoch, program
+    return epoch, program, seconds
+
+
+def _step_flops(ae: Autoencoder, batch: int) -> int:
+    tx = optax.adam(1e-3)
+    state = jax.eval_shape(lambda: init_state(ae, tx, jax.random.key(0)))
+    x = jax.ShapeDtypeStruct((batch, *ae.event_shape), np.float32)
+    return count_flops(make_train_step(ae, tx), state, {"x": x})
 
 
 def _peak_flops(dtype: str) -> float:

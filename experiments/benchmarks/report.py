@@ -84,7 +84,7 @@ def _draw_roof(ax: Any, results: Sequence[Result], who: Sequence[str]) -> None:
     """Achieved FLOP/s against FLOPs per byte, under what memory and products allow."""
     across = np.array([0.5, 500.0])
     for dtype in dict.fromkeys(r["dtype"] for r in results):
-        mine = [r for r in results if r["dtype"] == dtype and r["devices"] == 1] or results
+        mine = [r for r in results if r["dtype"] == dtype]
         peak, memory = (
             float(np.median([r[key] for r in mine]))
             for key in ("peak_gflops", "peak_gigabytes_per_second")
@@ -93,6 +93,8 @@ def _draw_roof(ax: Any, results: Sequence[Result], who: Sequence[str]) -> None:
         ax.plot(at, np.minimum(peak, memory * at), color="grey", linewidth=1)
         ax.text(across[1], peak, f"{dtype} product", fontsize=8, ha="right", va="bottom")
     for result in results:
+        if result["step_megabytes"] is None:
+            continue
         intensity = 1e3 * result["step_gflops"] / result["step_megabytes"]
         color = PALETTE[who.index(label(result)) % len(PALETTE)]
         ax.plot(intensity, result["achieved_gflops"], "o", color=color)

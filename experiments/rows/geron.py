@@ -29,11 +29,11 @@ ROWS = {
         "0.0132", GERON, "<= 0.0132", trained(CONFIGS["stacked"], "mse"),
     ),
     "geron-tied": Row(
-        "the same, tied weights",
+        "geron-stacked with tied weights",
         "0.0133", GERON, "<= 0.0133", trained(CONFIGS["tied"], "mse"),
     ),
     "geron-greedy": Row(
-        "the same, first trained layer by layer",
+        "geron-stacked, trained layer by layer for 10 epochs each, then together for 10",
         "0.0133", GERON, "<= 0.0133", trained(CONFIGS["greedy"], "mse"),
     ),
     "geron-conv": Row(

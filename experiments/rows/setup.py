@@ -12,6 +12,7 @@ from ae_jax.data import load
 from ae_jax.evaluation.reconstruction import reconstruction_figures
 from ae_jax.objective import Autoencoder
 from ae_jax.training import TrainState
+from experiments.cli import stored_config
 from experiments.config import Config
 from experiments.training import train
 
@@ -57,13 +58,11 @@ class Setup:
         if self.quick:
             settings = replace(settings, epochs=1, pretrain_epochs=1)
         path = self.runs / f"{run}-{seed}"
-        ae, (state, history) = train(
-            replace(config, train=settings, seed=seed),
-            data,
-            test,
-            run_dir=path,
-            resume=(path / "config.json").is_file(),
-        )
+        config = replace(config, train=settings, seed=seed)
+        resume = (path / "config.json").is_file()
+        if resume and stored_config(str(path)) != config:
+            raise ValueError(f"{path} was run with other settings: delete it, or use other --runs")
+        ae, (state, history) = train(config, data, test, run_dir=path, resume=resume)
         return ae, state, {"test": test, **history[-1]}
 
 

@@ -18,10 +18,10 @@ def test_a_sweep_leaves_a_table_and_loadable_runs(tmp_path, capsys):
     assert "8 runs in" in capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "sweep.json").read_text())
     assert len(written["runs"]) == 8 and len(written["table"]) == 4
-    name = "model.beta=2-objective.nll.weight=3-seed=7"
+    name = "model.beta=2.0-objective.nll.weight=3.0-seed=7"
     ae, state, config = load_run(tmp_path / "out" / name)
     assert config["model"]["beta"] == 2 and config["seed"] == 7
-    assert config["objective.nll.weight"] == 3
+    assert config["objective_weights"] == {"objective.nll.weight": 3}
     assert np.isfinite(ae.encode(state.variables, load("digits", "test")["x"])).all()
     (row,) = [json.loads(line) for line in (tmp_path / "out" / name / "metrics.jsonl").open()][1:]
     i = written["runs"].index({"model.beta": 2, "objective.nll.weight": 3, "seed": 7})
@@ -46,7 +46,11 @@ def test_what_can_be_swept():
         (["--grid", "model.beta=1,x"], "must be NAME=NUMBER"),
         (["--grid", "model.beta=1,1"], "none twice"),
         (["--seeds", "one"], "--seeds.*one"),
+        (["--grid", "model.beta=1", "--grid", "model.beta=2"], "given twice"),
+        (["--grid", "model.beta=1,-1"], "beta=-1.0: must not be negative"),
+        (["--grid", "train.learning_rate=1,-1"], "learning_rate=-1.0: must be positive"),
         (["--train.schedule", "cosine"], "takes only 'constant'"),
+        (["--train.accumulate", "2"], "--train.accumulate=2: a sweep takes only 1"),
         (["--devices", "99"], "devices=99"),
     ],
 )

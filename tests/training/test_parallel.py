@@ -161,15 +161,41 @@ def test_fit_accumulates():
     assert [row["step"] for row in small.history] == [row["step"] for row in large.history]
 
 
-def test_noise_differs_between_accumulated_parts():
+def test_each_accumulated_part_draws_its_own_noise():
+    """Parts of one row each, all rows alike: two as four would be, if they shared their noise."""
     ae = Variational(code_size=2).build((6,))
+    state = init_state(ae, SGD, jax.random.key(0))
 
-    def loss(accumulate):
-        step = make_train_step(ae, SGD, accumulate=accumulate)
-        same = {"x": jnp.broadcast_to(jnp.float32(X[0, 0, 0]), (4, 6))}
-        return jax.jit(step)(init_state(ae, SGD, jax.random.key(0)), same)[1]["nll"]
+    def nll(rows):
+        step = jax.jit(make_train_step(ae, SGD, accumulate=rows))
+        return step(state, {"x": jnp.full((rows, 6), 0.3)})[1]["nll"]
 
-    assert loss(2) != loss(4)
+    assert nll(2) != nll(4)
+
+
+def test_fit_accumulates_on_several_devices():
+    ae = DETERMINISTIC["vanilla"].build((4, 3))
+    train = partial(fit, ae, X, epochs=2, optimizer=SGD)
+    one, four = train(batch_size=16), train(batch_size=8, accumulate=2, devices=4)
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, four.state.params, one.state.params)
+
+
+def test_accumulated_parts_are_split_over_the_devices_too(numpy_state):
+    ae, mesh = DETERMINISTIC["vanilla"].build((4, 3)), data_mesh(4)
+    state = jax.device_put(numpy_state(ae, SGD), replicated(mesh))
+    batch = jax.device_put({"x": X[:16]}, split(mesh))
+    step = jax.jit(make_train_step(ae, SGD, accumulate=2))
+    text = step.lower(state, batch).compile().as_text()
+    assert "all-reduce" in text
+    assert "f32[2,8]" in text and "f32[8,8]" not in text  # 2 rows of each part on each device
+
+
+def test_parameters_from_another_mesh_are_taken():
+    ae = DETERMINISTIC["vanilla"].build((4, 3))
+    first = fit(ae, X, epochs=1, batch_size=6, devices=4).state
+    again = fit(ae, X, epochs=1, batch_size=6, devices=2, params=first.params)
+    assert np.isfinite(again.history[-1]["loss"])
 
 
 @pytest.mark.parametrize(
@@ -187,5 +213,5 @@ def test_mistakes(options, message):
 
 
 def test_a_term_of_the_whole_batch_cannot_be_accumulated():
-    with pytest.raises(ValueError, match="accumulate=2: kl is of the whole batch"):
+    with pytest.raises(ValueError, match="accumulate=2: the term 'kl' is of the whole batch"):
         make_train_step(DETERMINISTIC["sparse-kl"].build((4, 3)), SGD, accumulate=2)
