@@ -54,13 +54,13 @@ class Train(Spec):
         decay = self.ema_decay
         require(decay is None or 0 <= decay < 1, "train.ema_decay", decay, "must be in [0, 1)")
 
-    def make_optimizer(self, total_steps: int) -> optax.GradientTransformation:
-        rate: float | optax.Schedule = self.learning_rate
+    def make_optimizer(
+        self, total_steps: int, learning_rate: float | Array | None = None
+    ) -> optax.GradientTransformation:
+        """The optimiser of a run of so many steps; a sweep gives it a learning rate, traced."""
+        rate = self.learning_rate if learning_rate is None else learning_rate
         if self.schedule == "cosine":
-            rate = optax.cosine_decay_schedule(self.learning_rate, total_steps)
-        return self.optimizer_at(rate)
-
-    def optimizer_at(self, rate: float | Array | optax.Schedule) -> optax.GradientTransformation:
+            rate = optax.cosine_decay_schedule(rate, total_steps)
         makers = {
             "adam": optax.adam,
             "adamw": optax.adamw,

@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ae_jax.data import load
+from ae_jax.data.memory import steps_per_epoch
 from ae_jax.objective import Autoencoder
 from ae_jax.runs import Run
 from ae_jax.spec import nearest, require, to_dict
@@ -45,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--distributed, --coordinator: a sweep runs in one process")
     if command.resume is not None:
         raise ValueError("--resume: a sweep starts anew; resume one of its runs by itself")
-    for field in ("schedule", "pretrain", "accumulate", "log_every", "checkpoint_every"):
+    for field in ("pretrain", "accumulate", "log_every", "checkpoint_every"):
         value, only = getattr(config.train, field), getattr(Train, field)
         option = f"--train.{field.replace('_', '-')}"
         require(value == only, option, value, f"a sweep takes only {only!r}")
@@ -68,6 +70,7 @@ def main(argv: Sequence[str]) -> None:
     for values in itertools.product(*options.grid.values()):  # all of them, before any is trained
         point = dict(zip(options.grid, values, strict=True))
         build(_config_of(config, point), shape, point)
+    steps = config.train.epochs * steps_per_epoch(len(train["x"]), config.train.batch_size)
     began = time.perf_counter()
     result = sweep(
         lambda **values: build(config, shape, values),
@@ -76,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
         train,
         epochs=config.train.epochs,
         batch_size=config.train.batch_size,
-        optimizer=config.train.optimizer_at,
+        optimizer=partial(config.train.make_optimizer, steps),
         learning_rate=config.train.learning_rate,
         eval_data=test,
         ema_decay=config.train.ema_decay,

@@ -13,7 +13,14 @@ from experiments.sweep import main, sweepable
 
 def test_a_sweep_leaves_a_table_and_loadable_runs(tmp_path, capsys):
     grid = ["--grid", "model.beta=0.5,2", "--grid", "objective.nll.weight=1,3"]
-    short = ["--train.epochs", "1", "--run-dir", str(tmp_path / "out")]
+    short = [
+        "--train.schedule",
+        "cosine",
+        "--train.epochs",
+        "1",
+        "--run-dir",
+        str(tmp_path / "out"),
+    ]
     main(["digits", "--seeds", "0", "7", *grid, *short])
     assert "8 runs in" in capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "sweep.json").read_text())
@@ -49,7 +56,7 @@ def test_what_can_be_swept():
         (["--grid", "model.beta=1", "--grid", "model.beta=2"], "given twice"),
         (["--grid", "model.beta=1,-1"], "beta=-1.0: must not be negative"),
         (["--grid", "train.learning_rate=1,-1"], "learning_rate=-1.0: must be positive"),
-        (["--train.schedule", "cosine"], "takes only 'constant'"),
+        (["--train.pretrain", "rbm"], "--train.pretrain='rbm': a sweep takes only 'none'"),
         (["--train.accumulate", "2"], "--train.accumulate=2: a sweep takes only 1"),
         (["--devices", "99"], "devices=99"),
     ],
