@@ -156,6 +156,7 @@ def test_components_are_canonical(model, digits):
     np.testing.assert_allclose(covariance, np.diag(variances), atol=0.01 * variances[0])
 
 
+@pytest.mark.slow
 def test_chunks_and_uint8_change_nothing():
     """uint8 is read as x/255; the last chunk is filled up with rows that must not count."""
     x = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 1), dtype=np.uint8)

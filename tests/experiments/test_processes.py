@@ -75,6 +75,7 @@ def runs(tmp_path_factory):
     return path / "one", path / "two", printed
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(runs):
     one, two, printed = runs
     assert "test figures" in printed[0] and "figures" not in printed[1]  # the first speaks

@@ -14,6 +14,7 @@ def setup(tmp_path):
     return Setup({}, tmp_path / "runs", tmp_path, quick=True)
 
 
+@pytest.mark.slow
 def test_a_quick_row_runs_and_resumes(setup):
     first = reproduce.run_row("simple", setup)
     assert first["seeds"] == [0]

@@ -151,6 +151,7 @@ def test_every_configuration_says_how_to_run_it(name):
     assert parsed == name and config.seed == 7 and config.model == CONFIGS[name].model
 
 
+@pytest.mark.slow
 def test_the_second_start_compiles_nothing(tmp_path):
     script = """if True:
         import sys

@@ -47,6 +47,7 @@ def test_a_run_that_has_a_checkpoint_is_not_pretrained_again(digits, tmp_path, m
     assert int(state.step) == 24 and [row["epoch"] for row in history] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_inside_pretraining_starts_again(digits, tmp_path):
     whole = train(GREEDY, digits, run_dir=tmp_path / "whole")[1].history
     Run.create(tmp_path / "stopped", {"seed": 0})

@@ -61,7 +61,13 @@ def batch_for(shape, rows=4):
     return {"x": jnp.asarray(np.random.default_rng(0).uniform(size=(rows, *shape)), jnp.float32)}
 
 
-@pytest.mark.parametrize(("name", "shape"), CASES)
+SLOWER = ("conv-contractive", "conv-blocks", "conv-bottleneck", "conv-denoising", "conv-stride")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [pytest.param(*c, marks=pytest.mark.slow) if c[0] in SLOWER else c for c in CASES],
+)
 def test_a_model_encodes_decodes_and_trains(name, shape, numpy_state):
     ae, batch = MODELS[name].build(shape), batch_for(shape, rows=32)
 

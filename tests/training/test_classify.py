@@ -243,15 +243,3 @@ class TestInitialParameters:
             )
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "r").exists()
-
-    def test_a_resumed_run_refuses_them(self, tmp_path):
-        with pytest.raises(ValueError, match="params: a resumed run"):
-            fit(
-                VANILLA,
-                X,
-                epochs=2,
-                run_dir=tmp_path,
-                resume=True,
-                batch_size=40,
-                params=self.given,
-            )

@@ -32,8 +32,10 @@ def without_speed(rows):
     return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]
 
 
-@pytest.mark.parametrize("ae", [AE, VAE], ids=["vanilla", "vae"])
-@pytest.mark.parametrize("batch_size", [10, 16])
+@pytest.mark.parametrize(
+    "ae", [pytest.param(AE, marks=pytest.mark.slow), VAE], ids=["vanilla", "vae"]
+)
+@pytest.mark.parametrize("batch_size", [pytest.param(10, marks=pytest.mark.slow), 16])
 def test_fit_equals_a_plain_loop(ae, batch_size):
     """The compiled loop against the step called by hand on batches sliced in NumPy."""
     state, history = fit(ae, X, epochs=2, batch_size=batch_size, seed=3)
@@ -131,7 +133,14 @@ def test_a_callback_sees_every_row_and_may_stop():
     assert int(state.step) == 4
 
 
-@pytest.mark.parametrize(("stop", "ema_decay"), [(3, None), (7, 0.9), (10, None)])
+@pytest.mark.parametrize(
+    ("stop", "ema_decay"),
+    [
+        pytest.param(3, None, marks=pytest.mark.slow),
+        (7, 0.9),
+        pytest.param(10, None, marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, stop, ema_decay):
     """Stopped inside the first epoch, at its end, and inside the second."""
     options = {"batch_size": 8, "eval_data": X, "ema_decay": ema_decay, "seed": 5}

@@ -96,7 +96,7 @@ def test_mapped_step_equals_one_device(name, wrap, numpy_state):
     assert_same(three(mapped, state, batch), on_one_device(name, ae, state))
 
 
-@pytest.mark.parametrize("batch_size", [8, 6], ids=["divides", "padded"])
+@pytest.mark.parametrize("batch_size", quick([8, 6], 6))
 def test_fit_on_four_devices_equals_fit_on_one(batch_size):
     ae = STOCHASTIC["vae"].build((4, 3))
     train = partial(fit, ae, X, epochs=2, batch_size=batch_size, optimizer=SGD, eval_data=X[:7])
@@ -109,6 +109,7 @@ def test_fit_on_four_devices_equals_fit_on_one(batch_size):
             close(a[name], b[name])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
     ae = DETERMINISTIC["vanilla"].build((4, 3))
     train = partial(fit, ae, X, batch_size=6, optimizer=optax.adam(1e-2))
@@ -152,6 +153,7 @@ def test_accumulation_on_several_devices(numpy_state):
     assert_same(three(mapped, state, batch), on_one_device("vanilla", ae, state))
 
 
+@pytest.mark.slow
 def test_fit_accumulates():
     ae = DETERMINISTIC["vanilla"].build((4, 3))
     train = partial(fit, ae, X, epochs=2, optimizer=SGD, eval_data=X)
