@@ -29,7 +29,7 @@ def jacobian_norm(
     z, pullback = jax.vjp(encode, x)
 
     def squared_norm(cotangent: Array) -> Array:
-        (row,) = pullback(cotangent)
+        (row,) = pullback(jnp.zeros_like(z) + cotangent)  # varies over devices where z does
         return jnp.square(row).sum(range(1, x.ndim))
 
     if probes is not None:

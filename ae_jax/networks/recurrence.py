@@ -43,4 +43,4 @@ def lstm(inputs: Array, recurrent: Array) -> Array:
 
 
 def _zeros(inputs: Array, recurrent: Array) -> Array:
-    return jnp.zeros((inputs.shape[1], len(recurrent)), inputs.dtype)
+    return jnp.zeros_like(inputs[0, :, : len(recurrent)])
