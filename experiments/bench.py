@@ -24,7 +24,7 @@ from ae_jax import plots
 from ae_jax.spec import nearest, require
 from experiments.benchmarks import MODES, NETS
 from experiments.benchmarks.report import comparison, speeds, table
-from experiments.cli import run_main
+from experiments.cli import parse_all, run_main
 
 PEERS = {
     "torch": ("torch_peer.py",),
@@ -134,12 +134,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--peer-python", help="the interpreter that has torch or keras")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A.json", "B.json"))
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
-    try:
-        options, unknown = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise ValueError(str(error)) from None
-    if unknown:
-        raise ValueError(f"unrecognised option {unknown[0]}: see --help")
+    options = parse_all(parser, argv)
     for name, given, known in (
         ("net", options.nets, NETS),
         ("--dtype", options.dtype, ("float32", "bfloat16")),

@@ -84,6 +84,17 @@ def stored_config(path: str) -> Config:
     return from_dict(Config, data, where=f"{path}/config.json")
 
 
+def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """The options, where all of them are known; otherwise `ValueError`, one line."""
+    try:
+        options, unknown = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from None
+    if unknown:
+        raise ValueError(f"unrecognised option {unknown[0]}: see --help")
+    return options
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn bad input (a `ValueError`, `TypeError` or `OSError` of ours) into one line, exit 2.

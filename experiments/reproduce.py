@@ -21,7 +21,7 @@ import jax
 
 from ae_jax.runs import environment
 from ae_jax.spec import nearest
-from experiments.cli import run_main
+from experiments.cli import parse_all, run_main
 from experiments.rows import ROWS
 from experiments.rows.setup import SHAPES, Setup
 
@@ -116,12 +116,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--fashion-dir", help="Fashion-MNIST, if elsewhere (idx .gz files do)")
     parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"), metavar="DIR")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    try:
-        options, unknown = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise ValueError(str(error)) from None
-    if unknown:
-        raise ValueError(f"unrecognised option {unknown[0]}: see --help")
+    options = parse_all(parser, argv)
     return options
 
 

@@ -68,8 +68,7 @@ def main(argv: Sequence[str]) -> None:
     console.print(f"{name}: {points} settings x {len(seeds)} seeds, {len(train['x'])} examples")
 
     for values in itertools.product(*options.grid.values()):  # all of them, before any is trained
-        point = dict(zip(options.grid, values, strict=True))
-        build(_config_of(config, point), shape, point)
+        _config_of(config, dict(zip(options.grid, values, strict=True)))
     steps = config.train.epochs * steps_per_epoch(len(train["x"]), config.train.batch_size)
     began = time.perf_counter()
     result = sweep(
@@ -94,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
 
 def build(config: Config, shape: tuple[int, ...], values: Mapping[str, Any]) -> Autoencoder:
     """The configuration's model with these values of the grid, which may be traced."""
-    model = {k.split(".")[1]: v for k, v in values.items() if k.startswith("model.")}
+    model: dict[str, Any] = {k[6:]: v for k, v in values.items() if k.startswith("model.")}
     ae = replace(config.model, **model).build(shape)
     objective = dict(ae.objective)
     for key, weight in values.items():
