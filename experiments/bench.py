@@ -3,6 +3,7 @@
 python -m experiments.bench                                  every net, float32, as `fit` runs it
 python -m experiments.bench conv lstm --dtype float32 bfloat16
 python -m experiments.bench simple --mode scan step pmap sharded --devices 2
+python -m experiments.bench conv --mode scan stream records
 python -m experiments.bench simple conv --against torch torch-compile keras
 python -m experiments.bench --compare before.json after.json
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     for net in options.nets or NETS:
         for dtype in options.dtype:
             for mode in options.mode:
-                devices = 1 if mode in ("scan", "step") else options.devices
+                devices = options.devices if mode in ("pmap", "sharded") else 1
                 result = _ours(net, dtype, mode, devices, options)
                 results.append(result)
                 _say(console, result)

@@ -22,7 +22,8 @@ from ae_jax.spec import from_dict, nearest, require, to_dict
 from experiments.config import Config
 from experiments.processes import Processes
 
-_RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "data.dir"}
+_RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
+_RESUMABLE |= {"data.dir", "data.decode"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,8 @@ def _shallow(config: Config) -> dict[str, Any]:
 
 def _refuse_changes(old: Config, new: Config, run: str) -> None:
     before, after = _leaves(to_dict(old)), _leaves(to_dict(new))
-    free = _RESUMABLE - ({"train.epochs"} if old.train.schedule != "constant" else set())
+    timed = old.train.schedule != "constant" or old.train.warmup > 0
+    free = _RESUMABLE - ({"train.epochs"} if timed else set())
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name) and name not in free:
             raise ValueError(

@@ -17,6 +17,8 @@ class Data(Spec):
     folder of idx .gz files."""
     dir: str | None = None
     """Where prepared data sets are; by default $AE_JAX_DATA, else TFDS's own folder."""
+    decode: Literal["once", "always"] = "once"
+    """Of a TFDS set: keep a decoded copy in the cache, or decode the images while training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class Train(Spec):
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
     schedule: Literal["constant", "cosine"] = "constant"
     """Of the learning rate, over the whole run; cosine ends at 0."""
+    warmup: float = 0.0
+    """Share of the run in which the learning rate first rises to its value, in a straight line."""
     pretrain: Literal["none", "greedy", "rbm"] = "none"
     """Where dense networks start from: greedy training layer by layer, or a stack of RBMs."""
     pretrain_epochs: int = 10
@@ -35,6 +39,8 @@ class Train(Spec):
     """What the model computes in; parameters, losses and codes are float32 either way."""
     accumulate: int = 1
     """Batches to an update, as if they were one, in the memory of one."""
+    stream: bool | None = None
+    """Leave the data on the host and stream it; by default where it would not fit on the device."""
     ema_decay: float | None = None
     """Keep an exponential moving average of the parameters, and evaluate that."""
     log_every: int | None = None
@@ -51,6 +57,7 @@ class Train(Spec):
             require(value is None or value >= 1, f"train.{name}", value, "must be at least 1")
         rate = self.learning_rate
         require(0 < rate < 1e3, "train.learning_rate", rate, "must be positive")
+        require(0 <= self.warmup < 1, "train.warmup", self.warmup, "must be in [0, 1)")
         decay = self.ema_decay
         require(decay is None or 0 <= decay < 1, "train.ema_decay", decay, "must be in [0, 1)")
 
@@ -58,9 +65,15 @@ class Train(Spec):
         self, total_steps: int, learning_rate: float | Array | None = None
     ) -> optax.GradientTransformation:
         """The optimiser of a run of so many steps; a sweep gives it a learning rate, traced."""
-        rate = self.learning_rate if learning_rate is None else learning_rate
+        peak = self.learning_rate if learning_rate is None else learning_rate
+        warmup = round(self.warmup * total_steps)
+        rate: optax.ScalarOrSchedule = peak
         if self.schedule == "cosine":
-            rate = optax.cosine_decay_schedule(rate, total_steps)
+            rate = optax.cosine_decay_schedule(peak, total_steps - warmup)
+        if warmup:
+            rise = optax.linear_schedule(0.0, peak, warmup)
+            after = rate if callable(rate) else optax.constant_schedule(rate)
+            rate = optax.join_schedules([rise, after], [warmup])
         makers = {
             "adam": optax.adam,
             "adamw": optax.adamw,

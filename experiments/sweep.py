@@ -47,10 +47,12 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--distributed, --coordinator: a sweep runs in one process")
     if command.resume is not None:
         raise ValueError("--resume: a sweep starts anew; resume one of its runs by itself")
-    for field in ("pretrain", "accumulate", "log_every", "checkpoint_every"):
+    for field in ("pretrain", "accumulate", "log_every", "checkpoint_every", "stream"):
         value, only = getattr(config.train, field), getattr(Train, field)
         option = f"--train.{field.replace('_', '-')}"
         require(value == only, option, value, f"a sweep takes only {only!r}")
+    decode = config.data.decode
+    require(decode == "once", "--data.decode", decode, "a sweep holds its data in memory")
     use_cpu_devices(command.devices)
     console = Console()
     train = load(config.data.name, "train", config.data.dir)

@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from ae_jax.capacity import SHARE, data_bytes, device_bytes
 from ae_jax.data import load
 from ae_jax.evaluation import code_figures, fit_pca
 from ae_jax.evaluation.reconstruction import reconstruction_figures
 from ae_jax.losses import mse
 from ae_jax.objective import Autoencoder, as_floats
-from ae_jax.parallel import is_first_process, local
+from ae_jax.parallel import data_mesh, is_first_process, local
 from ae_jax.runs import Run
 from ae_jax.training import TrainState
 from experiments.cli import parse, run_main, use_cpu_devices
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--run-dir: needed by several processes, which must agree on it")
     command.join()
     console = Console(quiet=not is_first_process())
-    data = load(config.data.name, "train", config.data.dir)
+    data = load(config.data.name, "train", config.data.dir, decode=config.data.decode)
     test = load(config.data.name, "test", config.data.dir)
     run_dir = command.resume or command.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
@@ -87,7 +88,8 @@ def _table(
     table.add_column("figure (mean over examples)")
     table.add_column("ours", justify="right")
     pca = {}
-    if codes < min(size, len(data["x"])) and size <= PCA_LIMIT:
+    small = size <= PCA_LIMIT and data_bytes(data) <= SHARE * device_bytes(data_mesh())
+    if small and codes < min(size, len(data["x"])) and config.data.decode == "once":
         table.add_column(f"PCA, {codes} codes", justify="right")
         baseline = fit_pca(data["x"], codes)
         x = as_floats(test["x"])

@@ -54,6 +54,7 @@ def train(
         ema_decay=settings.ema_decay,
         accumulate=settings.accumulate,
         devices=devices,
+        stream=settings.stream,
     )
     return ae, result
 
@@ -70,6 +71,10 @@ def _pretrained(ae: Autoencoder, config: Config, x: np.ndarray) -> dict[str, Any
     if jax.process_count() > 1:
         raise ValueError(
             f"train.pretrain={settings.pretrain}: is for one process; use --devices instead"
+        )
+    if config.data.decode == "always":
+        raise ValueError(
+            f"train.pretrain={settings.pretrain}: needs the data decoded: leave out data.decode"
         )
     if settings.pretrain == "rbm":
         return pretrain_rbm_stack(ae, x, epochs=settings.pretrain_epochs, seed=config.seed)

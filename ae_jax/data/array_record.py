@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from ae_jax.data import cache
+from ae_jax.data.records import Records
 from ae_jax.data.splits import require_split
 
-CHUNK = 4096  # examples decoded at a time: one call for many is 3 times faster than one for each
+Decode = Literal["once", "always"]
+CHUNK = 4096  # examples decoded at a time
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -70,11 +70,14 @@ def read_info(folder: Path) -> Info:
     return Info(name, version, file_format, splits)
 
 
-def load_prepared(folder: Path, split: str) -> dict[str, np.ndarray]:
-    """Loads a split of a prepared set from its version folder, or its decoded copy in the cache.
+def load_prepared(
+    folder: Path, split: str, *, decode: Decode = "once"
+) -> dict[str, np.ndarray | Records]:
+    """A split of a prepared set from its version folder, or its decoded copy in the cache.
 
     Returns:
       {"x": [N, H, W, C], uint8 unless the set holds float images, "label": int32 [N] if it has one}
+      of read-only arrays on disk (see `cache`), or with decode="always" {"x": `Records`}.
 
     Raises:
       ValueError: an unknown split, not array_record, not a set of equal images, a damaged file.
@@ -94,16 +97,18 @@ def load_prepared(folder: Path, split: str) -> dict[str, np.ndarray]:
             f"{folder} holds {len(shards)} of the {len(lengths)} files of split {split!r}: "
             "delete the folder and prepare the set again"
         )
+    if decode == "always":
+        return {"x": Records(folder, split)}
     entry = f"{info.name}-{info.version}-{split}-{_fingerprint(folder, shards)}"
-    data = cache.fetch(entry)
-    if data is None:
-        try:
-            data = _decode(folder, split, sum(lengths))
-        except (RuntimeError, IndexError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{shards[0]} or a file beside it is damaged: {reason}") from error
-        cache.store(entry, data)
-    return data
+    return {**(cache.fetch(entry) or _decode_to_cache(entry, Records(folder, split)))}
+
+
+def _decode_to_cache(entry: str, records: Records) -> dict[str, np.ndarray]:
+    def chunks() -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, len(records), CHUNK):
+            yield records.read(np.arange(start, min(start + CHUNK, len(records))))
+
+    return cache.store(entry, len(records), chunks)
 
 
 def _fingerprint(folder: Path, shards: list[Path]) -> str:
@@ -115,61 +120,3 @@ def _fingerprint(folder: Path, shards: list[Path]) -> str:
         status = shard.stat()
         identity.update(f"{shard.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return identity.hexdigest()[:16]
-
-
-def _decode(folder: Path, split: str, n: int) -> dict[str, np.ndarray]:
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder_from_directory(folder)
-    except Exception as error:  # of protobuf, JSON or a lookup, as the damage has it
-        raise ValueError(
-            f"{folder / 'features.json'} is damaged: {type(error).__name__}"
-        ) from error
-    image, label = _image_and_label(builder.info.features, folder)
-    source = builder.as_data_source(split)
-    x, labels = np.empty(0), np.empty(n, np.int32)
-    with _without_opencv_advice():
-        for start in range(0, n, CHUNK):
-            examples = source.__getitems__(range(start, min(start + CHUNK, n)))
-            for i, example in enumerate(examples, start):
-                if i == 0:
-                    x = np.empty((n, *example[image].shape), example[image].dtype)
-                if example[image].shape != x.shape[1:]:
-                    raise ValueError(
-                        f"the images of {folder} differ in size, {x.shape[1:]} and "
-                        f"{example[image].shape}: resize them to one size and save them as .npz"
-                    )
-                x[i] = example[image]
-                if label is not None:
-                    labels[i] = example[label]
-    return {"x": x} if label is None else {"x": x, "label": labels}
-
-
-def _image_and_label(features: Any, folder: Path) -> tuple[str, str | None]:
-    """The keys of the image and the label: those called so, else the only ones of their kind."""
-    from tensorflow_datasets.core import features as kinds
-
-    def pick(kind: type, usual: str) -> str | None:
-        keys = [key for key, feature in features.items() if type(feature) is kind]
-        return usual if usual in keys else keys[0] if len(keys) == 1 else None
-
-    image = pick(kinds.Image, "image")
-    if image is None:
-        raise ValueError(f"{folder} is not a set of single images: its features are {[*features]}")
-    return image, pick(kinds.ClassLabel, "label")
-
-
-@contextlib.contextmanager
-def _without_opencv_advice() -> Iterator[None]:
-    """Hides TFDS's one line of advice to install OpenCV; Pillow decodes the same bytes."""
-    logger = logging.getLogger("absl")
-
-    def keep(record: logging.LogRecord) -> bool:
-        return "OpenCV is not installed" not in record.getMessage()
-
-    logger.addFilter(keep)
-    try:
-        yield
-    finally:
-        logger.removeFilter(keep)

@@ -1,21 +1,27 @@
-"""Decoded splits, kept so that a second load takes milliseconds.
+"""Decoded splits, kept so that a second load takes milliseconds and no memory.
 
-An entry is an uncompressed .npz, so one file is written in one piece and its checksums tell a
-damaged entry from a good one. Everything in the folder can be deleted at any time.
+An entry is a folder of .npy files, which are mapped into memory when it is fetched, and of their
+checksums, which tell a damaged entry from a good one. It is written under another name first, so it
+is there whole or not at all. Everything in the cache can be deleted at any time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy
 
-from ae_jax.data.npz import read_npz
+Arrays = dict[str, np.ndarray]
+CHECKSUMS = "checksums.json"
 
 
 def cache_dir() -> Path:
@@ -25,25 +31,55 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ae_jax"
 
 
-def fetch(entry: str) -> dict[str, np.ndarray] | None:
-    """The arrays of an entry; None if it is not there or not whole."""
+def fetch(entry: str) -> Arrays | None:
+    """The arrays of an entry, read-only and on disk; None if it is not there or not whole."""
+    folder = cache_dir() / entry
     try:
-        return read_npz(cache_dir() / f"{entry}.npz")
-    except (OSError, ValueError):
+        expected = json.loads((folder / CHECKSUMS).read_bytes())
+        files = sorted(folder.glob("*.npy"))
+        arrays = {path.stem: np.asarray(npy.open_memmap(path, mode="r")) for path in files}
+        found = {name: zlib.crc32(array.data) for name, array in arrays.items()}
+    except (OSError, ValueError, EOFError):
         return None
+    return arrays if found == expected else None
 
 
-def store(entry: str, arrays: Mapping[str, Any]) -> None:
-    """Keeps arrays under a name, whole or not at all; does nothing where it cannot write."""
+def store(entry: str, count: int, chunks: Callable[[], Iterator[Arrays]]) -> Arrays:
+    """Makes an entry, and returns it as `fetch` does.
+
+    Args:
+      entry: its name.
+      count: rows in each of its arrays.
+      chunks: makes them from the first on, a part of each array at a time. It is called again where
+        the cache cannot be written: the arrays are then in memory alone.
+    """
     folder = cache_dir()
-    temporary = ""
-    try:
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(".tmp", f"{entry}-", folder)
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, folder / f"{entry}.npz")
-    except OSError:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with tempfile.TemporaryDirectory(".tmp", f"{entry}-", folder) as temporary:
+            _write(Path(temporary, entry), count, chunks())
+            shutil.rmtree(folder / entry, ignore_errors=True)
+            os.replace(Path(temporary, entry), folder / entry)
+    if (arrays := fetch(entry)) is None:
+        parts = list(chunks())
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return arrays
+
+
+def _write(folder: Path, count: int, chunks: Iterator[Arrays]) -> None:
+    folder.mkdir()
+    files: dict[str, BinaryIO] = {}
+    checksums: dict[str, int] = {}
+    with contextlib.ExitStack() as stack:
+        # Not through a map: a full disk would then be a signal and not an error.
+        for chunk in chunks:
+            for name, part in chunk.items():
+                rows = np.ascontiguousarray(part)
+                if name not in files:
+                    files[name] = stack.enter_context(open(folder / f"{name}.npy", "wb"))
+                    header: dict[str, Any] = npy.header_data_from_array_1_0(rows)
+                    header["shape"] = (count, *rows.shape[1:])
+                    npy.write_array_header_1_0(files[name], header)
+                files[name].write(rows.data)
+                checksums[name] = zlib.crc32(rows.data, checksums.get(name, 0))
+    (folder / CHECKSUMS).write_text(json.dumps(checksums))

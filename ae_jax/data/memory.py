@@ -4,12 +4,42 @@ The order of the examples is a pure function of ``(key, epoch)``, and a batch of
 epoch: there is no iterator whose state could be lost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
+
+from ae_jax.parallel import put, replicated, split
+
+Order = Callable[[ArrayLike], Array]
+"""Epoch -> the example indices of its batches, [steps, width]; -1 is padding. Traceable."""
+
+
+class InMemory:
+    """Batches of data that is on every device; `ae_jax.data.stream.Streamed` has the same methods.
+
+    With `padded`, batches have a ``mask`` (see `take`), as they need where `order` has padding.
+    """
+
+    def __init__(
+        self, data: Mapping[str, np.ndarray], order: Order, *, padded: bool, mesh: Mesh
+    ) -> None:
+        self.batch_at = partial(batch_at, padded=padded)
+        self._data = put(data, replicated(mesh))
+        self._order_of = jax.jit(order, out_shardings=split(mesh, 1))
+        self._epoch, self._order = 0, self._order_of(0)
+
+    def pieces(self, epoch: int, first: int, count: int) -> Iterator[tuple[Any, int, int]]:
+        """``(data, first, count)`` of the stretches that make up these batches of an epoch."""
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._order_of(epoch)
+        yield (self._data, self._order), first, count
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -31,6 +61,14 @@ def epoch_order(
 def sequential_order(*, count: int, batch_size: int, multiple: int = 1) -> Array:
     """Every example once, in the order of the data set: [steps, width], as `epoch_order`."""
     return _batched(jnp.arange(count), count, batch_size, multiple)
+
+
+def batch_at(
+    data: tuple[Mapping[str, Array], Array], i: ArrayLike, *, padded: bool
+) -> dict[str, Array]:
+    """Batch i of ``data = (arrays, order)``; for use inside the program."""
+    arrays, order = data
+    return take(arrays, order[i], padded=padded)
 
 
 def take(data: Mapping[str, Array], indices: Array, *, padded: bool) -> dict[str, Array]:

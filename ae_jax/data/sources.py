@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ae_jax.data import array_record, catalog, idx, originals
+from ae_jax.data.array_record import Decode
 from ae_jax.data.npz import load_npz
 from ae_jax.data.splits import hold_out, require_split
 
@@ -16,8 +18,10 @@ def load(
     name: str | os.PathLike[str],
     split: str,
     data_dir: str | os.PathLike[str] | None = None,
-) -> dict[str, np.ndarray]:
-    """Loads one split of a data set into memory. Never touches the network.
+    *,
+    decode: Decode = "once",
+) -> dict[str, Any]:
+    """Loads one split of a data set. Never touches the network.
 
     Args:
       name: one of
@@ -30,16 +34,23 @@ def load(
       split: "train", "test", or whatever splits the TFDS set has.
       data_dir: where sets are looked for by name. Default: the environment variable AE_JAX_DATA,
         else TFDS's own folder in the home directory. Only read, never written.
+      decode: of a TFDS set: "once" writes a decoded copy to the cache, from where its arrays are
+        mapped into memory, so that they take none until they are used (and are read-only: copy what
+        you want to change); "always" decodes while training, which then waits for it, and has
+        images only.
 
     Returns:
       {"x": uint8 [N, H, W, C], "label": int32 [N]}, read in the order of the files. An .npz file
-      may instead hold float32 "x" `[N, ...event]`, and "label" is there if the set has labels.
+      may instead hold float32 "x" `[N, ...event]`, and "label" is there if the set has labels. With
+      decode="always", "x" is `records.Records`, which `ae_jax.training.fit` streams from.
 
     Raises:
       FileNotFoundError: the set is not there; the message says what to run.
-      ValueError: an unknown name or split, or a damaged file.
+      ValueError: an unknown name or split, a damaged file, or decode="always" of another set.
       TypeError: an .npz file holds numbers that are neither uint8 nor floats.
     """
+    if decode == "always":
+        return _records(name, split, data_dir)
     if path := _as_path(name):
         return load_npz(path, split) if path.suffix == ".npz" else idx.load_folder(path, split)
     name = str(name)
@@ -53,6 +64,19 @@ def load(
             return idx.load_folder(folder, split)
     catalog.require_known(name)
     raise catalog.not_there(name, root)
+
+
+def _records(
+    name: str | os.PathLike[str], split: str, data_dir: str | os.PathLike[str] | None
+) -> dict[str, Any]:
+    root = catalog.data_root(data_dir)
+    prepared = array_record.find(root, str(name)) if catalog.NAME.fullmatch(str(name)) else None
+    if prepared is None:
+        raise ValueError(
+            f"decode='always' of {name}: only a set that TFDS prepared is decoded while training, "
+            f"and there is none of this name in {root}; leave it out"
+        )
+    return array_record.load_prepared(prepared, split, decode="always")
 
 
 def _as_path(name: str | os.PathLike[str]) -> Path | None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ae_jax.data.records import Records
+
 KEYS = ("x", "label", "length", "mask")
+BLOCK = 2**26  # bytes that are checked at a time
 
 
 def validated(
-    data: ArrayLike | Mapping[str, ArrayLike], *, unit_interval: bool = False
+    data: ArrayLike | Mapping[str, ArrayLike | Records], *, unit_interval: bool = False
 ) -> dict[str, np.ndarray]:
     """Returns the data set as a dict of NumPy arrays, or says in one line what is wrong with it.
 
@@ -19,7 +23,7 @@ def validated(
       data: an array `[N, ...event]`, or a mapping with "x" `[N, ...event]` and optionally
         "label" `[N]` (integers), "length" `[N]` (real steps of a sequence, 1 to `x.shape[1]`) and
         "mask" `[N]` (1 for a real row, 0 for padding). NumPy and JAX arrays, and anything else
-        that `np.asarray` takes.
+        that `np.asarray` takes; "x" may also be `Records`, which come back as they are.
       unit_interval: refuse float values outside [0, 1], as a Bernoulli likelihood must.
         uint8 always passes: 0..255 stands for [0, 1].
 
@@ -63,8 +67,10 @@ def validated(
     return checked
 
 
-def _examples(data: ArrayLike) -> np.ndarray:
+def _examples(data: ArrayLike | Records) -> np.ndarray:
     """The examples as uint8 or float32 `[N, ...event]`, with no NaN or infinity."""
+    if isinstance(data, Records) and data.dtype == np.uint8:
+        return cast(np.ndarray, data)  # in all that follows it behaves like one
     x = _as_array("x", data)
     if x.dtype.kind in "iu" and x.dtype != np.uint8:
         raise TypeError(
@@ -83,8 +89,10 @@ def _examples(data: ArrayLike) -> np.ndarray:
         return x
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
-    finite = np.isfinite(x)
-    if not finite.all():
+    # In blocks: a set that is mapped from disk may be larger than the memory.
+    rows = max(1, BLOCK * len(x) // x.nbytes)
+    if not all(np.isfinite(x[i : i + rows]).all() for i in range(0, len(x), rows)):
+        finite = np.isfinite(x)
         count = finite.size - np.count_nonzero(finite)
         first = [int(i) for i in np.unravel_index(np.argmin(finite), x.shape)]
         raise ValueError(
@@ -94,7 +102,7 @@ def _examples(data: ArrayLike) -> np.ndarray:
     return x
 
 
-def _column(key: str, data: ArrayLike, n: int) -> np.ndarray:
+def _column(key: str, data: ArrayLike | Records, n: int) -> np.ndarray:
     """One number per example, `[N]`; integers, except for "mask"."""
     column = _as_array(key, data)
     if column.dtype.kind not in "iub" and key != "mask":
@@ -111,7 +119,7 @@ def _column(key: str, data: ArrayLike, n: int) -> np.ndarray:
     return column
 
 
-def _as_array(key: str, data: ArrayLike) -> np.ndarray:
+def _as_array(key: str, data: ArrayLike | Records) -> np.ndarray:
     try:
         array = np.asarray(data)
     except ValueError as error:  # nested lists of unequal lengths

@@ -10,6 +10,7 @@ From a trained `ae` and its state to a figure:
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -21,11 +22,11 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from ae_jax.data import validated
-from ae_jax.data.memory import sequential_order
+from ae_jax.data.memory import batch_at, sequential_order
 from ae_jax.objective import Autoencoder, Batch, Outputs, Term
 from ae_jax.spec import require
 from ae_jax.state import TrainState, init_state
-from ae_jax.training.loop import make_eval_loop
+from ae_jax.training.loop import make_eval_loop, no_sums
 from ae_jax.training.step import make_eval_step
 
 
@@ -135,8 +136,10 @@ def accuracy(
     examples = labelled(data, model.module.classes)
     count = len(examples["x"])
     order = sequential_order(count=count, batch_size=min(batch_size, count))
-    evaluate = jax.jit(make_eval_loop(make_eval_step(model)))
-    return float(evaluate(state, jax.device_put(examples), order, jax.random.key(0))["accuracy"])
+    evaluate = jax.jit(make_eval_loop(make_eval_step(model), partial(batch_at, padded=True)))
+    none, there = no_sums(("loss", *model.objective)), (jax.device_put(examples), order)
+    sums = evaluate(state, none, there, 0, len(order), jax.random.key(0), 0)
+    return float(sums.mean()["accuracy"])
 
 
 def _cross_entropy(outputs: Outputs, batch: Batch) -> Array:

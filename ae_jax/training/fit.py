@@ -1,5 +1,6 @@
 """Train an autoencoder: epochs of compiled chunks, logged and checkpointed at their ends."""
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,22 +13,21 @@ import numpy as np
 import optax
 from jax import Array
 from jax.experimental.multihost_utils import broadcast_one_to_all
-from jax.typing import ArrayLike
 
-from ae_jax.data import validated
+from ae_jax.capacity import check_batch
 from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
-from ae_jax.networks import Recurrent
+from ae_jax.data.pipeline import make_feed
 from ae_jax.objective import Autoencoder, check_accumulation
-from ae_jax.parallel import data_mesh, is_first_process, put, replicated, split
+from ae_jax.parallel import data_mesh, is_first_process, put, replicated
 from ae_jax.runs import Run
-from ae_jax.spec import require, to_dict
+from ae_jax.spec import to_dict
 from ae_jax.state import TrainState, init_state
-from ae_jax.training.loop import make_eval_loop, make_train_loop
+from ae_jax.training.checks import Examples, check_settings, checked_data
+from ae_jax.training.loop import Sums, make_eval_loop, make_train_loop, no_sums
 from ae_jax.training.step import make_eval_step, make_train_step
 
 Row = dict[str, Any]
 Callback = Callable[[TrainState, Row], object]
-Examples = ArrayLike | Mapping[str, ArrayLike]
 
 
 class FitResult(NamedTuple):
@@ -57,12 +57,14 @@ def fit(
     ema_decay: float | None = None,
     accumulate: int = 1,
     devices: int | None = 1,
+    stream: bool | None = None,
 ) -> FitResult:
     """Train `ae` on `train`: a pure function of its arguments, bit for bit on CPU.
 
     The data sits on the device (uint8 stays uint8 until it is in a batch), and each stretch between
     two log rows is one compiled loop over batches gathered there, in an order drawn there too. The
-    train step compiles once.
+    train step compiles once. Data that would not fit is streamed: the same batches in the same
+    order, in chunks that are read while the device works.
 
     A history row is ``{"step", "epoch", "split", "loss", every raw term, "images_per_second"}``;
     `step` counts updates and `epoch` passes over the data (a fraction inside one). Train rows are
@@ -73,7 +75,7 @@ def fit(
     Args:
       ae: from ``spec.build(event_shape)``, or made by hand.
       train: an array [N, *event_shape], uint8 or float, or a mapping with that as ``"x"``, and
-        optionally ``"label"`` or ``"length"`` [N].
+        optionally ``"label"`` or ``"length"`` [N]. Arrays may be mapped into memory from disk.
       epochs, steps: how long; exactly one of them.
       batch_size: examples per update; the last batch of an epoch is padded and masked.
       optimizer: an optax optimiser, or a learning rate for Adam.
@@ -96,10 +98,13 @@ def fit(
       devices: how many to split every batch over (None: all there are). The result is that of one
         device, to the accuracy of sums (see `ae_jax.parallel`); with `accumulate` a stochastic
         model's noise is another if its batch does not divide by ``devices * accumulate``.
+      stream: whether to leave the data on the host. By default a set is, with a warning in the log,
+        if it would take more than half of a device's memory.
 
     Raises:
       ValueError, TypeError: for data or settings that cannot work, before anything is written; one
-        line that names the value and the remedy.
+        line that names the value and the remedy. So too for a batch that the memory of a device
+        does not suffice for.
     """
     train = checked_data(ae, train, "train")
     eval_data = None if eval_data is None else checked_data(ae, eval_data, "eval_data")
@@ -127,20 +132,19 @@ def fit(
         init = partial(_init_from, init, tx)
         given = put(jax.device_get(params), everywhere)  # which another mesh may have made
         state = jax.jit(init, out_shardings=everywhere)(given, init_key)
-    order_of = jax.jit(
-        partial(epoch_order, count=count, batch_size=batch_size, multiple=multiple),
-        out_shardings=split(mesh, 1),
-    )
-    order = order_of(order_key, 0)
-    train = put(train, everywhere)
-    step_fn = make_train_step(ae, tx, ema_decay=ema_decay, accumulate=accumulate)
+    order = partial(epoch_order, order_key, count=count, batch_size=batch_size, multiple=multiple)
     padded = count % batch_size != 0 or batch_size % multiple != 0
+    feed = make_feed(train, order, padded=padded, mesh=mesh, stream=stream, name="train")
+    step_fn = make_train_step(ae, tx, ema_decay=ema_decay, accumulate=accumulate)
+    none = put(no_sums(("loss", *ae.objective)), everywhere)
     jitted = jax.jit(
-        make_train_loop(step_fn, padded=padded), donate_argnums=0, out_shardings=everywhere
+        make_train_loop(step_fn, feed.batch_at), donate_argnums=0, out_shardings=everywhere
     )
-    # Ahead of time: what cannot be traced leaves no run directory behind, the run cannot compile
+    # Ahead of time: what cannot be compiled leaves no run directory behind, the run cannot compile
     # its step twice, and no figure includes compiling it.
-    traced = jitted.lower(state, train, order, np.int32(0), np.int32(0))
+    sample, _, _ = next(feed.pieces(0, 0, 1))
+    loop = jitted.lower(state, none, sample, np.int32(0), np.int32(0)).compile()
+    check_batch(loop, mesh, eval_batch)
 
     logger, store = _Logger(callbacks), None
     if run_dir is not None:
@@ -157,25 +161,26 @@ def fit(
                 run.rewrite(logger.history)
                 if config is not None:
                     run.write_config(described)
-    loop = traced.compile()
     if eval_data is not None:
-        evaluate = _evaluator(ae, state, eval_data, eval_batch, eval_key, mesh)
+        evaluate = _evaluator(ae, state, eval_data, eval_batch, eval_key, mesh, stream)
 
-    step = saved = int(state.step)
+    step = int(state.step)
     while step < total and not logger.stop:
         epoch, first = divmod(step, per_epoch)
-        if first == 0 or step == saved:
-            order = order_of(order_key, epoch)
         length = min(chunk - first % chunk, per_epoch - first, total - step)
         images = min((first + length) * batch_size, count) - first * batch_size
         logger.start()
-        state, metrics = loop(state, train, order, np.int32(first), np.int32(length))
+        sums = none
+        for data, at, steps_there in feed.pieces(epoch, first, length):
+            before = sums
+            state, sums = loop(state, sums, data, np.int32(at), np.int32(steps_there))
+            jax.block_until_ready(before)  # so that no more than two pieces are on the device
         step += length
-        at = {"step": step, "epoch": step / per_epoch}
-        logger.log({**at, "split": "train"}, metrics, images, state)
+        when = {"step": step, "epoch": step / per_epoch}
+        logger.log({**when, "split": "train"}, sums, images, state)
         if eval_data is not None and (step % per_epoch == 0 or step >= total or logger.stop):
             logger.start()
-            logger.log({**at, "split": "test"}, evaluate(state), len(eval_data["x"]), state)
+            logger.log({**when, "split": "test"}, evaluate(state), len(eval_data["x"]), state)
         if store is not None and (step % save_every == 0 or step >= total or logger.stop):
             store.save(state)
     return FitResult(state, logger.history)
@@ -236,9 +241,8 @@ class _Logger:
     def start(self) -> None:
         self.began = time.perf_counter()
 
-    def log(self, row: Row, metrics: Mapping[str, Array], images: int, state: TrainState) -> None:
-        # The only place where the host waits for the device.
-        row |= {name: float(value) for name, value in jax.device_get(metrics).items()}
+    def log(self, row: Row, sums: Sums, images: int, state: TrainState) -> None:
+        row |= {name: float(value) for name, value in jax.device_get(sums).mean().items()}
         row["images_per_second"] = images / (time.perf_counter() - self.began)
         self.history.append(row)
         if self.run is not None:
@@ -247,63 +251,32 @@ class _Logger:
             self.stop |= callback(state, row) is True
 
 
-def _evaluator(ae, state, data, batch_size, key, mesh):
-    """``state -> metrics`` over all of `data`, compiled."""
-    data, rows = put(data, replicated(mesh)), len(data["x"])
-    order = sequential_order(count=rows, batch_size=min(batch_size, rows), multiple=mesh.size)
-    order, key = put(order, split(mesh, 1)), put(key, replicated(mesh))
-    loop = jax.jit(make_eval_loop(make_eval_step(ae)), out_shardings=replicated(mesh))
-    compiled = loop.lower(state, data, order, key).compile()
-    return lambda state: compiled(state, data, order, key)
+def _evaluator(ae, state, data, batch_size, key, mesh, stream):
+    """``state -> sums`` of the metrics over all of `data`, compiled."""
+    everywhere, rows = replicated(mesh), len(data["x"])
+    batch_size = min(batch_size, rows)
+    order = partial(sequential_order, count=rows, batch_size=batch_size, multiple=mesh.size)
+    feed = make_feed(
+        data, lambda _: order(), padded=True, mesh=mesh, stream=stream, name="eval_data"
+    )
+    none, key = put((no_sums(("loss", *ae.objective)), key), everywhere)
+    sample, _, _ = next(feed.pieces(0, 0, 1))
+    loop = jax.jit(make_eval_loop(make_eval_step(ae), feed.batch_at), out_shardings=everywhere)
+    zero = np.int32(0)
+    compiled = loop.lower(state, none, sample, zero, zero, key, zero).compile()
+    epochs = itertools.count()
 
+    def evaluate(state: TrainState) -> Sums:
+        sums, place = none, 0
+        for piece, first, count in feed.pieces(next(epochs), 0, steps_per_epoch(rows, batch_size)):
+            before = sums
+            at, steps = np.int32(first), np.int32(count)
+            sums = compiled(state, sums, piece, at, steps, key, np.int32(place))
+            place += count
+            jax.block_until_ready(before)
+        return sums
 
-def checked_data(ae: Autoencoder, data: Examples, name: str) -> dict[str, np.ndarray]:
-    """`data` validated, and of the shape the model was built for."""
-    try:
-        data = validated(data, unit_interval=ae.unit_interval)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from None
-    network = getattr(ae.spec, "network", None)
-    if "length" in data and network is not None and not isinstance(network, Recurrent):
-        raise ValueError(
-            f"{name}: length: only a recurrent network reads sequences of several lengths, and "
-            f"this one is {network.kind}: leave it out"
-        )
-    if data["x"].shape[1:] != ae.event_shape:
-        raise ValueError(
-            f"{name}: x has shape {list(data['x'].shape)}; the model was built for "
-            f"[N, {', '.join(map(str, ae.event_shape))}]"
-        )
-    return data
-
-
-def check_settings(
-    count: int,
-    *,
-    batch_size: int,
-    epochs: int | None = None,
-    steps: int | None = None,
-    log_every: int | None = None,
-    checkpoint_every: int | None = None,
-    ema_decay: float | None = None,
-    accumulate: int = 1,
-) -> None:
-    """Raises `ValueError` for settings of `fit` that cannot work with `count` examples."""
-    if (epochs is None) == (steps is None):
-        raise ValueError(f"epochs={epochs}, steps={steps}: give exactly one of them")
-    for name, value in (
-        ("epochs", epochs), ("steps", steps), ("batch_size", batch_size),
-        ("log_every", log_every), ("checkpoint_every", checkpoint_every),
-        ("accumulate", accumulate),
-    ):  # fmt: skip
-        if value is not None:
-            ok = isinstance(value, int | np.integer) and int(value) >= 1
-            require(ok, name, value, "must be an integer >= 1")
-    if batch_size * accumulate > count:
-        times = f", {accumulate} times" if accumulate > 1 else ""
-        raise ValueError(f"batch_size={batch_size}{times}: larger than the data, {count} examples")
-    if ema_decay is not None:
-        require(0.0 <= ema_decay < 1.0, "ema_decay", ema_decay, "must be in [0, 1)")
+    return evaluate
 
 
 def _description(ae: Autoencoder, seed: int, ema_decay: float | None) -> dict[str, Any]:

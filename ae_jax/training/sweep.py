@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,13 +12,13 @@ import numpy as np
 import optax
 from jax import Array
 
-from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
+from ae_jax.data.memory import batch_at, epoch_order, sequential_order, steps_per_epoch
 from ae_jax.objective import Autoencoder
 from ae_jax.parallel import data_mesh, replicated, split
 from ae_jax.spec import require
 from ae_jax.state import TrainState, init_state
-from ae_jax.training.fit import Examples, check_settings, checked_data
-from ae_jax.training.loop import make_eval_loop, make_train_loop
+from ae_jax.training.checks import Examples, check_settings, checked_data
+from ae_jax.training.loop import make_eval_loop, make_train_loop, no_sums
 from ae_jax.training.step import make_eval_step, make_train_step
 
 MakeAutoencoder = Callable[..., Autoencoder]
@@ -112,7 +113,7 @@ def sweep(
     eval_data = None if eval_data is None else checked_data(probe, eval_data, "eval_data")
     count = len(train["x"])
     check_settings(count, epochs=epochs, batch_size=batch_size, ema_decay=ema_decay)
-    per_epoch = steps_per_epoch(count, batch_size)
+    per_epoch, names = steps_per_epoch(count, batch_size), ("loss", *probe.objective)
 
     def parts(hp: Mapping[str, Array]) -> tuple[Autoencoder, optax.GradientTransformation]:
         given = dict(hp)
@@ -126,14 +127,16 @@ def sweep(
     def train_epoch(state, hp, key, data, epoch):
         ae, tx = parts(hp)
         step = make_train_step(ae, tx, ema_decay=ema_decay)
-        loop = make_train_loop(step, padded=count % batch_size != 0)
+        loop = make_train_loop(step, partial(batch_at, padded=count % batch_size != 0))
         order = epoch_order(key, epoch, count=count, batch_size=batch_size)
-        return loop(state, data, order, jnp.int32(0), jnp.int32(per_epoch))
+        state, sums = loop(state, no_sums(names), (data, order), 0, per_epoch)
+        return state, sums.mean()
 
     def test_epoch(state, hp, key, data):
         rows = len(data["x"])
         order = sequential_order(count=rows, batch_size=min(batch_size, rows))
-        return make_eval_loop(make_eval_step(parts(hp)[0]))(state, data, order, key)
+        loop = make_eval_loop(make_eval_step(parts(hp)[0]), partial(batch_at, padded=True))
+        return loop(state, no_sums(names), (data, order), 0, len(order), key, 0).mean()
 
     spread, shared = split(mesh), replicated(mesh)
     padding = -len(runs) % mesh.size

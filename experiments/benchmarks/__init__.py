@@ -22,6 +22,8 @@ NETS = {
     "conv256": Net(Convolutional(network=Conv(filters=(64, 128), bottleneck=256)), 128, 6_000),
     "lstm": Net(Vanilla(network=Recurrent(widths=(100, 30)), code_size=None), 128),
 }
-MODES = ("scan", "step", "pmap", "sharded")
+MODES = ("scan", "step", "pmap", "sharded", "stream", "records")
 """scan: an epoch is one compiled loop over data on the device, as in `fit`. step: one call and one
-transfer for each batch. pmap, sharded: the step, and the loop, over several devices."""
+transfer for each batch. pmap, sharded: the step, and the loop, over several devices. stream: the
+loop, streamed from images that are mapped from a file. records: streamed while MNIST's PNGs are
+decoded (as TFDS prepared them, in $AE_JAX_DATA)."""

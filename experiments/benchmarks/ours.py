@@ -9,6 +9,7 @@ import math
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,12 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ae_jax.data import load
 from ae_jax.data.memory import epoch_order
+from ae_jax.data.pipeline import make_feed
 from ae_jax.objective import Autoencoder
-from ae_jax.parallel import data_mesh, replicated, split
+from ae_jax.parallel import data_mesh, put, replicated, split
 from ae_jax.spec import require
 from ae_jax.training import init_state, make_train_step
-from ae_jax.training.loop import make_train_loop
+from ae_jax.training.loop import make_train_loop, no_sums
 from experiments.benchmarks import MODES, NETS
 from experiments.benchmarks.flops import count_flops
 from experiments.cli import use_cpu_devices
@@ -69,11 +72,17 @@ def measure(
     ok = mode != "pmap" or batch % devices == 0
     require(ok, "batch", batch, f"pmap splits it over {devices} devices evenly")
     ae = replace(NETS[net].model.build((28, 28, 1)), dtype=jnp.dtype(dtype))
-    x = np.random.default_rng(0).integers(0, 256, (images, 28, 28, 1), np.uint8)
+    if mode == "records":
+        data = {"x": load("mnist", "train", decode="always")["x"]}
+        images = len(data["x"])
+    else:
+        x = np.random.default_rng(0).integers(0, 256, (images, 28, 28, 1), np.uint8)
+        data = {"x": _on_disk(x) if mode == "stream" else x}
     if mode in ("step", "pmap"):
         epoch, program, compile_seconds = _batches(ae, x, batch, devices, pmap=mode == "pmap")
     else:
-        epoch, program, compile_seconds = _loop(ae, x, batch, devices)
+        stream = mode in ("stream", "records")
+        epoch, program, compile_seconds = _loop(ae, data, batch, devices, stream=stream)
     epoch()
     speeds = []
     for _ in range(rounds):
@@ -117,37 +126,36 @@ def measure(
     }
 
 
-def _loop(ae: Autoencoder, x: np.ndarray, batch: int, devices: int) -> tuple[Epoch, Any, float]:
-    """The loop that `fit` compiles, whole batches only."""
+def _loop(
+    ae: Autoencoder, data: dict[str, Any], batch: int, devices: int, *, stream: bool
+) -> tuple[Epoch, Any, float]:
+    """The loop that `fit` compiles, over whole batches only."""
     mesh, tx = data_mesh(devices), optax.adam(1e-3)
-    place = replicated(mesh)
+    place, count = replicated(mesh), len(data["x"]) // batch * batch
     state = jax.jit(partial(init_state, ae, tx), out_shardings=place)(jax.random.key(0))
-    data = jax.device_put({"x": x[: len(x) // batch * batch]}, place)
-    count = len(data["x"])
-    order_of = jax.jit(
-        partial(epoch_order, count=count, batch_size=batch, multiple=devices),
-        out_shardings=split(mesh, 1),
-    )
-    order = order_of(jax.random.key(1), 0)
-    step = make_train_step(ae, tx)
-    loop = jax.jit(
-        make_train_loop(step, padded=batch % devices != 0), donate_argnums=0, out_shardings=place
-    )
-    first, steps = np.int32(0), np.int32(count // batch)
+    order = partial(epoch_order, jax.random.key(1), count=count, batch_size=batch, multiple=devices)
+    padded = batch % devices != 0
+    feed = make_feed(data, order, padded=padded, mesh=mesh, stream=stream, name="data")
+    step, none = make_train_step(ae, tx), put(no_sums(("loss", *ae.objective)), place)
+    loop = jax.jit(make_train_loop(step, feed.batch_at), donate_argnums=0, out_shardings=place)
+    sample, _, _ = next(feed.pieces(0, 0, 1))
     began = time.perf_counter()
-    compiled = loop.lower(state, data, order, first, steps).compile()
+    compiled = loop.lower(state, none, sample, np.int32(0), np.int32(0)).compile()
     seconds = time.perf_counter() - began
     one = jax.jit(step, out_shardings=place)
     where = place if batch % devices else split(mesh)
-    shape = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype, sharding=where)
+    shape = jax.ShapeDtypeStruct((batch, *ae.event_shape), data["x"].dtype, sharding=where)
     program = one.lower(state, {"x": shape}).compile()
     held = [state, 0]
 
     def epoch() -> Any:
-        order = order_of(jax.random.key(1), held[1])
-        held[0], metrics = compiled(held[0], data, order, first, steps)
+        sums = none
+        for piece, first, steps in feed.pieces(held[1], 0, count // batch):
+            before = sums
+            held[0], sums = compiled(held[0], sums, piece, np.int32(first), np.int32(steps))
+            jax.block_until_ready(before)
         held[1] += 1
-        return metrics
+        return sums
 
     return epoch, program, seconds
 
@@ -181,6 +189,14 @@ def _batches(
         return jax.block_until_ready(metrics)
 
     return epoch, program, seconds
+
+
+def _on_disk(x: np.ndarray) -> np.ndarray:
+    """The same array, mapped from a file that is gone when the process ends."""
+    with tempfile.TemporaryFile(suffix=".npy") as file:
+        np.save(file, x)
+        file.flush()
+        return np.memmap(file, x.dtype, "r", offset=file.tell() - x.nbytes, shape=x.shape)
 
 
 def _step_flops(ae: Autoencoder, batch: int) -> int:

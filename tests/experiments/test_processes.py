@@ -90,7 +90,7 @@ def test_two_processes_train_what_one_does(runs):
 def test_what_two_processes_saved_one_goes_on_with_and_back(runs, tmp_path):
     one, two = (shutil.copytree(run, tmp_path / run.name) for run in runs[:2])
     finish(start("--resume", two, "--train.epochs", 3))
-    finish(*start_two("--resume", one, "--train.epochs", 3))
+    finish(*start_two("--resume", one, "--train.epochs", 3, "--train.stream", "True"))
     assert len(rows(one)) == len(rows(two)) == 6
     assert rows(one)[-1] == pytest.approx(rows(two)[-1], rel=1e-4)
 

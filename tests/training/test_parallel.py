@@ -9,12 +9,12 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from ae_jax.data.memory import sequential_order
+from ae_jax.data.memory import batch_at, sequential_order
 from ae_jax.models import Contractive, Convolutional, Denoising, Sparse, Tied, Vanilla, Variational
 from ae_jax.networks import Conv, Dense, Recurrent
 from ae_jax.parallel import data_mesh, replicated, split
 from ae_jax.training import fit, init_state, make_train_step
-from ae_jax.training.loop import make_train_loop
+from ae_jax.training.loop import make_train_loop, no_sums
 
 SGD = optax.sgd(0.1)
 SIGMOID = {"code_size": 3, "code_activation": "sigmoid"}
@@ -126,9 +126,10 @@ def test_batches_are_split_over_the_devices_and_gradients_added_between_them():
     ae, mesh = DETERMINISTIC["vanilla"].build((4, 3)), data_mesh(4)
     state = jax.device_put(init_state(ae, SGD, jax.random.key(0)), replicated(mesh))
     order = jax.device_put(sequential_order(count=16, batch_size=8, multiple=4), split(mesh, 1))
-    data = jax.device_put({"x": X[:16]}, replicated(mesh))
-    loop = jax.jit(make_train_loop(make_train_step(ae, SGD), padded=False))
-    text = loop.lower(state, data, order, np.int32(0), np.int32(2)).compile().as_text()
+    data = (jax.device_put({"x": X[:16]}, replicated(mesh)), order)
+    loop = jax.jit(make_train_loop(make_train_step(ae, SGD), partial(batch_at, padded=False)))
+    none = no_sums(("loss", *ae.objective))
+    text = loop.lower(state, none, data, np.int32(0), np.int32(2)).compile().as_text()
     assert "all-reduce" in text
     assert "f32[2,8]" in text and "f32[8,8]" not in text  # 2 rows of the hidden layer on each
 
