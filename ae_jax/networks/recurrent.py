@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from ae_jax.networks.activations import kernel_init
 from ae_jax.networks.layers import dense
 from ae_jax.networks.recurrence import gru, lstm
 from ae_jax.spec import Spec, require
@@ -80,10 +81,9 @@ class RecurrentDecoder(nn.Module):
 class RecurrentLayer(nn.Module):
     """``[T, B, D] -> [T, B, width]``, the state after each step, from a state of zeros.
 
-    Time comes first, so that a step is one piece of memory. All gates share one product per step;
-    the inputs' products are made for all steps at once, and only once for inputs [1, B, D] that are
-    the same at each of `steps`. A GRU resets after the recurrent product (Keras' ``reset_after``),
-    which needs its second bias.
+    Time comes first, so that a step is one piece of memory; inputs [1, B, D] are the same at each
+    of `steps`. A GRU resets after the recurrent product (Keras' ``reset_after``), which needs its
+    second bias.
 
     Source: Hochreiter & Schmidhuber, Long short-term memory, 1997; Cho et al., Learning phrase
     representations using RNN encoder-decoder, 2014.
@@ -94,16 +94,14 @@ class RecurrentLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, steps: int | None = None) -> Array:
-        gates = 4 if self.cell == "lstm" else 3
-        recurrent = self.param(
-            "recurrent", nn.initializers.orthogonal(), (self.width, gates * self.width)
-        )
-        inputs = dense(gates * self.width, "tanh", bias_init=self._bias_init)(x)
-        inputs = jnp.broadcast_to(inputs, (steps or len(x), *inputs.shape[1:]))
+        gates = (4 if self.cell == "lstm" else 3) * self.width
+        kernel = self.param("kernel", kernel_init("tanh"), (x.shape[-1], gates))
+        bias = self.param("bias", self._bias_init, (gates,), jnp.float32)
+        recurrent = self.param("recurrent", nn.initializers.orthogonal(), (self.width, gates))
         if self.cell == "lstm":
-            return lstm(inputs, recurrent)
-        bias = self.param("recurrent_bias", nn.initializers.zeros, (3 * self.width,))
-        return gru(inputs, recurrent, bias)
+            return lstm(x, kernel, bias, recurrent, steps)
+        recurrent_bias = self.param("recurrent_bias", nn.initializers.zeros, (gates,))
+        return gru(x, kernel, bias, recurrent, recurrent_bias, steps)
 
     def _bias_init(self, key: Array, shape: Sequence[int], dtype: DTypeLike) -> Array:
         """Zeros, but ones for an LSTM's forget gate (Jozefowicz et al., 2015)."""

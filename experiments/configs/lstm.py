@@ -15,5 +15,12 @@ CONFIG = Config(
         output_activation="sigmoid",
     ),
     data=Data(name="fashion_mnist"),
-    train=Train(epochs=10, batch_size=64, learning_rate=2e-3, optimizer="nadam"),
+    train=Train(
+        epochs=10,
+        batch_size=32,
+        learning_rate=7e-3,
+        optimizer="nadam",
+        schedule="cosine",
+        warmup=0.05,
+    ),
 )

@@ -25,7 +25,7 @@ def sigmoid(a):
 
 def reference(cell, params, x):
     """The recurrence written out, one step and one gate at a time."""
-    kernel, bias = (np.float64(params["Dense_0"][name]) for name in ("kernel", "bias"))
+    kernel, bias = (np.float64(params[name]) for name in ("kernel", "bias"))
     recurrent = np.float64(params["recurrent"])
     width = len(recurrent)
     h = c = np.zeros((len(x), width))
@@ -58,48 +58,57 @@ def test_layer_matches_float64(cell):
     np.testing.assert_allclose(states, reference(cell, params, same), rtol=1e-4, atol=1e-6)
 
 
-def plain_lstm(inputs, recurrent):
+def plain_lstm(x, kernel, bias, recurrent, steps):
     """The recurrence with gates by name, left to differentiation."""
 
-    def step(carry, inputs):
+    def step(carry, x):
         h, c = carry
-        i, f, g, o = jnp.split(inputs + h @ recurrent, 4, axis=-1)
+        i, f, g, o = jnp.split(x @ kernel + bias + h @ recurrent, 4, axis=-1)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (h, c), h
 
-    zeros = jnp.zeros((inputs.shape[1], len(recurrent)))
-    return jax.lax.scan(step, (zeros, zeros), inputs)[1]
+    zeros = jnp.zeros((x.shape[1], len(recurrent)))
+    return jax.lax.scan(step, (zeros, zeros), jnp.broadcast_to(x, (steps, *x.shape[1:])))[1]
 
 
-@pytest.mark.parametrize("steps", [1, 7])
-def test_the_gradient_of_the_lstm_is_that_of_its_definition(steps):
-    inputs = np.float32(2 * RNG.normal(size=(steps, 4, 20)))
-    recurrent = np.float32(RNG.normal(size=(5, 20)) / 2)
+@pytest.mark.parametrize(
+    ("steps", "given", "inputs"),
+    [(1, 1, 3), (7, 7, 3), (7, 7, 9), (7, 1, 3)],
+    ids=["one", "narrow", "wide", "constant"],
+)
+def test_the_gradient_of_the_lstm_is_that_of_its_definition(steps, given, inputs):
+    shapes = [(given, 4, inputs), (inputs, 20), (20,), (5, 20)]
+    arrays = [np.float32(RNG.normal(size=shape) / 2) for shape in shapes]
     weights = np.float32(RNG.normal(size=(steps, 4, 5)))
 
     @jax.jit
-    def everything(inputs, recurrent):
+    def everything(*arrays):
         found = []
         for fn in (lstm, plain_lstm):
 
-            def loss(inputs, recurrent, fn=fn):
-                return (weights * fn(inputs, recurrent)).sum()
+            def loss(*arrays, fn=fn):
+                return (weights * fn(*arrays, steps)).sum()
 
-            def norm(inputs, recurrent, loss=loss):  # a second derivative, as contractive has
-                return jnp.square(jax.grad(loss)(inputs, recurrent)).sum()
+            def norm(*arrays, loss=loss):  # a second derivative, as contractive has
+                return jnp.square(jax.grad(loss)(*arrays)).sum()
 
-            value = jax.value_and_grad(loss, (0, 1))(inputs, recurrent)
-            found.append((value, jax.grad(norm, (0, 1))(inputs, recurrent)))
+            every = tuple(range(4))
+            value = jax.value_and_grad(loss, every)(*arrays)
+            found.append((value, jax.grad(norm, every)(*arrays)))
         return found
 
     close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-    jax.tree.map(close, *everything(inputs, recurrent))
+    jax.tree.map(close, *everything(*arrays))
 
 
 def test_the_lstm_at_extreme_inputs():
-    inputs = jnp.full((3, 1, 8), 1e4) * jnp.asarray([1, -1] * 4)
-    value, grads = jax.value_and_grad(lambda x: lstm(x, jnp.ones((2, 8))).sum())(inputs)
+    x = jnp.full((3, 1, 8), 1e4) * jnp.asarray([1, -1] * 4)
+
+    def total(x):
+        return lstm(x, jnp.eye(8), jnp.zeros(8), jnp.ones((2, 8))).sum()
+
+    value, grads = jax.value_and_grad(total)(x)
     assert np.isfinite(value) and np.isfinite(grads).all()
 
 
