@@ -37,7 +37,7 @@ class PCA:
         return rows.reshape(-1, *self.event_shape)
 
 
-def fit_pca(x: ArrayLike, code_size: int, *, chunk_size: int = 10_000) -> PCA:
+def fit_pca(x: ArrayLike, code_size: int, *, chunk_size: int = 1_000) -> PCA:
     """Fit PCA by the eigen-decomposition of the covariance, in float64 on the host.
 
     Args:
