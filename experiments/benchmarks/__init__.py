@@ -22,8 +22,10 @@ NETS = {
     "conv256": Net(Convolutional(network=Conv(filters=(64, 128), bottleneck=256)), 128, 6_000),
     "lstm": Net(Vanilla(network=Recurrent(widths=(100, 30)), code_size=None), 128),
 }
-MODES = ("scan", "step", "pmap", "sharded", "stream", "records")
+MODES = ("scan", "step", "pmap", "sharded", "stream", "records", "sweep")
 """scan: an epoch is one compiled loop over data on the device, as in `fit`. step: one call and one
 transfer for each batch. pmap, sharded: the step, and the loop, over several devices. stream: the
 loop, streamed from images that are mapped from a file. records: streamed while MNIST's PNGs are
-decoded (as TFDS prepared them, in $AE_JAX_DATA)."""
+decoded (as TFDS prepared them, in $AE_JAX_DATA). sweep: `REPLICAS` seeds in one program; images of
+all of them count."""
+REPLICAS = 8

@@ -22,14 +22,14 @@ import numpy as np
 import optax
 
 from ae_jax.data import load
-from ae_jax.data.memory import epoch_order
+from ae_jax.data.memory import batch_at, epoch_order
 from ae_jax.data.pipeline import make_feed
 from ae_jax.objective import Autoencoder
 from ae_jax.parallel import data_mesh, put, replicated, split
 from ae_jax.spec import require
 from ae_jax.training import init_state, make_train_step
 from ae_jax.training.loop import make_train_loop, no_sums
-from experiments.benchmarks import MODES, NETS
+from experiments.benchmarks import MODES, NETS, REPLICAS
 from experiments.benchmarks.flops import count_flops
 from experiments.cli import use_cpu_devices
 
@@ -78,17 +78,20 @@ def measure(
     else:
         x = np.random.default_rng(0).integers(0, 256, (images, 28, 28, 1), np.uint8)
         data = {"x": _on_disk(x) if mode == "stream" else x}
-    if mode in ("step", "pmap"):
+    if mode == "sweep":
+        epoch, program, compile_seconds = _sweep(ae, x, batch)
+    elif mode in ("step", "pmap"):
         epoch, program, compile_seconds = _batches(ae, x, batch, devices, pmap=mode == "pmap")
     else:
         stream = mode in ("stream", "records")
         epoch, program, compile_seconds = _loop(ae, data, batch, devices, stream=stream)
     epoch()
     speeds = []
+    runs = REPLICAS if mode == "sweep" else 1
     for _ in range(rounds):
         began = time.perf_counter()
         jax.block_until_ready(epoch())
-        speeds.append(images // batch * batch / (time.perf_counter() - began))
+        speeds.append(runs * (images // batch) * batch / (time.perf_counter() - began))
     speed = statistics.median(speeds)
     cost, memory = program.cost_analysis() or {}, program.memory_analysis()
     # What the process held, before the products that measure the device.
@@ -158,6 +161,33 @@ def _loop(
         return sums
 
     return epoch, program, seconds
+
+
+def _sweep(ae: Autoencoder, x: np.ndarray, batch: int) -> tuple[Epoch, Any, float]:
+    """Several seeds in one program, as `ae_jax.training.sweep` maps them."""
+    tx, count = optax.adam(1e-3), len(x) // batch * batch
+    data, none = {"x": jnp.asarray(x[:count])}, no_sums(("loss", *ae.objective))
+    step = make_train_step(ae, tx)
+    loop = make_train_loop(step, partial(batch_at, padded=False))
+
+    def train_epoch(state, key, data, number):
+        order = epoch_order(key, number, count=count, batch_size=batch)
+        return loop(state, none, (data, order), 0, count // batch)
+
+    keys = jax.random.split(jax.random.key(0), REPLICAS)
+    state = jax.jit(jax.vmap(partial(init_state, ae, tx)))(keys)
+    mapped = jax.jit(jax.vmap(train_epoch, in_axes=(0, 0, None, None)), donate_argnums=0)
+    began = time.perf_counter()
+    compiled = mapped.lower(state, keys, data, np.int32(0)).compile()
+    seconds = time.perf_counter() - began
+    held = [state, 0]
+
+    def epoch() -> Any:
+        held[0], sums = compiled(held[0], keys, data, np.int32(held[1]))
+        held[1] += 1
+        return sums
+
+    return epoch, compiled, seconds
 
 
 def _batches(

@@ -108,6 +108,7 @@ def test_a_mistake_leaves_with_exit_2_and_no_traceback(tmp_path):
     assert result.stderr == "error: train.epochs=-1: must be at least 1\n"
 
 
+@pytest.mark.slow
 def test_vectors_train_through_to_their_figures(tmp_path):
     x = np.float32(np.random.default_rng(0).uniform(size=(60, 5)))
     np.savez(tmp_path / "table.npz", x=x)

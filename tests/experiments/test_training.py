@@ -23,6 +23,7 @@ def digits():
     return load("digits", "train")
 
 
+@pytest.mark.slow
 def test_greedy_pretraining_is_the_start(digits, tmp_path):
     # At such a learning rate fine-tuning hardly moves what pretraining found.
     still = replace(GREEDY, train=replace(GREEDY.train, learning_rate=1e-9, optimizer="sgd"))

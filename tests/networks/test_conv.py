@@ -88,6 +88,7 @@ def test_too_small_to_round_down():
         Convolutional(network=net).build((7, 9))
 
 
+@pytest.mark.slow
 def test_rematerialisation_holds_less_and_computes_the_same(numpy_state):
     saved, moved = [], []
     for remat in (False, True):

@@ -164,6 +164,7 @@ def test_fit_accumulates():
     assert [row["step"] for row in small.history] == [row["step"] for row in large.history]
 
 
+@pytest.mark.slow
 def test_each_accumulated_part_draws_its_own_noise():
     """Parts of one row each, all rows alike: two as four would be, if they shared their noise."""
     ae = Variational(code_size=2).build((6,))

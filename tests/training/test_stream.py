@@ -98,7 +98,9 @@ SPECS = {
 }
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize(
+    "name", ["dense", pytest.param("lengths", marks=pytest.mark.slow), "noise"]
+)
 def test_a_streamed_run_is_the_run_in_memory(name):
     ae, data = SPECS[name].build((6, 5)), DATA if name == "lengths" else {"x": X}
     train = partial(fit, ae, data, epochs=2, batch_size=8, eval_data=data, log_every=5, seed=4)

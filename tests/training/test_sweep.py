@@ -50,6 +50,7 @@ def test_every_replica_is_its_own_run(devices):
         assert_is_fit(result, i, vae(run["beta"]), learning_rate=run["learning_rate"])
 
 
+@pytest.mark.slow
 def test_noise_levels_and_averages_are_swept_too():
     result = sweep(denoising, {"level": [0.1, 0.6]}, [0], X, ema_decay=0.9, **SETTINGS)
     assert_is_fit(result, 1, denoising(0.6), ema_decay=0.9)
@@ -65,6 +66,7 @@ def test_an_empty_grid_is_seeds_only_and_five_runs_fit_on_four_devices():
     np.testing.assert_allclose(row["loss"], (losses.mean(), losses.std(ddof=1)))
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_value_of_the_grid():
     seen = []
     result = sweep(vae, {"beta": [0.0, 1.0]}, [0, 1], X, callbacks=[seen.append], **SETTINGS)
