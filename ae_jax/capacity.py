@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh
 
 SHARE = 0.5
@@ -13,14 +15,25 @@ SHARE = 0.5
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
-def device_bytes(mesh: Mesh) -> int:
-    """Memory of one of its devices, in bytes; CPU devices share that of the machine evenly."""
-    here = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
-    device = here[0] if here else mesh.devices.flat[0]
-    stats = None if device.platform == "cpu" else device.memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    return _host_bytes() // max(len(here), 1)
+def device_bytes(mesh: Mesh) -> int | None:
+    """Memory of one of its devices, in bytes; None where the platform does not say.
+
+    The least of all processes, which call this together. A process's CPU devices share the memory
+    of the machine evenly.
+    """
+    there = local_bytes(mesh)
+    if jax.process_count() > 1:
+        least = int(process_allgather(np.int64(-1 if there is None else there)).min())
+        there = None if least < 0 else least
+    return there
+
+
+def local_bytes(mesh: Mesh) -> int | None:
+    """`device_bytes` of this process alone."""
+    devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+    if not devices or devices[0].platform == "cpu":
+        return _host_bytes() // max(len(devices), 1)
+    return (devices[0].memory_stats() or {}).get("bytes_limit")
 
 
 def data_bytes(data: Mapping[str, Any]) -> int:
@@ -28,16 +41,17 @@ def data_bytes(data: Mapping[str, Any]) -> int:
     return sum(array.nbytes for array in data.values())
 
 
-def check_batch(program: Any, mesh: Mesh, batch_size: int) -> None:
-    """`ValueError` if the compiled `program` needs more memory than a device has.
+def check_batch(program: Any, mesh: Mesh, batch_size: int, *, beside: int = 0) -> None:
+    """`ValueError` if the compiled `program`, and so many bytes beside, do not fit on a device.
 
     The message predicts a batch that would fit, from the share of the memory that grows with it.
     """
     memory, limit = program.memory_analysis(), device_bytes(mesh)
-    if memory is None:  # a platform that does not say
+    if memory is None or limit is None:  # a platform that does not say
         return
     growing = memory.temp_size_in_bytes
     fixed = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    fixed += beside
     if fixed + growing <= limit:
         return
     fits = int((limit - fixed) * batch_size / growing) if growing else 0

@@ -72,7 +72,7 @@ def _ours(
 ) -> dict[str, Any]:
     command = [sys.executable, "-m", "experiments.benchmarks.ours", net]
     command += ["--dtype", dtype, "--mode", mode, "--devices", str(devices)]
-    found = _run([*command, *_common(net, options)])
+    found = run_apart([*command, *_common(net, options)])
     return {"who": "ae_jax", "net": net, "dtype": dtype, "mode": mode, **found}
 
 
@@ -81,7 +81,9 @@ def _peer(net: str, peer: str, options: argparse.Namespace) -> dict[str, Any]:
     python = options.peer_python or sys.executable
     path = Path(__file__).parent / "peers" / script
     batch = options.batch or NETS[net].batch
-    found = _run([python, str(path), net, *flags, "--batch", str(batch), *_common(net, options)])
+    found = run_apart(
+        [python, str(path), net, *flags, "--batch", str(batch), *_common(net, options)]
+    )
     dtype = "bfloat16" if "bfloat16" in peer else "float32"
     return {"who": peer, "net": net, "dtype": dtype, "mode": "", "batch": batch, **found}
 
@@ -92,7 +94,7 @@ def _common(net: str, options: argparse.Namespace) -> list[str]:
     return common if options.batch is None else [*common, "--batch", str(options.batch)]
 
 
-def _run(command: list[str]) -> dict[str, Any]:
+def run_apart(command: list[str]) -> dict[str, Any]:
     """What the process prints last, or ``{"error": the last line of its errors}``."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)

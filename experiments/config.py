@@ -18,7 +18,7 @@ class Data(Spec):
     dir: str | None = None
     """Where prepared data sets are; by default $AE_JAX_DATA, else TFDS's own folder."""
     decode: Literal["once", "always"] = "once"
-    """Of a TFDS set: keep a decoded copy in the cache, or decode the images while training."""
+    """Of a TFDS training set: keep a decoded copy in the cache, or decode while training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Train(Spec):
     ) -> optax.GradientTransformation:
         """The optimiser of a run of so many steps; a sweep gives it a learning rate, traced."""
         peak = self.learning_rate if learning_rate is None else learning_rate
-        warmup = round(self.warmup * total_steps)
+        warmup = min(round(self.warmup * total_steps), total_steps - 1)
         rate: optax.ScalarOrSchedule = peak
         if self.schedule == "cosine":
             rate = optax.cosine_decay_schedule(peak, total_steps - warmup)

@@ -67,8 +67,8 @@ def run_row(name: str, setup: Setup) -> dict[str, Any]:
 def table(results: Path) -> str:
     """The results as a Markdown table; rows that have not been run are left out."""
     lines = [
-        "| row | setting | published | to reach | ours | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| row | setting | published | to reach | ours | seconds | device |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     pages = []
     for name, row in ROWS.items():
@@ -78,7 +78,8 @@ def table(results: Path) -> str:
         result = json.loads(file.read_text())
         published = row.published if row.source == "-" else f"{row.published} ({row.source})"
         ours = _figures(result, row.shown)
-        cells = [name, row.setting, published, row.reach, ours, result["seconds"]]
+        device = f"{result['device']}, jax {result['jax']}"
+        cells = [name, row.setting, published, row.reach, ours, result["seconds"], device]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
         if row.page is not None:
             pages.append(row.page(result["figures"]))

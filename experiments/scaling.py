@@ -3,9 +3,10 @@
 python -m experiments.scaling                               bytes, and predictions for accelerators
 python -m experiments.scaling simple conv --measure 1 2 4   and simulated devices, measured
 
-A step exchanges one all-reduce of the gradients (and of the metrics), G bytes. On N devices, with a
-global batch B, a peak of P FLOP/s of which a fraction u is reached, links of W bytes/s each way and
-a latency of a second per hop, the prediction is
+A step exchanges the gradients and metrics by all-reduce, G bytes as XLA compiles it for two CPU
+devices (whose convolutions exchange the gradients of more than one form of a kernel). On N devices,
+with a global batch B, a peak of P FLOP/s of which a fraction u is reached, links of W bytes/s each
+way and a latency of a second per hop, the prediction is
 
     compute  c = FLOPs(B / N) / (u P)
     exchange r = 2 (N - 1) / N * G / W + 2 ceil(log2 N) a       (bandwidth-optimal, tree latency)
@@ -18,14 +19,13 @@ small nets is optimistic: what launching kernels costs is not in it.
 """
 
 import argparse
-import json
 import math
+import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -36,6 +36,7 @@ from rich.table import Table
 from ae_jax.parallel import data_mesh, replicated, split
 from ae_jax.spec import nearest, require
 from ae_jax.training import init_state, make_train_step
+from experiments.bench import run_apart
 from experiments.benchmarks import NETS
 from experiments.benchmarks.flops import count_flops
 from experiments.cli import parse_all, run_main, use_cpu_devices
@@ -100,6 +101,8 @@ def main(argv: Sequence[str]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 150
+    os.environ["JAX_PLATFORMS"] = "cpu"  # of what is measured
+    jax.config.update("jax_platforms", "cpu")
     use_cpu_devices(2)
     nets = options.nets or list(NETS)
     kind = ACCELERATORS[options.accelerator]
@@ -147,18 +150,17 @@ def _measured(nets: Sequence[str], devices: Sequence[int], rounds: int) -> Table
         cells = []
         for count in devices:
             batches = (NETS[net].batch * count, NETS[net].batch)
-            speeds = [_speed(net, count, batch, rounds) for batch in batches]
-            cells.append(" / ".join(f"{speed:,}" for speed in speeds))
+            cells.append(" / ".join(_speed(net, count, batch, rounds) for batch in batches))
         table.add_row(net, *cells)
     return table
 
 
-def _speed(net: str, devices: int, batch: int, rounds: int) -> Any:
+def _speed(net: str, devices: int, batch: int, rounds: int) -> str:
     command = [sys.executable, "-m", "experiments.benchmarks.ours", net, "--mode", "sharded"]
     command += ["--devices", str(devices), "--batch", str(batch), "--rounds", str(rounds)]
-    command += ["--images", str(min(NETS[net].images, 20_000))]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])["images_per_second"]
+    command += ["--images", str(max(min(NETS[net].images, 20_000), batch))]
+    found = run_apart(command)
+    return found["error"] if "error" in found else f"{found['images_per_second']:,}"
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:

@@ -20,7 +20,7 @@ from jax import Array
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.capacity import SHARE, data_bytes, device_bytes
+from ae_jax.capacity import SHARE, data_bytes, local_bytes
 from ae_jax.data import load
 from ae_jax.evaluation import PCA, code_figures, fit_pca
 from ae_jax.evaluation.reconstruction import reconstruction_figures
@@ -91,7 +91,8 @@ def _table(
     table.add_column("figure (mean over examples)")
     table.add_column("ours", justify="right")
     pca = {}
-    small = size <= PCA_LIMIT and data_bytes(data) <= SHARE * device_bytes(data_mesh())
+    memory = local_bytes(data_mesh()) or math.inf
+    small = size <= PCA_LIMIT and data_bytes(data) <= SHARE * memory
     if small and codes < min(size, len(data["x"])) and config.data.decode == "once":
         table.add_column(f"PCA, {codes} codes", justify="right")
         error = max(_pca_error(fit_pca(data["x"], codes), test["x"]), 1e-30)

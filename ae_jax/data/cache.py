@@ -1,17 +1,20 @@
-"""Decoded splits, kept so that a second load takes milliseconds and no memory.
+"""Decoded splits, kept on disk so that a second load decodes nothing.
 
 An entry is a folder of .npy files, which are mapped into memory when it is fetched, and of their
-checksums, which tell a damaged entry from a good one. It is written under another name first, so it
-is there whole or not at all. Everything in the cache can be deleted at any time.
+checksums, which tell a damaged entry from a good one: a fetch reads it once, to compare. It is
+written under another name first, so it is there whole or not at all. Everything in the cache can be
+deleted at any time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import tempfile
+import tokenize
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+log = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
 CHECKSUMS = "checksums.json"
 
@@ -39,7 +43,7 @@ def fetch(entry: str) -> Arrays | None:
         files = sorted(folder.glob("*.npy"))
         arrays = {path.stem: np.asarray(npy.open_memmap(path, mode="r")) for path in files}
         found = {name: zlib.crc32(array.data) for name, array in arrays.items()}
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError):
         return None
     return arrays if found == expected else None
 
@@ -58,11 +62,23 @@ def store(entry: str, count: int, chunks: Callable[[], Iterator[Arrays]]) -> Arr
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(".tmp", f"{entry}-", folder) as temporary:
             _write(Path(temporary, entry), count, chunks())
-            shutil.rmtree(folder / entry, ignore_errors=True)
-            os.replace(Path(temporary, entry), folder / entry)
-    if (arrays := fetch(entry)) is None:
-        parts = list(chunks())
-        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            if fetch(entry) is None:  # no other process was faster, which may be using it
+                shutil.rmtree(folder / entry, ignore_errors=True)
+                os.replace(Path(temporary, entry), folder / entry)
+    if (arrays := fetch(entry)) is not None:
+        return arrays
+    log.warning("%s: cannot write the cache %s: it is decoded into memory", entry, folder)
+    return _in_memory(count, chunks())
+
+
+def _in_memory(count: int, chunks: Iterator[Arrays]) -> Arrays:
+    arrays: Arrays = {}
+    start = 0
+    for chunk in chunks:
+        for name, rows in chunk.items():
+            whole = arrays.setdefault(name, np.empty((count, *rows.shape[1:]), rows.dtype))
+            whole[start : start + len(rows)] = rows
+        start += len(rows)
     return arrays
 
 

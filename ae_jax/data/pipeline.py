@@ -1,4 +1,4 @@
-"""Which pipeline a data set takes to the devices."""
+"""Which pipeline each data set takes to the devices."""
 
 import logging
 from collections.abc import Mapping
@@ -7,39 +7,40 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ae_jax.capacity import SHARE, data_bytes, device_bytes, size
-from ae_jax.data.memory import InMemory, Order
 from ae_jax.data.records import Records
-from ae_jax.data.stream import Streamed
 
 log = logging.getLogger(__name__)
 
 
-def make_feed(
-    data: Mapping[str, np.ndarray],
-    order: Order,
-    *,
-    padded: bool,
-    mesh: Mesh,
-    stream: bool | None,
-    name: str,
-) -> InMemory | Streamed:
-    """The batches of `data` in `order`: from the memory of the devices, or streamed.
+def which_to_stream(
+    sets: Mapping[str, Mapping[str, np.ndarray]], mesh: Mesh, stream: bool | None
+) -> dict[str, bool]:
+    """Whether each of the data sets, by name, is streamed (`ae_jax.data.stream`).
 
-    With ``stream=None`` that depends on the size of the data, and streaming is logged under `name`.
-    Raises `ValueError` if data that is decoded as it is read should not be streamed.
+    All of them as `stream` says; with None those, the largest first, without which the others take
+    no more than `SHARE` of a device's memory, and that is logged. `Records` always are, which
+    raises `ValueError` if they should not be.
     """
-    if any(isinstance(array, Records) for array in data.values()):
-        if stream is False:
-            raise ValueError(f"{name}: is decoded while training, so it is streamed: leave out "
-                             "stream=False, or decode it once")  # fmt: skip
-        stream = True
-    if stream is None:
-        need, there = data_bytes(data), device_bytes(mesh)
-        stream = need > SHARE * there
-        if stream:
+    found = {}
+    there = device_bytes(mesh) if stream is None else None
+    total = 0
+    for name, data in sorted(sets.items(), key=lambda item: data_bytes(item[1])):
+        need = data_bytes(data)
+        if any(isinstance(array, Records) for array in data.values()):
+            if stream is False:
+                raise ValueError(
+                    f"{name}: is decoded while training, so it is streamed: leave out "
+                    "stream=False, or decode it once"
+                )
+            found[name] = True
+        elif there is not None and total + need > SHARE * there:
+            beside = f" and {size(total)} beside it" if total else ""
             log.warning(
-                "%s takes %s, more than half of a device's %s: it is streamed from the host",
-                name, size(need), size(there),
+                "%s takes %s%s, more than half of a device's %s: it is streamed from the host",
+                name, size(need), beside, size(there),
             )  # fmt: skip
-    pipeline = Streamed if stream else InMemory
-    return pipeline(data, order, padded=padded, mesh=mesh)
+            found[name] = True
+        else:
+            found[name] = bool(stream)
+            total += need
+    return found

@@ -18,7 +18,8 @@ class Records:
     ``records[np.array([3, 1])]`` decodes those two. What `ae_jax.training.fit` streams from without
     a decoded copy on the disk or in memory.
 
-    Raises `ValueError` where the set is damaged, is not of single images, or they differ in size.
+    Raises `ValueError` where the set is damaged, is not of single images of uint8, or they differ
+    in size; an image that is damaged or of another size is found when it is read.
     """
 
     ndim = 4
@@ -39,6 +40,8 @@ class Records:
             self._source = builder.as_data_source(split)
             first = self._source[0][self._image]
         self.shape, self.dtype = (len(self._source), *first.shape), first.dtype
+        if self.dtype != np.uint8:
+            raise ValueError(f"{folder} holds {self.dtype} images: load it with decode='once'")
 
     @property
     def nbytes(self) -> int:
@@ -50,6 +53,9 @@ class Records:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         return self.read(rows)["x"]
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise TypeError("these images are decoded while training: load them with decode='once'")
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """``{"x": [n, H, W, C], "label": int32 [n]}``; the latter if the set has labels."""

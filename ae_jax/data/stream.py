@@ -7,7 +7,8 @@ process reads only the rows that its own devices work on.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +23,7 @@ from ae_jax.data.records import Records
 from ae_jax.parallel import split
 
 CHUNK_BYTES = 4 * 2**20
-"""Of one process. Enough to make the cost of a transfer and of a call small."""
+"""Of one device. Enough to make the cost of a transfer and of a call small."""
 AHEAD = 2  # chunks that are read before they are asked for
 _FOREVER = 2**62
 
@@ -42,18 +43,23 @@ class Streamed:
         padded: bool,
         mesh: Mesh,
     ) -> None:
-        self.data, self.padded = data, padded
         jitted = jax.jit(order)
-        self._order = lru_cache(2)(lambda epoch: np.asarray(jitted(epoch)))
-        self._steps, width = self._order(0).shape
+        order_of = lru_cache(2)(lambda epoch: np.asarray(jitted(epoch)))
+        steps, self._width = order_of(0).shape
         self._sharding = split(mesh, 1)
-        there = self._sharding.addressable_devices_indices_map((1, width)).values()
-        starts = sorted({index[1].indices(width)[:2] for index in there if index is not None})
-        self._columns = np.concatenate([np.arange(start, stop) for start, stop in starts])
+        there = self._sharding.addressable_devices_indices_map((1, self._width)).values()
+        starts = sorted({index[1].indices(self._width)[:2] for index in there if index is not None})
         row = sum(array.nbytes // len(array) for array in data.values())
-        steps = CHUNK_BYTES // (row * len(self._columns))
-        self._chunk_steps = min(max(steps, 1), self._steps)
-        self._per_epoch = -(-self._steps // self._chunk_steps)
+        # From the mesh alone, so that all processes cut the same chunks.
+        length = min(max(CHUNK_BYTES // (row * self._width // mesh.size), 1), steps)
+        self._reader = _Reader(
+            data=data,
+            padded=padded,
+            order_of=order_of,
+            columns=np.concatenate([np.arange(start, stop) for start, stop in starts]),
+            steps=length,
+            per_epoch=-(-steps // length),
+        )
         decoding = any(isinstance(array, Records) for array in data.values())
         self._threads = min(os.cpu_count() or 1, 16) if decoding else 1
         self._chunks: Iterator[dict[str, np.ndarray]] = iter(())
@@ -62,10 +68,11 @@ class Streamed:
 
     def pieces(self, epoch: int, first: int, count: int) -> Iterator[tuple[Any, int, int]]:
         """``(data, first, count)`` of the stretches that make up these batches of an epoch."""
+        steps = self._reader.steps
         while count > 0:
-            at, offset = divmod(first, self._chunk_steps)
-            length = min(self._chunk_steps - offset, count)
-            yield self._on_device(epoch * self._per_epoch + at), offset, length
+            at, offset = divmod(first, steps)
+            length = min(steps - offset, count)
+            yield self._on_device(epoch * self._reader.per_epoch + at), offset, length
             first, count = first + length, count - length
 
     @staticmethod
@@ -81,7 +88,7 @@ class Streamed:
             self._chunks = self._read_from(number)
         self._chunk = {
             name: jax.make_array_from_process_local_data(
-                self._sharding, rows, (len(rows), self._order(0).shape[1], *rows.shape[2:])
+                self._sharding, rows, (len(rows), self._width, *rows.shape[2:])
             )
             for name, rows in next(self._chunks).items()
         }
@@ -91,17 +98,34 @@ class Streamed:
     def _read_from(self, number: int) -> Iterator[dict[str, np.ndarray]]:
         import grain
 
-        options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=AHEAD)
+        options = grain.ReadOptions(
+            num_threads=self._threads, prefetch_buffer_size=max(AHEAD, self._threads)
+        )
         numbers = grain.MapDataset.range(number, _FOREVER)
-        return iter(numbers.map(self._read).to_iter_dataset(options))
+        return iter(numbers.map(self._reader.read).to_iter_dataset(options))
 
-    def _read(self, number: int) -> dict[str, np.ndarray]:
+
+@dataclass(frozen=True)
+class _Reader:
+    """What reads chunks. Apart from `Streamed`, so that the threads end where that is let go."""
+
+    data: Mapping[str, np.ndarray | Records]
+    padded: bool
+    order_of: Callable[[int], np.ndarray]
+    columns: np.ndarray
+    """Of a batch, those of this process's devices."""
+    steps: int
+    """Batches to a chunk."""
+    per_epoch: int
+    """Chunks to an epoch."""
+
+    def read(self, number: int) -> dict[str, np.ndarray]:
         """This process's rows of a chunk: name -> [steps, rows, ...], the last ones of an epoch
         made up to the length of the others."""
-        epoch, at = divmod(int(number), self._per_epoch)
-        first = at * self._chunk_steps
-        indices = self._order(epoch)[first : first + self._chunk_steps, self._columns]
-        shortage = self._chunk_steps - len(indices)
+        epoch, at = divmod(int(number), self.per_epoch)
+        first = at * self.steps
+        indices = self.order_of(epoch)[first : first + self.steps, self.columns]
+        shortage = self.steps - len(indices)
         rows = np.maximum(indices, 0).reshape(-1)
         chunk = {
             name: array[rows].reshape(*indices.shape, *array.shape[1:])
@@ -111,6 +135,6 @@ class Streamed:
             real = (indices >= 0).astype(np.float32)
             chunk["mask"] = chunk["mask"] * real if "mask" in chunk else real
         if shortage:
-            for name, rows in chunk.items():
-                chunk[name] = np.pad(rows, ((0, shortage), *[(0, 0)] * (rows.ndim - 1)))
+            for name, part in chunk.items():
+                chunk[name] = np.pad(part, ((0, shortage), *[(0, 0)] * (part.ndim - 1)))
         return chunk

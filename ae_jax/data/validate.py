@@ -15,7 +15,10 @@ BLOCK = 2**26  # bytes that are checked at a time
 
 
 def validated(
-    data: ArrayLike | Mapping[str, ArrayLike | Records], *, unit_interval: bool = False
+    data: ArrayLike | Mapping[str, ArrayLike | Records],
+    *,
+    unit_interval: bool = False,
+    records: bool = False,
 ) -> dict[str, np.ndarray]:
     """Returns the data set as a dict of NumPy arrays, or says in one line what is wrong with it.
 
@@ -23,9 +26,10 @@ def validated(
       data: an array `[N, ...event]`, or a mapping with "x" `[N, ...event]` and optionally
         "label" `[N]` (integers), "length" `[N]` (real steps of a sequence, 1 to `x.shape[1]`) and
         "mask" `[N]` (1 for a real row, 0 for padding). NumPy and JAX arrays, and anything else
-        that `np.asarray` takes; "x" may also be `Records`, which come back as they are.
+        that `np.asarray` takes.
       unit_interval: refuse float values outside [0, 1], as a Bernoulli likelihood must.
         uint8 always passes: 0..255 stands for [0, 1].
+      records: let "x" be `Records`, which come back as they are.
 
     Returns:
       "x" as uint8 (kept) or float32 (from bool and any other float), and, where they were given,
@@ -47,7 +51,7 @@ def validated(
     if "x" not in arrays:
         raise ValueError(f"data has no 'x', only {sorted(arrays)}: put the examples under 'x'")
 
-    x = _examples(arrays["x"])
+    x = _examples(arrays["x"], records)
     if unit_interval and x.dtype != np.uint8:
         low, high = x.min(), x.max()
         if low < 0 or high > 1:
@@ -67,9 +71,9 @@ def validated(
     return checked
 
 
-def _examples(data: ArrayLike | Records) -> np.ndarray:
+def _examples(data: ArrayLike | Records, records: bool) -> np.ndarray:
     """The examples as uint8 or float32 `[N, ...event]`, with no NaN or infinity."""
-    if isinstance(data, Records) and data.dtype == np.uint8:
+    if records and isinstance(data, Records):
         return cast(np.ndarray, data)  # in all that follows it behaves like one
     x = _as_array("x", data)
     if x.dtype.kind in "iu" and x.dtype != np.uint8:

@@ -13,10 +13,12 @@ from ae_jax.spec import require
 Examples = ArrayLike | Mapping[str, ArrayLike]
 
 
-def checked_data(ae: Autoencoder, data: Examples, name: str) -> dict[str, np.ndarray]:
+def checked_data(
+    ae: Autoencoder, data: Examples, name: str, *, records: bool = False
+) -> dict[str, np.ndarray]:
     """`data` validated, and of the shape the model was built for."""
     try:
-        data = validated(data, unit_interval=ae.unit_interval)
+        data = validated(data, unit_interval=ae.unit_interval, records=records)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
     network = getattr(ae.spec, "network", None)

@@ -14,9 +14,10 @@ import optax
 from jax import Array
 from jax.experimental.multihost_utils import broadcast_one_to_all
 
-from ae_jax.capacity import check_batch
-from ae_jax.data.memory import epoch_order, sequential_order, steps_per_epoch
-from ae_jax.data.pipeline import make_feed
+from ae_jax.capacity import check_batch, data_bytes
+from ae_jax.data.memory import InMemory, epoch_order, sequential_order, steps_per_epoch
+from ae_jax.data.pipeline import which_to_stream
+from ae_jax.data.stream import Streamed
 from ae_jax.objective import Autoencoder, check_accumulation
 from ae_jax.parallel import data_mesh, is_first_process, put, replicated
 from ae_jax.runs import Run
@@ -104,10 +105,13 @@ def fit(
     Raises:
       ValueError, TypeError: for data or settings that cannot work, before anything is written; one
         line that names the value and the remedy. So too for a batch that the memory of a device
-        does not suffice for.
+        does not suffice for. A damaged image of a set that is decoded while training is found
+        when it is read.
     """
-    train = checked_data(ae, train, "train")
-    eval_data = None if eval_data is None else checked_data(ae, eval_data, "eval_data")
+    train = checked_data(ae, train, "train", records=True)
+    sets = {"train": train}
+    if eval_data is not None:
+        eval_data = sets["eval_data"] = checked_data(ae, eval_data, "eval_data", records=True)
     count = len(train["x"])
     check_settings(
         count, epochs=epochs, steps=steps, batch_size=batch_size, log_every=log_every,
@@ -134,7 +138,8 @@ def fit(
         state = jax.jit(init, out_shardings=everywhere)(given, init_key)
     order = partial(epoch_order, order_key, count=count, batch_size=batch_size, multiple=multiple)
     padded = count % batch_size != 0 or batch_size % multiple != 0
-    feed = make_feed(train, order, padded=padded, mesh=mesh, stream=stream, name="train")
+    streamed = which_to_stream(sets, mesh, stream)
+    feed = (Streamed if streamed["train"] else InMemory)(train, order, padded=padded, mesh=mesh)
     step_fn = make_train_step(ae, tx, ema_decay=ema_decay, accumulate=accumulate)
     none = put(no_sums(("loss", *ae.objective)), everywhere)
     jitted = jax.jit(
@@ -144,7 +149,13 @@ def fit(
     # its step twice, and no figure includes compiling it.
     sample, _, _ = next(feed.pieces(0, 0, 1))
     loop = jitted.lower(state, none, sample, np.int32(0), np.int32(0)).compile()
-    check_batch(loop, mesh, eval_batch)
+    del sample
+    beside = 0
+    if eval_data is not None:
+        pipeline = Streamed if streamed["eval_data"] else InMemory
+        evaluate = _evaluator(ae, state, eval_data, pipeline, eval_batch, eval_key, mesh)
+        beside = 0 if streamed["eval_data"] else data_bytes(eval_data)
+    check_batch(loop, mesh, eval_batch, beside=beside)
 
     logger, store = _Logger(callbacks), None
     if run_dir is not None:
@@ -161,8 +172,6 @@ def fit(
                 run.rewrite(logger.history)
                 if config is not None:
                     run.write_config(described)
-    if eval_data is not None:
-        evaluate = _evaluator(ae, state, eval_data, eval_batch, eval_key, mesh, stream)
 
     step = int(state.step)
     while step < total and not logger.stop:
@@ -174,7 +183,7 @@ def fit(
         for data, at, steps_there in feed.pieces(epoch, first, length):
             before = sums
             state, sums = loop(state, sums, data, np.int32(at), np.int32(steps_there))
-            jax.block_until_ready(before)  # so that no more than two pieces are on the device
+            jax.block_until_ready(before)  # so that pieces do not queue up on the device
         step += length
         when = {"step": step, "epoch": step / per_epoch}
         logger.log({**when, "split": "train"}, sums, images, state)
@@ -251,14 +260,12 @@ class _Logger:
             self.stop |= callback(state, row) is True
 
 
-def _evaluator(ae, state, data, batch_size, key, mesh, stream):
+def _evaluator(ae, state, data, pipeline, batch_size, key, mesh):
     """``state -> sums`` of the metrics over all of `data`, compiled."""
     everywhere, rows = replicated(mesh), len(data["x"])
     batch_size = min(batch_size, rows)
     order = partial(sequential_order, count=rows, batch_size=batch_size, multiple=mesh.size)
-    feed = make_feed(
-        data, lambda _: order(), padded=True, mesh=mesh, stream=stream, name="eval_data"
-    )
+    feed = pipeline(data, lambda _: order(), padded=True, mesh=mesh)
     none, key = put((no_sums(("loss", *ae.objective)), key), everywhere)
     sample, _, _ = next(feed.pieces(0, 0, 1))
     loop = jax.jit(make_eval_loop(make_eval_step(ae), feed.batch_at), out_shardings=everywhere)

@@ -7,6 +7,7 @@ from typing import Any
 import optax
 from jax.typing import ArrayLike
 
+from ae_jax.data import validated
 from ae_jax.models import Tied, Vanilla
 from ae_jax.networks import Dense
 from ae_jax.networks.activations import Activation
@@ -44,8 +45,8 @@ def fit_greedy(
 
     Source: Bengio et al., Greedy layer-wise training of deep networks, 2007.
     """
-    codes, shape = x, ae.event_shape
-    stages = []
+    codes: ArrayLike = validated(x)["x"]
+    shape, stages = ae.event_shape, []
     for i, spec in enumerate(_stage_specs(ae)):
         stage = replace(spec.build(shape), dtype=ae.dtype)
         state, _ = fit(

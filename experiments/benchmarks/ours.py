@@ -22,8 +22,8 @@ import numpy as np
 import optax
 
 from ae_jax.data import load
-from ae_jax.data.memory import batch_at, epoch_order
-from ae_jax.data.pipeline import make_feed
+from ae_jax.data.memory import InMemory, batch_at, epoch_order
+from ae_jax.data.stream import Streamed
 from ae_jax.objective import Autoencoder
 from ae_jax.parallel import data_mesh, put, replicated, split
 from ae_jax.spec import require
@@ -114,7 +114,7 @@ def measure(
         "images_per_second": round(speed),
         "slowest": round(min(speeds)),
         "fastest": round(max(speeds)),
-        "step_ms": round(1e3 * batch / speed, 3),
+        "step_ms": round(1e3 * runs * batch / speed, 3),
         "step_gflops": round(flops / 1e9, 4),
         "step_megabytes": moved,
         "step_temporary_megabytes": round(memory.temp_size_in_bytes / 1e6, 2),
@@ -138,7 +138,7 @@ def _loop(
     state = jax.jit(partial(init_state, ae, tx), out_shardings=place)(jax.random.key(0))
     order = partial(epoch_order, jax.random.key(1), count=count, batch_size=batch, multiple=devices)
     padded = batch % devices != 0
-    feed = make_feed(data, order, padded=padded, mesh=mesh, stream=stream, name="data")
+    feed = (Streamed if stream else InMemory)(data, order, padded=padded, mesh=mesh)
     step, none = make_train_step(ae, tx), put(no_sums(("loss", *ae.objective)), place)
     loop = jax.jit(make_train_loop(step, feed.batch_at), donate_argnums=0, out_shardings=place)
     sample, _, _ = next(feed.pieces(0, 0, 1))

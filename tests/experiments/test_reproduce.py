@@ -40,7 +40,12 @@ def test_quick_data_stands_in_for_each_set(setup):
 
 
 def test_the_table_shows_means_spreads_and_only_what_was_run(tmp_path):
-    result = {"figures": {"bce": [0.1, 0.2], "mse": [3.0, 3.0]}, "seconds": 5, "seeds": [0, 1]}
+    result = {
+        "figures": {"bce": [0.1, 0.2], "mse": [3.0, 3.0]},
+        "seconds": 5,
+        "device": "cpu",
+        "jax": "1",
+    }
     (tmp_path / "simple.json").write_text(json.dumps(result))
     lines = reproduce.table(tmp_path).splitlines()
     assert len(lines) == 3
@@ -50,7 +55,7 @@ def test_the_table_shows_means_spreads_and_only_what_was_run(tmp_path):
 
 def test_code_sizes_have_a_page_of_their_own(tmp_path):
     figures = {"advantage": [1.5], "mnist PCA 2": [0.05], "mnist dense 2": [0.04]}
-    result = {"figures": figures, "seconds": 5, "seeds": [0]}
+    result = {"figures": figures, "seconds": 5, "device": "cpu", "jax": "1"}
     (tmp_path / "dense-vs-conv.json").write_text(json.dumps(result))
     table, page = reproduce.table(tmp_path).split("###")
     assert "**1.5** |" in table and "0.04" not in table

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -61,3 +62,18 @@ def test_models_that_cannot_be_pretrained_say_so(digits, tmp_path):
     with pytest.raises(ValueError, match="must be a Vanilla or Tied on a Dense network"):
         train(config, digits, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_learning_rate_rises_in_a_line_and_then_follows_its_schedule(schedule):
+    train = Train(learning_rate=0.5, schedule=schedule, warmup=0.25, optimizer="sgd")
+    tx = train.make_optimizer(40)
+    state, rates = tx.init(jnp.zeros(())), []
+    for _ in range(40):
+        update, state = tx.update(jnp.ones(()), state)
+        rates.append(-float(update))
+    np.testing.assert_allclose(rates[:11], 0.05 * np.arange(11), rtol=1e-5, atol=1e-7)
+    then = np.arange(30) / 30
+    after = np.full(30, 0.5) if schedule == "constant" else 0.25 * (1 + np.cos(np.pi * then))
+    np.testing.assert_allclose(rates[10:], after, rtol=1e-5)
+    Train(warmup=0.99, schedule="cosine").make_optimizer(2)  # leaves a step to the schedule

@@ -1,6 +1,8 @@
 """Streamed data gives the batches, and so the results, of data on the device."""
 
 import logging
+import threading
+import time
 from functools import partial
 
 import jax
@@ -11,12 +13,13 @@ import pytest
 from ae_jax import capacity
 from ae_jax.data import load, prepare, stream
 from ae_jax.data.memory import InMemory, epoch_order
+from ae_jax.data.pipeline import which_to_stream
 from ae_jax.data.records import Records
 from ae_jax.data.stream import Streamed
 from ae_jax.models import Denoising, Vanilla
 from ae_jax.networks import Dense, Recurrent
 from ae_jax.parallel import data_mesh
-from ae_jax.training import fit
+from ae_jax.training import fit, fit_greedy, sweep
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (50, 6, 5), np.uint8)
@@ -50,7 +53,8 @@ def assert_close(a, b):
 
 
 @pytest.mark.parametrize(("devices", "chunks"), [(1, 3), (4, 4)])
-def test_the_batches_are_those_of_the_pipeline_in_memory(devices, chunks):
+def test_the_batches_are_those_of_the_pipeline_in_memory(devices, chunks, monkeypatch):
+    monkeypatch.setattr(stream, "CHUNK_BYTES", stream.CHUNK_BYTES // devices)
     mesh = data_mesh(devices)
     order = partial(ORDER, multiple=3 * devices)
     feeds = [pipeline(DATA, order, padded=True, mesh=mesh) for pipeline in (InMemory, Streamed)]
@@ -84,11 +88,22 @@ def test_chunks_are_read_ahead_and_no_further():
     feed = Streamed({"x": Slow()}, ORDER, padded=True, mesh=data_mesh(1))
     pieces = feed.pieces(0, 0, 7)
     next(pieces)
-    deadline = 200
-    while len(read) < 1 + stream.AHEAD and deadline:
-        deadline -= 1
-        jax.block_until_ready(jax.numpy.zeros(1000) + 1)
-    assert 1 < len(read) <= 2 + stream.AHEAD
+    deadline = time.monotonic() + 30
+    while len(read) < 1 + stream.AHEAD and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)  # in which a third one would be read
+    assert len(read) == 1 + stream.AHEAD
+
+
+def test_the_threads_end_with_the_run():
+    ae = Vanilla(code_size=2).build((6, 5))
+    before = threading.active_count()
+    for _ in range(3):
+        fit(ae, X, steps=3, batch_size=8, eval_data=X, stream=True)
+    deadline = time.monotonic() + 30
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
 
 
 SPECS = {
@@ -127,11 +142,23 @@ def test_on_several_devices_it_is_the_run_of_one():
     assert_close(one.state.params, four.state.params)
 
 
-def test_mapped_files_and_records_train_as_arrays_do(tmp_path, monkeypatch):
-    monkeypatch.setenv("AE_JAX_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory):
+    """A folder with forty random images, prepared as MNIST."""
+    folder = tmp_path_factory.mktemp("data")
     x = RNG.integers(0, 256, (40, 28, 28, 1), np.uint8)
-    prepare.write("mnist", {s: (x, np.zeros(40, int)) for s in ("train", "test")}, tmp_path)
-    mapped, records = (load("mnist", "train", tmp_path, decode=d) for d in ("once", "always"))
+    prepare.write("mnist", {s: (x, np.zeros(40, int)) for s in ("train", "test")}, folder)
+    return folder
+
+
+@pytest.fixture
+def records(mnist):
+    return load("mnist", "train", mnist, decode="always")
+
+
+def test_mapped_files_and_records_train_as_arrays_do(tmp_path, monkeypatch, mnist, records):
+    monkeypatch.setenv("AE_JAX_CACHE", str(tmp_path / "cache"))
+    mapped = load("mnist", "train", mnist)
     assert isinstance(records["x"], Records) and records["x"].shape == (40, 28, 28, 1)
     ae = Vanilla(code_size=3).build((28, 28, 1))
     train = partial(fit, ae, epochs=2, batch_size=16)
@@ -145,15 +172,48 @@ def test_mapped_files_and_records_train_as_arrays_do(tmp_path, monkeypatch):
 
 def test_what_would_not_fit_is_streamed_and_that_is_said(monkeypatch, caplog):
     monkeypatch.setattr(capacity, "_host_bytes", lambda: 2_900_000)
-    ae = Vanilla(code_size=2).build((6, 5))
+    ae, mesh = Vanilla(code_size=2).build((6, 5)), data_mesh(1)
+
+    def images(count):
+        return {"x": np.zeros((count, 6, 5), np.uint8)}
+
     with caplog.at_level(logging.WARNING):
-        fit(ae, np.zeros((48_000, 6, 5), np.uint8), steps=1, batch_size=8)
+        assert which_to_stream({"train": images(48_000)}, mesh, None) == {"train": False}
         assert not caplog.records
-        fit(ae, np.zeros((49_000, 6, 5), np.uint8), steps=1, batch_size=8)
-    (record,) = caplog.records
-    assert record.getMessage() == (
-        "train takes 1.47 MB, more than half of a device's 2.9 MB: it is streamed from the host"
-    )
+        fit(ae, images(49_000), steps=1, batch_size=8)
+        sets = {"train": images(40_000), "eval_data": images(9_000)}
+        assert which_to_stream(sets, mesh, None) == {"train": True, "eval_data": False}
+        assert which_to_stream(sets, mesh, True) == {"train": True, "eval_data": True}
+    assert [record.getMessage() for record in caplog.records] == [
+        "train takes 1.47 MB, more than half of a device's 2.9 MB: it is streamed from the host",
+        "train takes 1.2 MB and 270 kB beside it, more than half of a device's 2.9 MB: it is "
+        "streamed from the host",
+    ]
+
+
+def test_an_evaluation_that_cannot_be_leaves_no_run_directory(tmp_path, records):
+    ae = Vanilla(code_size=3).build((28, 28, 1))
+    x = np.zeros((20, 28, 28, 1), np.uint8)
+    with pytest.raises(ValueError, match="eval_data: is decoded while training"):
+        fit(ae, x, steps=1, batch_size=8, eval_data=records, stream=False, run_dir=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_records_are_refused_where_they_cannot_be_streamed(records):
+    ae = Vanilla(network=Dense(widths=(4,)), code_size=3).build((28, 28, 1))
+    for train in (
+        lambda: fit_greedy(ae, records["x"], epochs=1, batch_size=8),
+        lambda: sweep(lambda: ae, {}, [0], records, epochs=1, batch_size=8),
+    ):
+        with pytest.raises(TypeError, match="decoded while training: load them with decode='once'"):
+            train()
+
+
+def test_accumulation_and_a_mask_of_its_own():
+    ae = SPECS["dense"].build((6, 5))
+    data = {"x": X, "mask": np.float32(np.arange(50) % 3 > 0)}
+    train = partial(fit, ae, data, epochs=2, batch_size=4, accumulate=2)
+    assert_close(train(stream=False).state.params, train(stream=True).state.params)
 
 
 def test_a_batch_too_large_for_the_memory_names_one_that_fits(monkeypatch, tmp_path):
