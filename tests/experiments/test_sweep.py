@@ -11,6 +11,7 @@ from experiments.configs import CONFIGS
 from experiments.sweep import main, sweepable
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_a_table_and_loadable_runs(tmp_path, capsys):
     grid = ["--grid", "model.beta=0.5,2", "--grid", "objective.nll.weight=1,3"]
     short = [

@@ -66,6 +66,7 @@ def test_a_loaded_run_encodes_and_decodes(run_dir):
     assert ((recon - x / 255) ** 2).sum() / 360 < mean_error
 
 
+@pytest.mark.slow
 def test_resume_continues_and_refuses_other_settings(run_dir):
     path, _ = run_dir
     with pytest.raises(ValueError, match="train.batch_size is 128 there and 64 here"):

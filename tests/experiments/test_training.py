@@ -40,6 +40,7 @@ def test_greedy_pretraining_is_the_start(digits, tmp_path):
     np.testing.assert_allclose(kernel, expected["encoder"]["Dense_0"]["kernel"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_that_has_a_checkpoint_is_not_pretrained_again(digits, tmp_path, monkeypatch):
     config = replace(GREEDY, train=replace(GREEDY.train, pretrain="none"))
     train(config, digits, run_dir=tmp_path / "run")

@@ -148,6 +148,7 @@ def test_accuracy_is_the_fraction_of_right_answers():
         assert got == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_hundred_labels_of_the_digits():
     """Codes learned from 1300 unlabelled digits, a head from 100 labels; chance is 0.1."""
     digits = load_digits()

@@ -79,6 +79,7 @@ def test_same_seed_same_bits_and_other_seed_other_run():
     assert c.history[-1]["loss"] != a.history[-1]["loss"]
 
 
+@pytest.mark.slow
 def test_chunks_do_not_change_the_run():
     whole = fit(VAE, X, epochs=2, batch_size=8)
     chunked = fit(VAE, X, epochs=2, batch_size=8, log_every=3)

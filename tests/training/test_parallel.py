@@ -177,6 +177,7 @@ def test_each_accumulated_part_draws_its_own_noise():
     assert nll(2) != nll(4)
 
 
+@pytest.mark.slow
 def test_fit_accumulates_on_several_devices():
     ae = DETERMINISTIC["vanilla"].build((4, 3))
     train = partial(fit, ae, X, epochs=2, optimizer=SGD)
@@ -195,6 +196,7 @@ def test_accumulated_parts_are_split_over_the_devices_too(numpy_state):
     assert "f32[2,8]" in text and "f32[8,8]" not in text  # 2 rows of each part on each device
 
 
+@pytest.mark.slow
 def test_parameters_from_another_mesh_are_taken():
     ae = DETERMINISTIC["vanilla"].build((4, 3))
     first = fit(ae, X, epochs=1, batch_size=6, devices=4).state

@@ -27,7 +27,7 @@ X = np.random.default_rng(0).random((16, 4, 3), np.float32)
 
 @pytest.mark.parametrize(
     "name",
-    [n if n == "conv" else pytest.param(n, marks=pytest.mark.slow) for n in MODELS],
+    [n if n == "vanilla" else pytest.param(n, marks=pytest.mark.slow) for n in MODELS],
 )
 def test_a_step_in_bfloat16_is_nearly_the_step_in_float32(name, numpy_state):
     ae = MODELS[name].build((4, 3))

@@ -67,6 +67,7 @@ def test_a_step_is_sgd_on_the_finite_difference_gradient():
         )
 
 
+@pytest.mark.slow
 def test_vmap_over_seeds_equals_a_loop():
     keys = jax.random.split(jax.random.key(0), 3)
     init, step = partial(init_state, VAE, SGD), jax.jit(make_train_step(VAE, SGD))
