@@ -97,13 +97,13 @@ def _table(
         table.add_column(f"PCA, {codes} codes", justify="right")
         error = max(_pca_error(fit_pca(data["x"], codes), test["x"]), 1e-30)
         pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
-    for term in ("loss", *ae.objective):
-        table.add_row(f"objective: {term}", f"{last[term]:.5g}", "")
-    activity = code_figures(ae, state.variables, test["x"])
-    for key, value in activity.items():
-        table.add_row(f"code: {key.replace('_', ' ')}", f"{value:.4g}", "")
+    rows = {f"objective: {term}": (last[term], "") for term in ("loss", *ae.objective)}
+    for key, value in code_figures(ae, state.variables, test["x"]).items():
+        rows[f"code: {key.replace('_', ' ')}"] = (value, "")
     for key, value in figures.items():
-        table.add_row(UNITS[key], f"{value:.5g}", f"{pca[key]:.5g}" if key in pca else "")
+        rows[UNITS[key]] = (value, f"{pca[key]:.5g}" if key in pca else "")
+    for name, (value, beside) in rows.items():
+        table.add_row(name, f"{value:.5g}", *([beside] if pca else []))
     return table
 
 
