@@ -170,6 +170,7 @@ def everything(x, kernel):
     return jnp.square(conv(h, kernel, strides=2)).mean()
 
 
+@pytest.mark.slow
 def test_the_same_in_every_transformation():
     x, kernel = inputs((5, 4), 4, 3)
     kernel *= 0.2

@@ -214,6 +214,7 @@ def test_rows_the_data_masks_count_for_nothing():
     np.testing.assert_allclose(history[-1]["bce"], expected["bce"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_before_its_first_checkpoint_can_be_resumed(tmp_path):
     whole = fit(AE, X, epochs=2, batch_size=16)
     Run.create(tmp_path / "run", {"model": None})

@@ -96,7 +96,8 @@ def test_mapped_step_equals_one_device(name, wrap, numpy_state):
     assert_same(three(mapped, state, batch), on_one_device(name, ae, state))
 
 
-@pytest.mark.parametrize("batch_size", quick([8, 6], 6))
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [8, 6])
 def test_fit_on_four_devices_equals_fit_on_one(batch_size):
     ae = STOCHASTIC["vae"].build((4, 3))
     train = partial(fit, ae, X, epochs=2, batch_size=batch_size, optimizer=SGD, eval_data=X[:7])

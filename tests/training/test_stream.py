@@ -114,7 +114,7 @@ SPECS = {
 
 
 @pytest.mark.parametrize(
-    "name", ["dense", pytest.param("lengths", marks=pytest.mark.slow), "noise"]
+    "name", ["dense", *(pytest.param(n, marks=pytest.mark.slow) for n in ("lengths", "noise"))]
 )
 def test_a_streamed_run_is_the_run_in_memory(name):
     ae, data = SPECS[name].build((6, 5)), DATA if name == "lengths" else {"x": X}
@@ -135,6 +135,7 @@ def test_a_resumed_stream_goes_on_where_it_was(tmp_path):
     assert_equal(whole.state.params, rest.state.params)
 
 
+@pytest.mark.slow
 def test_on_several_devices_it_is_the_run_of_one():
     ae = SPECS["noise"].build((6, 5))
     train = partial(fit, ae, X, epochs=2, batch_size=6, optimizer=optax.sgd(0.1))
@@ -209,6 +210,7 @@ def test_records_are_refused_where_they_cannot_be_streamed(records):
             train()
 
 
+@pytest.mark.slow
 def test_accumulation_and_a_mask_of_its_own():
     ae = SPECS["dense"].build((6, 5))
     data = {"x": X, "mask": np.float32(np.arange(50) % 3 > 0)}
@@ -226,6 +228,7 @@ def test_a_batch_too_large_for_the_memory_names_one_that_fits(monkeypatch, tmp_p
     train(batch_size=int(str(no.value).split("use batch_size=")[1].split(",")[0]))
 
 
+@pytest.mark.slow
 def test_a_model_too_large_for_the_memory(monkeypatch):
     monkeypatch.setattr(capacity, "_host_bytes", lambda: 10_000)
     ae = Vanilla(network=Dense(widths=(512,)), code_size=2).build((6, 5))

@@ -57,6 +57,7 @@ def test_noise_levels_and_averages_are_swept_too():
     assert result.state.ema_params is not None
 
 
+@pytest.mark.slow
 def test_an_empty_grid_is_seeds_only_and_five_runs_fit_on_four_devices():
     result = sweep(vae, {}, range(5), X, optimizer=optax.sgd, devices=4, **SETTINGS)
     assert [run["seed"] for run in result.runs] == [0, 1, 2, 3, 4]
