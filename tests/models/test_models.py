@@ -62,6 +62,7 @@ def batch_for(shape, rows=4):
 
 
 SLOWER = ("conv-contractive", "conv-blocks", "conv-bottleneck", "conv-denoising", "conv-stride")
+SLOWER += ("conv-valid", "vae-conv")
 
 
 @pytest.mark.parametrize(
