@@ -59,10 +59,10 @@ class Accelerator(NamedTuple):
 ACCELERATORS = {
     # NVIDIA H100 SXM data sheet: NVLink 900 GB/s both ways; a 400 Gb/s adapter for each GPU.
     "h100": Accelerator(989e12, 450e9, 8, 50e9),
-    # Google Cloud TPU v5p: 4800 Gb/s of inter-chip interconnect, half of it each way.
-    "tpu-v5p": Accelerator(459e12, 300e9, 512, 300e9),
-    # Google Cloud TPU v5e: 1600 Gb/s of inter-chip interconnect in a pod of 256, then 100 Gb/s.
-    "tpu-v5e": Accelerator(197e12, 100e9, 256, 12.5e9),
+    # Google Cloud, TPU v5p: inter-chip interconnect 1200 GB/s both ways, pods of 8960.
+    "tpu-v5p": Accelerator(459e12, 600e9, 8960, 6.25e9),
+    # Google Cloud, TPU v5e: 400 GB/s both ways, pods of 256 with 6.4 Tb/s to the network.
+    "tpu-v5e": Accelerator(197e12, 200e9, 256, 3.1e9),
 }
 
 
