@@ -1,110 +1,246 @@
 """Checkpoints of a run, by step. The only place that knows orbax.
 
-A checkpoint has two parts: ``model`` (parameters, averaged parameters, untrained collections), all
-that encoding and decoding need, and ``training`` (optimiser, key, step), which resuming needs too.
-A save is atomic: a checkpoint is there whole or not at all.
+    checkpoints/STEP/model/       parameters, averaged parameters, untrained collections
+                     training/    optimiser, key, step: what resuming needs besides
+                     manifest.json  SHA-256 of every file, and the notes of whoever saved
+
+What is promised, and tested by ``python -m experiments.torture``:
+
+- A checkpoint is there whole or not at all, whenever the process dies: it is written under another
+  name, and older ones go only when it has its own. Leftovers go when the run is opened again.
+- A checkpoint that was changed since (a flipped bit, a file cut short, missing, swapped) is never
+  restored: the newest good one is, and a warning names the other.
+- Nothing in it runs code. Names, shapes, dtypes and sizes are compared with the model's before an
+  array is read.
+- Parameters that are not finite are not saved.
+
+What is not: that files survive a loss of power (they are flushed to the disk, which may not keep
+its word) or a network file system that reorders writes; and that a file comes from who you think:
+checksums find damage, not forgery.
 """
 
+import contextlib
+import errno
 import logging
+import math
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental.multihost_utils import sync_global_devices
 
+from ae_jax.capacity import size
+from ae_jax.files import read_json, require_regular
+from ae_jax.manifest import Damaged, read_manifest, verify, write_manifest
+from ae_jax.parallel import is_first_process
 from ae_jax.state import TrainState
 
+log = logging.getLogger(__name__)
 _MODEL = ("params", "ema_params", "model_state")
+_SAVING, _REMOVED = "saving.tmp", "removed.tmp"
 
 
 class Checkpoints:
     """The checkpoints under `directory`, of which the newest `keep` are kept (None: all).
 
     Leftovers of saves that were cut short are removed, unless it is opened `read_only`, which
-    changes nothing on the disk.
+    changes nothing on the disk. Several processes make the same calls; the first one writes.
     """
 
     def __init__(
         self, directory: str | Path, *, keep: int | None = 2, read_only: bool = False
     ) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)  # orbax announces each file it writes
-        self.directory = Path(directory).absolute()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            enable_async_checkpointing=False,
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
-            create=False,
-        )
-        if not read_only:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        elif not self.directory.is_dir():
+        self.directory, self.keep = Path(directory).absolute(), keep
+        if read_only and not self.directory.is_dir():
             raise ValueError(f"no checkpoint in {self.directory}: the run saved none")
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=options,
-            item_handlers={name: ocp.StandardCheckpointHandler() for name in ("model", "training")},
-        )
+        if not read_only and is_first_process():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for name in (_SAVING, _REMOVED):
+                shutil.rmtree(self.directory / name, ignore_errors=True)
 
     def steps(self) -> list[int]:
-        """Steps that have a complete checkpoint, oldest first."""
-        return sorted(self._manager.all_steps())
+        """Steps that have a checkpoint, oldest first."""
+        if not self.directory.is_dir():
+            return []
+        names = [path.name for path in self.directory.iterdir()]
+        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
-    def save(self, state: TrainState) -> None:
-        """Write a checkpoint of `state` under its own step; a no-op if there is one already."""
+    def notes(self, step: int) -> dict[str, Any]:
+        """What was noted with the checkpoint of `step`."""
+        return dict(read_manifest(self.directory / str(step)).get("notes", {}))
+
+    def save(self, state: TrainState, notes: Mapping[str, Any] | None = None) -> None:
+        """Write a checkpoint of `state` under its own step; a no-op if there is one already.
+
+        The arrays of `state` are whole on every device; `notes` is JSON to keep beside them.
+
+        Raises:
+          ValueError: parameters are not finite, or the optimiser holds a NaN.
+          OSError: it cannot be written; the message says what it needs and what is free. Earlier
+            checkpoints are as they were.
+        """
         step = int(state.step)
         if step in self.steps():
             return
-        model, training = _split(state)
-        save = ocp.args.StandardSave
-        self._manager.save(
-            step, args=ocp.args.Composite(model=save(model), training=save(training))
-        )
+        parts = dict(zip(("model", "training"), _split(state), strict=True))
+        _require_finite(step, parts)
+        try:
+            self._write(step, parts, dict(notes or {}))
+        except Exception as error:
+            # Whatever it is, of orbax or of the system, nothing half-written stays.
+            shutil.rmtree(self.directory / _SAVING, ignore_errors=True)
+            raise self._cannot_save(step, parts, error) from error
+        for old in self.steps()[: -self.keep] if self.keep else []:
+            self._remove(old)
+
+    def discard_after(self, step: int) -> None:
+        """Remove the checkpoints of later steps, which a run that resumes at `step` makes anew."""
+        for later in self.steps():
+            if later > step:
+                self._remove(later)
 
     def restore(self, target: TrainState, step: int | None = None) -> TrainState:
-        """The state saved at `step` (default: the newest), with the structure of `target`.
+        """The state saved at `step`, with the structure of `target`, which may be abstract.
 
-        `target` may be abstract (`jax.eval_shape`). If its ``opt_state`` is None only the model is
-        read. Raises `ValueError` naming the first array that differs in shape or dtype.
+        By default the newest that is whole; a damaged one is named in a warning. If the target's
+        ``opt_state`` is None only the model is read. Raises `ValueError` if there is none, if that
+        of `step` is damaged, or naming the first array that differs in shape or dtype.
         """
-        step = self._existing(step)
-        model, training = _split(target)
-        parts = {"model": model} | ({} if target.opt_state is None else {"training": training})
-        for name, part in parts.items():
-            self._check(step, name, part)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                **{name: ocp.args.StandardRestore(_abstract(p)) for name, p in parts.items()}
-            ),
-        )
-        if target.opt_state is None:
-            return target.replace(step=jax.numpy.int32(step), **restored["model"])
-        key = jax.random.wrap_key_data(restored["training"]["key"])
-        return TrainState(**restored["model"], **(dict(restored["training"]) | {"key": key}))
-
-    def _existing(self, step: int | None) -> int:
         steps = self.steps()
         if not steps:
             raise ValueError(f"no checkpoint in {self.directory}: the run saved none")
-        if step is None:
-            return steps[-1]
-        if step not in steps:
-            raise ValueError(f"no checkpoint of step {step} in {self.directory}; there are {steps}")
-        return step
-
-    def _check(self, step: int, name: str, part: Any) -> None:
-        stored = _flat(self._manager.item_metadata(step)[name].tree)
-        wanted = _flat(_abstract(part))
-        for path in sorted(stored.keys() ^ wanted.keys()):
-            side = "checkpoint" if path in stored else "model"
-            raise ValueError(f"{self.directory}/{step}: only the {side} has {name}{path}")
-        for path, want in wanted.items():
-            have = stored[path]
-            if tuple(have.shape) != want.shape or have.dtype != want.dtype:
+        if step is not None:
+            if step not in steps:
                 raise ValueError(
-                    f"{self.directory}/{step}: {name}{path} is {have.dtype}{list(have.shape)} in "
-                    f"the checkpoint, {want.dtype}{list(want.shape)} in the model"
+                    f"no checkpoint of step {step} in {self.directory}; there are {steps}"
+                )
+            return self._read(target, step)
+        damage = ""
+        for step in reversed(steps):
+            try:
+                return self._read(target, step)
+            except Damaged as error:
+                damage = damage or str(error)
+                log.warning("the checkpoint of step %d is damaged and left out: %s", step, error)
+        raise ValueError(f"no checkpoint in {self.directory} is whole: {damage}")
+
+    def _write(self, step: int, parts: Mapping[str, Any], notes: dict[str, Any]) -> None:
+        saving = self.directory / _SAVING
+        if is_first_process():
+            shutil.rmtree(saving, ignore_errors=True)
+            saving.mkdir()
+        for name, part in parts.items():
+            _orbax().save(saving / name, args=ocp.args.PyTreeSave(part))
+        if is_first_process():
+            write_manifest(saving, {"step": step, "notes": notes})
+            saving.rename(self.directory / str(step))
+        if jax.process_count() > 1:
+            sync_global_devices(f"saved {step}")
+
+    def _cannot_save(self, step: int, parts: Mapping[str, Any], error: Exception) -> OSError:
+        need = sum(leaf.nbytes for leaf in jax.tree.leaves(parts))
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(self.directory).free
+            if free < need or "ENOSPC" in str(error) or getattr(error, "errno", 0) == errno.ENOSPC:
+                reason = f"it needs about {size(need)}, and {size(free)} are free"
+        kept = ", ".join(map(str, self.steps())) or "none"
+        return OSError(
+            f"cannot save the checkpoint of step {step} in {self.directory}: {reason}; earlier "
+            f"ones are intact: {kept}"
+        )
+
+    def _remove(self, step: int) -> None:
+        if is_first_process():
+            # Under another name first: a checkpoint without some of its files would look damaged.
+            removed = self.directory / _REMOVED
+            (self.directory / str(step)).rename(removed)
+            shutil.rmtree(removed)
+
+    def _read(self, target: TrainState, step: int) -> TrainState:
+        folder = self.directory / str(step)
+        if verify(folder).get("step") != step:
+            raise Damaged(f"{folder} holds the checkpoint of another step")
+        model, training = _split(target)
+        wanted = {"model": model} | ({} if target.opt_state is None else {"training": training})
+        parts = {}
+        for name, part in wanted.items():
+            abstract = _abstract(part)
+            _check(folder / name, name, abstract)
+            arguments = ocp.args.PyTreeRestore(
+                abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)
+            )
+            parts[name] = _orbax().restore(folder / name, args=arguments)
+        if target.opt_state is None:
+            return target.replace(step=jax.numpy.int32(step), **parts["model"])
+        if int(parts["training"]["step"]) != step:
+            raise Damaged(f"{folder} holds the state of step {int(parts['training']['step'])}")
+        key = jax.random.wrap_key_data(parts["training"]["key"])
+        return TrainState(**parts["model"], **(dict(parts["training"]) | {"key": key}))
+
+
+def _orbax() -> ocp.Checkpointer:
+    # One uncompressed file for each array, whose size is known before it is read.
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False)
+    return ocp.Checkpointer(handler)
+
+
+def _check(folder: Path, part: str, wanted: Any) -> None:
+    """Raises `ValueError` unless `folder` holds arrays of these names, shapes and dtypes."""
+    arrays = {".".join(path): leaf for path, leaf in _flat(wanted).items()}
+    there = {path.name for path in folder.iterdir() if (path / ".zarray").is_file()}
+    for name in sorted(there ^ arrays.keys()):
+        side = "checkpoint" if name in there else "model"
+        raise ValueError(f"{folder}: only the {side} has {part}/{name.replace('.', '/')}")
+    for name, want in arrays.items():
+        path, here = folder / name, f"{folder}: {part}/{name.replace('.', '/')}"
+        header = read_json(path / ".zarray")
+        shape, dtype = list(want.shape), _zarr_dtype(want.dtype)
+        if not isinstance(header, dict):
+            raise ValueError(f"{here} has no header")
+        if (header.get("shape"), header.get("dtype")) != (shape, dtype):
+            raise ValueError(
+                f"{here} is {_name(header.get('dtype'))}{header.get('shape')} in the checkpoint, "
+                f"{want.dtype}{shape} in the model"
+            )
+        plain = {"chunks": shape, "compressor": None, "filters": None, "order": "C"}
+        for key, value in plain.items():
+            if header.get(key) != value:
+                raise ValueError(f"{here}: {key} is {header.get(key)!r}, not {value!r}")
+        chunk = path / (".".join("0" * len(shape)) or "0")
+        held, size = require_regular(chunk), math.prod(shape) * want.dtype.itemsize
+        if held != size:
+            raise ValueError(f"{chunk} holds {held} bytes, not {size}")
+    metadata = read_json(folder / "_METADATA")
+    if not isinstance(metadata, dict) or metadata.get("value_metadata_tree") is not None:
+        raise ValueError(f"{folder / '_METADATA'} describes types of its own, which are not read")
+
+
+def _zarr_dtype(dtype: np.dtype) -> str:
+    return dtype.name if dtype.kind == "V" else dtype.str  # bfloat16 and its like are extensions
+
+
+def _name(dtype: Any) -> str:
+    try:
+        return np.dtype(str(dtype)).name
+    except TypeError:  # not one of NumPy's
+        return str(dtype)
+
+
+def _require_finite(step: int, parts: Mapping[str, Any]) -> None:
+    for part, tree in parts.items():
+        # An optimiser may start from an infinity (the best loss so far); nothing starts from NaN.
+        bad = np.isnan if part == "training" else lambda a: ~np.isfinite(a)
+        for path, leaf in _flat(tree).items():
+            array = np.asarray(leaf.addressable_data(0), leaf.dtype)
+            if jax.numpy.issubdtype(array.dtype, jax.numpy.inexact) and bad(array).any():
+                raise ValueError(
+                    f"step {step}: {part}/{'/'.join(path)} is not finite, so it is not saved"
                 )
 
 
@@ -127,10 +263,10 @@ def _abstract(tree: Any) -> Any:
     return jax.tree.map(describe, tree)
 
 
-def _flat(tree: Any) -> dict[str, Any]:
+def _flat(tree: Any) -> dict[tuple[str, ...], Any]:
     """Leaves by path; the path is written as orbax stores it, attributes and keys alike."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
-        "/" + "/".join(str(jax.tree_util.keystr((entry,), simple=True)) for entry in path): leaf
+        tuple(str(jax.tree_util.keystr((entry,), simple=True)) for entry in path): leaf
         for path, leaf in leaves
     }

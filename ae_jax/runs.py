@@ -3,11 +3,13 @@
 RUN/config.json        what was run: model, data, training, seed (see `ae_jax.spec`)
     environment.json   where: versions, device, git commit, command
     metrics.jsonl      one JSON object a line: step, epoch, split, loss, every raw term, ...
+    nonfinite.json     of a run that diverged: where, and with which examples
     checkpoints/STEP/  (see `ae_jax.checkpoint`)
     figures/*.png      (see `ae_jax.plots`)
 """
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -23,12 +25,13 @@ import jax
 import optax
 
 from ae_jax.checkpoint import Checkpoints
+from ae_jax.files import append_whole, finite, read_json, write_whole
 from ae_jax.models import Model
 from ae_jax.objective import Autoencoder
 from ae_jax.spec import from_dict, require
 from ae_jax.state import TrainState, init_state
 
-FORMAT = 1
+FORMAT = 2
 DTYPES = ("float32", "bfloat16")
 _PACKAGES = ("ae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -74,12 +77,15 @@ class Run:
         """`config.json`, less its format number. `ValueError` if it is not one this code reads."""
         file = self.path / "config.json"
         try:
-            config = json.loads(file.read_text())
+            config = read_json(file)
             version = config.pop("format")
         except (ValueError, KeyError, AttributeError, TypeError):
             raise ValueError(f"{file} is not the configuration of a run") from None
         if version != FORMAT:
-            raise ValueError(f"{file} has format {version!r}; this version reads {FORMAT}")
+            raise ValueError(
+                f"{file} has format {version!r}, and this version of ae_jax reads {FORMAT}: "
+                "read it with the version that wrote it"
+            )
         return config
 
     def write_config(self, config: Mapping[str, Any]) -> None:
@@ -89,15 +95,31 @@ class Run:
     def checkpoints(self, *, read_only: bool = False) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints", read_only=read_only)
 
+    def write_report(self, report: Mapping[str, Any]) -> None:
+        """Write `nonfinite.json`: the update that ended the training (see `training.diagnose`)."""
+        _write_json(self.path / "nonfinite.json", report)
+
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one row to `metrics.jsonl`, in one write."""
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        """Append one row to `metrics.jsonl`, in one write. JSON has no NaN: that is null there."""
+        append_whole(self.path / "metrics.jsonl", _line(row))
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl`; a last line that was cut short is left out."""
-        lines = (self.path / "metrics.jsonl").read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        """The rows of `metrics.jsonl`; a last line that was cut short is left out.
+
+        Raises `ValueError` naming the first other line that is not a row.
+        """
+        file, rows = self.path / "metrics.jsonl", []
+        for number, line in enumerate(file.read_bytes().splitlines(keepends=True), start=1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row = json.loads(line)
+                if type(row["step"]) is not int:
+                    raise TypeError("its step is not an integer")
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise ValueError(f"{file}: line {number} is not a row: {error!r}") from None
+            rows.append({k: math.nan if value is None else value for k, value in row.items()})
+        return rows
 
     def rows_until(self, step: int) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl` up to `step`: a resumed run will write the others again."""
@@ -105,9 +127,7 @@ class Run:
 
     def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Make these all the rows of `metrics.jsonl`."""
-        temporary = self.path / "metrics.jsonl.tmp"
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        os.replace(temporary, self.path / "metrics.jsonl")
+        write_whole(self.path / "metrics.jsonl", "".join(map(_line, rows)))
 
 
 class LoadedRun(NamedTuple):
@@ -138,7 +158,8 @@ def load_run(path: str | Path, step: int | None = None) -> LoadedRun:
     require(dtype in DTYPES, "dtype", dtype, f"must be one of {', '.join(DTYPES)}")
     spec = from_dict(Model, config["model"], where="model")
     ae = replace(spec.build(tuple(event_shape)), dtype=jax.numpy.dtype(dtype))
-    ema = config.get("train", {}).get("ema_decay") is not None
+    settings = config.get("train")
+    ema = isinstance(settings, dict) and settings.get("ema_decay") is not None
     target = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema))
     state = run.checkpoints(read_only=True).restore(target.replace(opt_state=None), step)
     return LoadedRun(ae, state, config)
@@ -174,5 +195,22 @@ def _git_commit() -> str | None:
     return commit.stdout.strip() + ("-dirty" if status.stdout.strip() else "")
 
 
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """What two configurations differ in: ``["train.epochs is 3 there and 4 here", ...]``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            difference
+            for name in sorted(old.keys() | new.keys())
+            for difference in differences(
+                old.get(name), new.get(name), f"{where}.{name}" if where else name
+            )
+        ]
+    return [] if old == new else [f"{where} is {old} there and {new} here"]
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(finite(row)) + "\n"
+
+
 def _write_json(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=2) + "\n")
+    write_whole(path, json.dumps(finite(data), indent=2) + "\n")

@@ -70,3 +70,9 @@ def _pop_params(variables: Variables) -> tuple[dict[str, Any], Any]:
     rest = dict(variables)
     params = rest.pop("params")
     return rest, params
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by their paths: ``{"encoder/Dense_0/kernel": ...}``."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

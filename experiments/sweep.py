@@ -27,6 +27,7 @@ from rich.table import Table
 
 from ae_jax.data import load
 from ae_jax.data.memory import steps_per_epoch
+from ae_jax.files import finite
 from ae_jax.objective import Autoencoder
 from ae_jax.runs import Run
 from ae_jax.spec import nearest, require, to_dict
@@ -88,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
         callbacks=[lambda row: _progress(console, row, config.train.epochs)],
     )
     seconds = time.perf_counter() - began
-    _write(out, config, shape, result, seconds)
+    _write(console, out, config, shape, result, seconds)
     console.print(_table(result))
     console.print(f"{len(result.runs)} runs in {seconds:.1f} s: {out}", soft_wrap=True)
 
@@ -134,7 +135,12 @@ def sweepable(config: Config, shape: tuple[int, ...]) -> list[str]:
 
 
 def _write(
-    out: Path, config: Config, shape: tuple[int, ...], result: SweepResult, seconds: float
+    console: Console,
+    out: Path,
+    config: Config,
+    shape: tuple[int, ...],
+    result: SweepResult,
+    seconds: float,
 ) -> None:
     """All of it in `sweep.json`, and a run directory for each run."""
     history = [
@@ -143,7 +149,7 @@ def _write(
     ]
     data = {"runs": result.runs, "table": result.table(), "history": history, "seconds": seconds}
     out.mkdir(parents=True)
-    (out / "sweep.json").write_text(json.dumps(data, indent=2) + "\n")
+    (out / "sweep.json").write_text(json.dumps(finite(data), indent=2) + "\n")
     for i, run in enumerate(result.runs):
         point = {RATE if k == "learning_rate" else k: v for k, v in run.items()}
         one = replace(_config_of(config, point), seed=int(run["seed"]))
@@ -154,7 +160,10 @@ def _write(
         folder = Run.create(out / "-".join(f"{k}={v}" for k, v in run.items()), described)
         for row in result.history:
             folder.log({k: float(v[i]) if hasattr(v, "shape") else v for k, v in row.items()})
-        folder.checkpoints().save(result.replica(i))
+        try:
+            folder.checkpoints().save(result.replica(i))
+        except ValueError as error:  # this run of them diverged
+            console.print(f"{folder.path}: {error}", soft_wrap=True)
 
 
 def _table(result: SweepResult) -> Table:

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ae_jax"
 LAYERS = [  # each may import those before it
-    {"spec", "losses"},
+    {"spec", "losses", "files", "manifest"},
     {"objective"},
     {"networks"},
     {"models"},

@@ -102,7 +102,7 @@ def test_an_unwritable_place_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "has format 2; this version reads 1"),
+        ({"format": 3}, "has format 3, and this version of ae_jax reads 2"),
         ({"model": {"kind": "os.system"}}, "model.kind='os.system'"),
         ({"model": {"kind": "vanilla", "code_size": -1}}, "code_size=-1"),
         ({"model": {"kind": "vanilla", "code_size": 4}}, "in the checkpoint"),

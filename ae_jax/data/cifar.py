@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from ae_jax.data import originals
-from ae_jax.data.files import read_exactly
+from ae_jax.files import read_exactly
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 CLASSES = (

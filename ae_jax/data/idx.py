@@ -17,9 +17,9 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from ae_jax.data.files import read_exactly
 from ae_jax.data.splits import require_split
 from ae_jax.data.validate import validated
+from ae_jax.files import read_exactly
 
 PREFIXES = {"train": "train", "test": "t10k"}
 

@@ -10,9 +10,9 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from ae_jax.data.files import read_exactly
 from ae_jax.data.splits import hold_out, require_split
 from ae_jax.data.validate import KEYS, validated
+from ae_jax.files import read_exactly
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
 

@@ -19,11 +19,24 @@ from ae_jax.training.step import EvalStep, Metrics, TrainStep
 BatchAt = Callable[[Any, Array], Batch]
 
 
+class Skips(NamedTuple):
+    """Updates that were left out because they were not finite (see `step.make_train_step`)."""
+
+    streak: Array
+    """In a row, up to now."""
+    total: Array
+    """As long as it is summed."""
+    last: Array
+    """The step of the last one, or -1."""
+
+
 class Sums(NamedTuple):
-    """Metrics times examples, and examples: what means over several loops are made of."""
+    """Metrics times examples, and examples: what means over several loops are made of. Updates that
+    were left out are in none of them, but counted in `skips`."""
 
     total: Metrics
     examples: Array
+    skips: Skips
 
     def mean(self) -> Metrics:
         """The mean of each metric over the examples seen."""
@@ -34,20 +47,32 @@ TrainLoop = Callable[[TrainState, Sums, Any, ArrayLike, ArrayLike], tuple[TrainS
 EvalLoop = Callable[[TrainState, Sums, Any, ArrayLike, ArrayLike, Array, ArrayLike], Sums]
 
 
-def make_train_loop(step: TrainStep, batch_at: BatchAt) -> TrainLoop:
+def make_train_loop(
+    step: TrainStep, batch_at: BatchAt, *, max_skips: int | None = None
+) -> TrainLoop:
     """``(state, sums, data, first, count) -> (state, sums)``: batches first .. first + count - 1.
 
-    `count` is traced: one compilation serves every length.
+    `count` is traced: one compilation serves every length. With a guarded step, the loop ends when
+    more than `max_skips` updates in a row were left out, and does nothing more when it is called
+    with those sums again.
     """
 
     def run(state, sums, data, first, count):
-        def one(i, carry):
-            state, sums = carry
-            batch = batch_at(data, first + i)
-            state, metrics = step(state, batch)
-            return state, _add(sums, metrics, batch)
+        def goes_on(carry):
+            i, _, sums = carry
+            return (i < count) & (True if max_skips is None else sums.skips.streak <= max_skips)
 
-        return lax.fori_loop(0, count, one, (state, sums))
+        def one(carry):
+            i, state, sums = carry
+            batch, at = batch_at(data, first + i), state.step
+            state, metrics = step(state, batch)
+            finite = metrics.pop("finite", None)
+            if finite is None:
+                return i + 1, state, _add(sums, metrics, batch)
+            return i + 1, state, _add_finite(sums, metrics, batch, finite, at)
+
+        _, state, sums = lax.while_loop(goes_on, one, (jnp.int32(0), state, sums))
+        return state, sums
 
     return run
 
@@ -72,10 +97,23 @@ def make_eval_loop(step: EvalStep, batch_at: BatchAt) -> EvalLoop:
 
 def no_sums(metrics: Iterable[str]) -> Sums:
     """What to start from: zeros, for metrics of these names."""
-    return Sums({name: jnp.float32(0) for name in metrics}, jnp.float32(0))
+    skips = Skips(jnp.int32(0), jnp.int32(0), jnp.int32(-1))
+    return Sums({name: jnp.float32(0) for name in metrics}, jnp.float32(0), skips)
 
 
 def _add(sums: Sums, metrics: Metrics, batch: Batch) -> Sums:
     examples = batch["mask"].sum() if "mask" in batch else jnp.float32(len(batch["x"]))
     total = jax.tree.map(lambda t, m: t + examples * m.astype(t.dtype), sums.total, metrics)
-    return Sums(total, sums.examples + examples)
+    return sums._replace(total=total, examples=sums.examples + examples)
+
+
+def _add_finite(sums: Sums, metrics: Metrics, batch: Batch, finite: Array, step: Array) -> Sums:
+    """With the metrics of an update that was made, or the count of one that was left out."""
+    added = _add(sums, metrics, batch)
+    total, examples = jax.tree.map(
+        lambda new, old: jnp.where(finite, new, old), added[:2], sums[:2]
+    )
+    left_out = (~finite).astype(jnp.int32)
+    streak, before, last = sums.skips
+    skips = Skips(left_out * (streak + 1), before + left_out, jnp.where(finite, last, step))
+    return Sums(total, examples, skips)

@@ -31,6 +31,7 @@ def make_train_step(
     axis_name: str | None = None,
     ema_decay: float | None = None,
     accumulate: int = 1,
+    guard: bool = False,
 ) -> TrainStep:
     """``(state, batch) -> (state, metrics)``: one gradient step.
 
@@ -47,6 +48,8 @@ def make_train_step(
       accumulate: compute the gradient of the batch in so many parts, one after another, in a part
         of the memory. The same step, to the accuracy of sums, but for the noise, which each part
         draws for itself. The batch is split into them, so it must divide.
+      guard: leave out an update whose loss or gradient is not finite (nor, in float32, the square
+        of its norm): of the state only ``step`` then moves. The metrics say so in ``finite``, bool.
 
     Raises `ValueError` with `accumulate` if a term is of the whole batch, which no part knows.
     """
@@ -75,21 +78,26 @@ def make_train_step(
             )
         if axis_name is not None:
             grads, metrics, model_state = lax.pmean((grads, metrics, model_state), axis_name)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        new_params = optax.apply_updates(state.params, updates)
-        ema_params = state.ema_params
-        if ema_decay is not None:
-            ema_params = optax.incremental_update(new_params, ema_params, 1.0 - ema_decay)
-        return (
-            state.replace(
-                step=state.step + 1,
-                params=new_params,
-                model_state=model_state,
-                opt_state=opt_state,
-                ema_params=ema_params,
-            ),
-            metrics,
-        )
+
+        def update() -> TrainState:
+            updates, opt_state = tx.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            ema_params = state.ema_params
+            if ema_decay is not None:
+                ema_params = optax.incremental_update(params, ema_params, 1.0 - ema_decay)
+            return state.replace(
+                params=params, model_state=model_state, opt_state=opt_state, ema_params=ema_params
+            )
+
+        if not guard:
+            state = update()
+        else:
+            norm = optax.tree.norm(grads, squared=True)
+            finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
+            # A branch and not a selection, which would keep a copy of all that is updated.
+            state = lax.cond(finite, update, lambda: state)
+            metrics = {**metrics, "finite": finite}
+        return state.replace(step=state.step + 1), metrics
 
     return step
 

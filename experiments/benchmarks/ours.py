@@ -28,6 +28,7 @@ from ae_jax.objective import Autoencoder
 from ae_jax.parallel import data_mesh, put, replicated, split
 from ae_jax.spec import require
 from ae_jax.training import init_state, make_train_step
+from ae_jax.training.drive import Pace, drive
 from ae_jax.training.loop import make_train_loop, no_sums
 from experiments.benchmarks import MODES, NETS, REPLICAS
 from experiments.benchmarks.flops import count_flops
@@ -139,8 +140,11 @@ def _loop(
     order = partial(epoch_order, jax.random.key(1), count=count, batch_size=batch, multiple=devices)
     padded = batch % devices != 0
     feed = (Streamed if stream else InMemory)(data, order, padded=padded, mesh=mesh)
-    step, none = make_train_step(ae, tx), put(no_sums(("loss", *ae.objective)), place)
-    loop = jax.jit(make_train_loop(step, feed.batch_at), donate_argnums=0, out_shardings=place)
+    step = make_train_step(ae, tx, guard=True)
+    none = put(no_sums(("loss", *ae.objective)), place)
+    loop = jax.jit(
+        make_train_loop(step, feed.batch_at, max_skips=0), donate_argnums=0, out_shardings=place
+    )
     sample, _, _ = next(feed.pieces(0, 0, 1))
     began = time.perf_counter()
     compiled = loop.lower(state, none, sample, np.int32(0), np.int32(0)).compile()
@@ -149,14 +153,15 @@ def _loop(
     where = place if batch % devices else split(mesh)
     shape = jax.ShapeDtypeStruct((batch, *ae.event_shape), data["x"].dtype, sharding=where)
     program = one.lower(state, {"x": shape}).compile()
-    held = [state, 0]
+    held, pace = [state, 0], Pace()
 
     def epoch() -> Any:
-        sums = none
-        for piece, first, steps in feed.pieces(held[1], 0, count // batch):
-            before = sums
-            held[0], sums = compiled(held[0], sums, piece, np.int32(first), np.int32(steps))
-            jax.block_until_ready(before)
+        held[0], sums = drive(
+            lambda carry, *piece: compiled(*carry, *piece),
+            (held[0], none),
+            feed.pieces(held[1], 0, count // batch),
+            pace,
+        )
         held[1] += 1
         return sums
 

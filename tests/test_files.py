@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from ae_jax.data.files import CHUNK, read_exactly
+from ae_jax.files import CHUNK, read_exactly
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])

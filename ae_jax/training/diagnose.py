@@ -1,0 +1,116 @@
+"""What went wrong where training met a value that is not finite."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from ae_jax.data.memory import InMemory, Order
+from ae_jax.data.stream import Streamed
+from ae_jax.objective import Autoencoder, Batch, as_floats, evaluate
+from ae_jax.parallel import put, replicated
+from ae_jax.runs import Run
+from ae_jax.state import TrainState, by_path, streams
+
+
+class Diverged(ArithmeticError):
+    """A loss or a gradient is not finite, more often in a row than was allowed."""
+
+
+def diagnosis(
+    ae: Autoencoder,
+    state: TrainState,
+    at: tuple[int, int, int],
+    feed: InMemory | Streamed,
+    order: Order,
+    mesh: Mesh,
+    run: Run | None,
+) -> Diverged:
+    """What to raise for the update of step, epoch and batch `at`, which was not made to `state`.
+
+    It names the term of the loss and the first layer; the examples go to the run directory.
+    """
+    step, epoch, first = at
+    data, place, _ = next(feed.pieces(epoch, first, 1))
+    batch = jax.jit(feed.batch_at)(data, np.int32(place))
+    state = state.replace(step=put(jnp.int32(step), replicated(mesh)))
+    value, terms = first_not_finite(ae, state, batch)
+    bad = [name for name, term in terms.items() if name != "loss" and not np.isfinite(term)]
+    what = " and ".join(f"the term {name!r} is {terms[name]}" for name in bad)
+    what = what or f"the loss is {terms['loss']:.6g} and its gradient is not finite"
+    where = f"; the first value that is not finite is in {value}" if value else ""
+    examples = np.asarray(jax.jit(order)(epoch))[first]
+    kept = ""
+    if run is not None:
+        report = {"step": step, "epoch": epoch, "first_not_finite": value, "terms": terms}
+        run.write_report({**report, "examples": examples[examples >= 0].tolist()})
+        kept = f"; its examples are in {run.path / 'nonfinite.json'}"
+    return Diverged(
+        f"training stopped at step {step}: {what}{where}{kept}; lower the learning rate, mend the "
+        "data, or leave such updates out (max_skips)"
+    )
+
+
+def first_not_finite(
+    ae: Autoencoder, state: TrainState, batch: Batch
+) -> tuple[str | None, dict[str, float]]:
+    """Repeat the step of ``state.step`` on `batch`: the first value in it that is not finite, in
+    the order of the computation, and the loss and its raw terms.
+
+    The value is None if all are finite this time (noise that depends on how a batch is split).
+    """
+    names: list[str] = []
+
+    def repeat(state: TrainState, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        finite: list[Array] = []
+
+        def note(name: str, tree: Any) -> None:
+            leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf, jnp.inexact)]
+            if leaves:
+                names.append(name)
+                finite.append(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all())
+
+        batch = {**batch, "x": as_floats(batch["x"])}
+        rngs = streams(jax.random.fold_in(state.key, state.step))
+        inputs = (batch["x"], batch["length"]) if "length" in batch else (batch["x"],)
+
+        def run(params: Any) -> tuple[Array, Any]:
+            outputs, collected = ae.apply(
+                {"params": params, **state.model_state}, *inputs, rngs=rngs,
+                capture_intermediates=True, mutable=["intermediates", *state.model_state],
+            )  # fmt: skip
+            loss, metrics = evaluate(ae.objective, outputs, batch, state.step)
+            return loss, (metrics, collected["intermediates"])
+
+        note("the batch", batch["x"])
+        for path, leaf in by_path(state.params).items():
+            note(f"the parameter {path}", leaf)
+        (_, (metrics, outputs)), grads = jax.value_and_grad(run, has_aux=True)(state.params)
+        for path, leaf in _outputs(outputs):
+            note(f"the output of {path}", leaf)
+        for name in ae.objective:
+            note(f"the term {name!r}", metrics[name])
+        note("the loss", metrics["loss"])
+        for path, leaf in by_path(grads).items():
+            note(f"the gradient of {path}", leaf)
+        return jnp.stack(finite), metrics
+
+    finite, metrics = jax.device_get(jax.jit(repeat)(state, batch))
+    bad = np.flatnonzero(~finite)
+    first = names[bad[0]] if len(bad) else None
+    return first, {name: float(value) for name, value in metrics.items()}
+
+
+def _outputs(collected: Any, path: str = "") -> list[tuple[str, Any]]:
+    """What each layer returned, in the order in which they did."""
+    found: list[tuple[str, Any]] = []
+    own = []
+    for name, value in collected.items():
+        if name == "__call__":  # of the module itself, which returns after its parts
+            own = [(path or "the model", value)]
+        else:
+            found += _outputs(value, f"{path}/{name}" if path else name)
+    return found + own

@@ -1,0 +1,68 @@
+"""Calls of a compiled loop over the pieces of a pipeline, each short, to end soon when asked."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental.multihost_utils import broadcast_one_to_all
+
+from ae_jax.training.loop import Sums
+
+TARGET = 0.05
+"""Seconds to a call, or one step where that takes longer."""
+
+Pieces = Iterable[tuple[Any, int, int]]
+Call = Callable[[Any, Any, np.int32, np.int32], Any]
+
+
+class Pace:
+    """How many steps go into one call: doubled until a call takes about `TARGET` seconds.
+
+    How a run is cut into calls does not change what it computes. Several processes must cut it in
+    the same places, so the first one's clock counts.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 1
+        self.settled = False
+
+    def took(self, steps: int, seconds: float) -> None:
+        """Learn from a call that was waited for."""
+        if self.settled or steps < self.steps:
+            return
+        fast = seconds < TARGET / 2
+        if jax.process_count() > 1:
+            fast = bool(broadcast_one_to_all(np.int32(fast)))
+        if fast:
+            self.steps *= 2
+        else:
+            self.settled = True
+
+
+def drive(
+    call: Call,
+    carry: tuple[Any, Sums],
+    pieces: Pieces,
+    pace: Pace,
+    stop: Callable[[Sums], bool] = lambda sums: False,
+) -> tuple[Any, Sums]:
+    """``carry = call(carry, data, first, count)`` over all pieces, or until it is told to stop.
+
+    The device always has a call to work on while the next is prepared, and no more than that.
+    `stop` is asked after each with the sums of the one before, which are there without waiting.
+    """
+    for data, first, count in pieces:
+        while count > 0:
+            steps, before, began = min(pace.steps, count), carry[1], time.perf_counter()
+            carry = call(carry, data, np.int32(first), np.int32(steps))
+            if pace.settled and pace.steps > 1:
+                jax.block_until_ready(before)
+            else:
+                before = jax.block_until_ready(carry[1])
+                pace.took(steps, time.perf_counter() - began)
+            if stop(before):
+                return carry
+            first, count = first + steps, count - steps
+    return carry

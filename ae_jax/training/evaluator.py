@@ -1,0 +1,63 @@
+"""The evaluation of a state on a whole data set, compiled once."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from ae_jax.data.memory import InMemory, sequential_order, steps_per_epoch
+from ae_jax.data.stream import Streamed
+from ae_jax.objective import Autoencoder
+from ae_jax.parallel import put, replicated
+from ae_jax.state import TrainState
+from ae_jax.training.drive import Pace, drive
+from ae_jax.training.loop import Sums, make_eval_loop, no_sums
+from ae_jax.training.step import make_eval_step
+
+Evaluate = Callable[[TrainState, Callable[[], bool]], Sums | None]
+"""``(state, stop) -> sums`` over the data set, or None where `stop` said so before its end."""
+
+
+def make_evaluator(
+    ae: Autoencoder,
+    state: TrainState,
+    data: Mapping[str, np.ndarray],
+    *,
+    batch_size: int,
+    key: Array,
+    mesh: Mesh,
+    stream: bool,
+) -> Evaluate:
+    """For states like `state`. The noise is that of `key`, the same every time."""
+    everywhere, rows = replicated(mesh), len(data["x"])
+    batch_size = min(batch_size, rows)
+    batches = steps_per_epoch(rows, batch_size)
+    order = partial(sequential_order, count=rows, batch_size=batch_size, multiple=mesh.size)
+    pipeline = Streamed if stream else InMemory
+    feed = pipeline(data, lambda _: order(), padded=True, mesh=mesh)
+    none, key = put((no_sums(("loss", *ae.objective)), key), everywhere)
+    sample, _, _ = next(feed.pieces(0, 0, 1))
+    loop = jax.jit(make_eval_loop(make_eval_step(ae), feed.batch_at), out_shardings=everywhere)
+    zero = np.int32(0)
+    compiled = loop.lower(state, none, sample, zero, zero, key, zero).compile()
+    epochs, pace = itertools.count(), Pace()
+
+    def evaluate(state: TrainState, stop: Callable[[], bool]) -> Sums | None:
+        place = 0
+
+        def call(carry, piece, first, count):
+            nonlocal place
+            state, sums = carry
+            sums = compiled(state, sums, piece, first, count, key, np.int32(place))
+            place += int(count)
+            return state, sums
+
+        pieces = feed.pieces(next(epochs), 0, batches)
+        _, sums = drive(call, (state, none), pieces, pace, lambda _: stop())
+        return sums if place == batches else None
+
+    return evaluate

@@ -1,0 +1,74 @@
+"""SIGTERM and Ctrl-C while a run is training: a request to save and end."""
+
+import itertools
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import jax
+from jax.experimental.multihost_utils import reached_preemption_sync_point
+
+log = logging.getLogger(__name__)
+
+
+class Interrupt:
+    """While entered, the first SIGTERM or SIGINT is noted, and a second ends the process at once.
+
+    Of several processes, any may be asked to end, and all do, after the same step: jax's own
+    preemption service agrees on it. Handlers that a program has set itself stay, and so do all
+    where nothing `saves`, or in a thread other than the main one, which alone may handle signals.
+    """
+
+    def __init__(self, *, saves: bool) -> None:
+        self.saves = saves
+        self.signal: int | None = None
+        self.agreed = False
+        self._handlers: dict[int, Any] = {}
+        self._polls = itertools.count()
+
+    def __enter__(self) -> "Interrupt":
+        if self.saves and threading.current_thread() is threading.main_thread():
+            handled: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+            if jax.process_count() == 1:  # of several processes, jax handles SIGTERM
+                handled[signal.SIGTERM] = signal.SIG_DFL
+            for number, default in handled.items():
+                if signal.getsignal(number) == default:
+                    self._handlers[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def asked(self) -> bool:
+        """Whether to end now. Every process must ask equally often, after the same steps."""
+        if jax.process_count() > 1:
+            self.agreed |= reached_preemption_sync_point(next(self._polls))
+        else:
+            self.agreed = self.signal is not None
+        return self.agreed
+
+    def end(self, step: int, path: Path | None) -> None:
+        """Say where it ended, and raise `KeyboardInterrupt`, or `SystemExit` of 143."""
+        name = "Ctrl-C" if self.signal == signal.SIGINT else "SIGTERM"
+        saved = f", which is saved in {path}: resume it from there" if path else ""
+        log.warning("%s: the run ended at step %d%s", name, step, saved)
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + signal.SIGTERM)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = number
+        if jax.process_count() > 1:  # let the others know
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,61 @@
+"""The rows of a run: into its history, its directory and its callbacks."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from ae_jax.parallel import is_first_process
+from ae_jax.runs import Run
+from ae_jax.state import TrainState
+from ae_jax.training.loop import Sums
+
+log = logging.getLogger(__name__)
+Row = dict[str, Any]
+Callback = Callable[[TrainState, Row], object]
+
+
+class Logger:
+    """Turns sums of metrics into rows. `stop` is True once a callback has said so."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = callbacks
+        self.history: list[Row] = []
+        self.run: Run | None = None
+        self.stop = False
+        self.began = 0.0
+
+    def write_to(self, run: Run, step: int) -> None:
+        """Continue the rows of `run` after `step`: it will write any later ones again."""
+        self.history = run.rows_until(step)
+        if is_first_process():
+            self.run = run
+            run.rewrite(self.history)
+
+    def start(self) -> None:
+        """Count the time of the next row from now on."""
+        self.began = time.perf_counter()
+
+    def has(self, step: int, split: str) -> bool:
+        """Whether there is such a row already."""
+        recent = self.history[-2:]
+        return any((row["step"], row["split"]) == (step, split) for row in recent)
+
+    def log(self, row: Row, sums: Sums, images: int, state: TrainState) -> None:
+        """Complete a row by the means of `sums`."""
+        sums = jax.device_get(sums)
+        row |= {name: float(value) for name, value in sums.mean().items()}
+        row["images_per_second"] = images / (time.perf_counter() - self.began)
+        if skipped := int(sums.skips.total):
+            row["skipped"] = skipped
+            log.warning(
+                "step %d: %d updates were not finite and left out, the last at step %d",
+                row["step"], skipped, int(sums.skips.last),
+            )  # fmt: skip
+        self.history.append(row)
+        if self.run is not None:
+            self.run.log(row)
+        for callback in self.callbacks:
+            self.stop |= callback(state, row) is True
