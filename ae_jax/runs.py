@@ -146,23 +146,30 @@ def load_run(path: str | Path, step: int | None = None) -> LoadedRun:
     """
     run = Run.open(path)
     config = run.config
-    if config.get("model") is None:
-        raise ValueError(
-            f"{run.path}/config.json has no model: it was trained from a module made by hand; "
-            "build it again and use Checkpoints.restore"
-        )
-    event_shape = config.get("event_shape")
-    if not isinstance(event_shape, list) or not all(type(n) is int for n in event_shape):
-        raise ValueError(f"{run.path}/config.json: event_shape={event_shape!r}: a list of integers")
-    dtype = config.get("dtype", "float32")
-    require(dtype in DTYPES, "dtype", dtype, f"must be one of {', '.join(DTYPES)}")
-    spec = from_dict(Model, config["model"], where="model")
-    ae = replace(spec.build(tuple(event_shape)), dtype=jax.numpy.dtype(dtype))
+    ae = build_model(config, f"{run.path}/config.json")
     settings = config.get("train")
     ema = isinstance(settings, dict) and settings.get("ema_decay") is not None
     target = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema))
     state = run.checkpoints(read_only=True).restore(target.replace(opt_state=None), step)
     return LoadedRun(ae, state, config)
+
+
+def build_model(config: Mapping[str, Any], file: str) -> Autoencoder:
+    """The model that `config`, of this file, describes, from the closed table of models.
+
+    Raises `ValueError`, one line, for anything else.
+    """
+    if config.get("model") is None:
+        raise ValueError(
+            f"{file} has no model: it was trained from a module made by hand; "
+            "build it again and use Checkpoints.restore"
+        )
+    shape, dtype = config.get("event_shape"), config.get("dtype", "float32")
+    ok = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
+    require(ok, f"{file}: event_shape", shape, "must be a list of positive integers")
+    require(dtype in DTYPES, f"{file}: dtype", dtype, f"must be one of {', '.join(DTYPES)}")
+    spec = from_dict(Model, config["model"], where="model")
+    return replace(spec.build(tuple(shape or ())), dtype=jax.numpy.dtype(dtype))
 
 
 def environment() -> dict[str, Any]:

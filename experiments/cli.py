@@ -7,6 +7,7 @@ import io
 import os
 import platform
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,13 +18,14 @@ from typing import Any
 import jax
 import tyro
 
-from ae_jax.runs import Run
+from ae_jax.runs import Run, differences
 from ae_jax.spec import from_dict, nearest, require, to_dict
+from ae_jax.training import Diverged
 from experiments.config import Config
 from experiments.processes import Processes
 
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
-_RESUMABLE |= {"data.dir", "data.decode"}
+_RESUMABLE |= {"train.max_skips", "data.dir", "data.decode"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,10 @@ class Command(Processes, Config):
     """Continue this run directory with its own configuration (instead of CONFIG)."""
     devices: int = 1
     """How many devices to split each batch over (0: all); on a CPU, so many simulated ones."""
+    allow_changes: bool = False
+    """With --resume: go on although settings or data are not those that the run began with."""
+    deterministic: bool = False
+    """On a GPU, only operations that give the same bits every time (on a CPU all do)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,7 +73,8 @@ def parse(
     command = _tyro(argv, Command(**_shallow(base), resume=resume), f"{prog} [CONFIG]", about)
     config = Config(**{f.name: getattr(command, f.name) for f in fields(Config)})
     if resume is not None:
-        _refuse_changes(base, config, resume)
+        if not command.allow_changes:
+            _refuse_changes(base, config, resume)
         if command.run_dir is not None:
             raise ValueError(f"--run-dir {command.run_dir}: --resume writes to {resume} itself")
     return name, config, command
@@ -80,7 +87,11 @@ def stored_config(path: str) -> Config:
         raise ValueError(f"{path} was not made by this command: continue it with fit(resume=True)")
     if "objective_weights" in data:
         raise ValueError(f"{path} is a run of a sweep over weights of its loss: it cannot go on")
-    for name in ("event_shape", "dtype"):  # the model's part; the configuration says both itself
+    for name in (
+        "event_shape",
+        "dtype",
+        "fit",
+    ):  # the model's part; the configuration says both itself
         data.pop(name, None)
     return from_dict(Config, data, where=f"{path}/config.json")
 
@@ -100,10 +111,16 @@ def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.
 def one_line_errors() -> Iterator[None]:
     """Turn bad input (a `ValueError`, `TypeError` or `OSError` of ours) into one line, exit 2.
 
-    An error that came up while jax was tracing a model is a bug, and keeps its traceback.
+    A training that diverged is one line and exit 1, Ctrl-C exit 130. An error that came up while
+    jax was tracing a model is a bug, and keeps its traceback.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Diverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except (ValueError, TypeError, OSError) as error:
         frames = traceback.walk_tb(error.__traceback__)
         modules = {frame.f_globals.get("__name__", "") for frame, _ in frames}
@@ -164,25 +181,14 @@ def _shallow(config: Config) -> dict[str, Any]:
 
 
 def _refuse_changes(old: Config, new: Config, run: str) -> None:
-    before, after = _leaves(to_dict(old)), _leaves(to_dict(new))
     timed = old.train.schedule != "constant" or old.train.warmup > 0
     free = _RESUMABLE - ({"train.epochs"} if timed else set())
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name) and name not in free:
+    for difference in differences(to_dict(old), to_dict(new)):
+        if difference.split(" is ")[0] not in free:
             raise ValueError(
-                f"--resume {run}: {name} is {before.get(name)} there and {after.get(name)} here; "
-                "a resumed run keeps its settings (start a new run to change them)"
+                f"--resume {run}: {difference}; a resumed run keeps its settings (start a new run "
+                "to change them, or go on all the same with --allow-changes)"
             )
-
-
-def _leaves(data: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(data, dict):
-        return {prefix: data}
-    return {
-        path: leaf
-        for name, value in data.items()
-        for path, leaf in _leaves(value, f"{prefix}.{name}" if prefix else name).items()
-    }
 
 
 def use_cpu_devices(count: int) -> None:
@@ -192,6 +198,15 @@ def use_cpu_devices(count: int) -> None:
             jax.config.update("jax_num_cpu_devices", count)
         except RuntimeError:  # it has looked already: what there is must do
             return
+
+
+def use_deterministic_operations() -> None:
+    """Let XLA choose only such on a GPU, which must come before jax looks at it.
+
+    Sums in an order that varies from run to run are faster there, and are what it uses otherwise.
+    """
+    flags = [os.environ.get("XLA_FLAGS", ""), "--xla_gpu_deterministic_ops=true"]
+    os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 
 def use_compilation_cache() -> None:

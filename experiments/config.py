@@ -43,6 +43,8 @@ class Train(Spec):
     """Leave the data on the host and stream it; by default where it would not fit on the device."""
     ema_decay: float | None = None
     """Keep an exponential moving average of the parameters, and evaluate that."""
+    max_skips: int = 0
+    """Updates in a row to leave out where they are not finite, before the training stops."""
     log_every: int | None = None
     """Steps between training rows in metrics.jsonl, at most (and by default) an epoch."""
     checkpoint_every: int | None = None
@@ -55,6 +57,7 @@ class Train(Spec):
         ):  # fmt: skip
             value = getattr(self, name)
             require(value is None or value >= 1, f"train.{name}", value, "must be at least 1")
+        require(self.max_skips >= 0, "train.max_skips", self.max_skips, "must not be negative")
         rate = self.learning_rate
         require(0 < rate < 1e3, "train.learning_rate", rate, "must be positive")
         require(0 <= self.warmup < 1, "train.warmup", self.warmup, "must be in [0, 1)")

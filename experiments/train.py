@@ -29,7 +29,7 @@ from ae_jax.objective import Autoencoder, as_floats
 from ae_jax.parallel import data_mesh, is_first_process, local
 from ae_jax.runs import Run
 from ae_jax.training import TrainState
-from experiments.cli import parse, run_main, use_cpu_devices
+from experiments.cli import parse, run_main, use_cpu_devices, use_deterministic_operations
 from experiments.config import Config
 from experiments.configs import CONFIGS
 from experiments.figures import draw_run
@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> None:
         argv, CONFIGS, default="digits", prog="python -m experiments.train", about=about
     )
     use_cpu_devices(command.devices)
+    if command.deterministic:
+        use_deterministic_operations()
     if command.several and not (command.resume or command.run_dir):
         raise ValueError("--run-dir: needed by several processes, which must agree on it")
     command.join()
@@ -67,6 +69,7 @@ def main(argv: Sequence[str]) -> None:
             test,
             run_dir=run_dir,
             resume=command.resume is not None,
+            allow_changes=command.allow_changes,
             callbacks=[progress],
             devices=None if command.several else command.devices or None,
         )

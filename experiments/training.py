@@ -26,6 +26,7 @@ def train(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
     devices: int | None = 1,
+    allow_changes: bool = False,
 ) -> tuple[Autoencoder, FitResult]:
     """The autoencoder of `config`, pretrained if it says so, and what `fit` returns for it.
 
@@ -49,6 +50,8 @@ def train(
         run_dir=run_dir,
         config=to_dict(config),
         resume=resume,
+        allow_changes=allow_changes,
+        max_skips=settings.max_skips,
         log_every=settings.log_every,
         checkpoint_every=settings.checkpoint_every,
         ema_decay=settings.ema_decay,

@@ -18,6 +18,7 @@ LAYERS = [  # each may import those before it
     {"state", "data"},
     {"checkpoint"},
     {"runs"},
+    {"export"},
     {"training"},
     {"evaluation"},
 ]

@@ -41,7 +41,7 @@ class Deterministic(nn.Module):
         h = features(self.encoder, x, length)
         if self.code_size is None:
             return h
-        return activation(self.code_activation)(self.code(h.reshape(len(h), -1)))
+        return activation(self.code_activation)(self.code(h.reshape(h.shape[0], -1)))
 
     def decode(self, z: Array) -> Outputs:
         return {self.output: activation(self.output_activation)(self.decoder(z))}

@@ -45,7 +45,7 @@ class TiedModule(nn.Module):
         return {"z": z, **self.decode(z)}
 
     def encode(self, x: Array) -> Array:
-        h = x.reshape(len(x), -1)
+        h = x.reshape(x.shape[0], -1)
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.down, strict=True)):
             last = i == len(self.kernels) - 1
             h = activation(self.code_activation if last else self.activation)(
@@ -58,7 +58,7 @@ class TiedModule(nn.Module):
         for i in reversed(range(len(self.kernels))):
             name = self.activation if i else self.output_activation
             h = activation(name)(product(h, self.kernels[i].T) + self.up[i])
-        return {self.output: h.reshape(len(z), *self.event_shape)}
+        return {self.output: h.reshape(z.shape[0], *self.event_shape)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ class VariationalModule(nn.Module):
     def posterior(self, x: Array, length: Array | None = None) -> tuple[Array, Array]:
         """Mean and log-variance of q(z | x), each [B, code_size]."""
         h = features(self.encoder, x, length)
-        h = h.reshape(len(h), -1)
+        h = h.reshape(h.shape[0], -1)
         return self.mean(h), self.logvar(h)
 
     def encode(self, x: Array, length: Array | None = None) -> Array:

@@ -142,14 +142,14 @@ class ConvDecoder(nn.Module):
         h = z
         if self.flat_code:
             bottom = (*self.sizes[-1], spec.bottleneck or spec.filters[-1])
-            h = act(dense(math.prod(bottom), spec.activation)(z)).reshape(len(z), *bottom)
+            h = act(dense(math.prod(bottom), spec.activation)(z)).reshape(z.shape[0], *bottom)
         if spec.up == "nearest":
             h = act(ConvLayer(spec.filters[-1], spec.kernel_size, kernel_init=init)(h))
         level = nn.remat(ConvDecoder.level, static_argnums=2) if spec.remat else ConvDecoder.level
         for index in reversed(range(len(spec.filters))):
             h = level(self, h, index)
         height, width = self.sizes[0]
-        return h[:, :height, :width].reshape(len(z), *self.event_shape)
+        return h[:, :height, :width].reshape(z.shape[0], *self.event_shape)
 
     def level(self, h: Array, index: int) -> Array:
         spec = self.spec

@@ -50,7 +50,7 @@ class DenseEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        h = x.reshape(len(x), -1)
+        h = x.reshape(x.shape[0], -1)
         for width in self.widths:
             h = activation(self.activation)(dense(width, self.activation)(h))
         return h
@@ -63,7 +63,7 @@ class DenseDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        h = z.reshape(len(z), -1)
+        h = z.reshape(z.shape[0], -1)
         for width in self.widths:
             h = activation(self.activation)(dense(width, self.activation)(h))
-        return dense(math.prod(self.event_shape))(h).reshape(len(z), *self.event_shape)
+        return dense(math.prod(self.event_shape))(h).reshape(z.shape[0], *self.event_shape)

@@ -75,7 +75,7 @@ class RecurrentDecoder(nn.Module):
             h = RecurrentLayer(width, self.cell)(h, steps)
         h = dense(math.prod(self.event_shape[1:]))(h)
         h = jnp.broadcast_to(h, (steps, *h.shape[1:]))
-        return h.swapaxes(0, 1).reshape(len(z), *self.event_shape)
+        return h.swapaxes(0, 1).reshape(z.shape[0], *self.event_shape)
 
 
 class RecurrentLayer(nn.Module):

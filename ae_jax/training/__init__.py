@@ -2,6 +2,7 @@
 
 from ae_jax.state import TrainState, init_state
 from ae_jax.training.classify import accuracy, classifier, freeze_encoder, labelled, with_encoder
+from ae_jax.training.diagnose import Diverged
 from ae_jax.training.fit import Callback, FitResult, fit
 from ae_jax.training.greedy import fit_greedy
 from ae_jax.training.rbm import pretrain_rbm_stack
@@ -10,6 +11,7 @@ from ae_jax.training.sweep import SweepResult, sweep
 
 __all__ = [
     "Callback",
+    "Diverged",
     "FitResult",
     "SweepResult",
     "TrainState",

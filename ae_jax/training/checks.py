@@ -45,6 +45,7 @@ def check_settings(
     checkpoint_every: int | None = None,
     ema_decay: float | None = None,
     accumulate: int = 1,
+    max_skips: int = 0,
 ) -> None:
     """Raises `ValueError` for settings of `fit` that cannot work with `count` examples."""
     if (epochs is None) == (steps is None):
@@ -57,6 +58,8 @@ def check_settings(
         if value is not None:
             ok = isinstance(value, int | np.integer) and int(value) >= 1
             require(ok, name, value, "must be an integer >= 1")
+    ok = isinstance(max_skips, int | np.integer) and max_skips >= 0
+    require(ok, "max_skips", max_skips, "must be an integer >= 0")
     if batch_size * accumulate > count:
         times = f", {accumulate} times" if accumulate > 1 else ""
         raise ValueError(f"batch_size={batch_size}{times}: larger than the data, {count} examples")

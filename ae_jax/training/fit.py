@@ -125,6 +125,7 @@ def fit(
     check_settings(
         count, epochs=epochs, steps=steps, batch_size=batch_size, log_every=log_every,
         checkpoint_every=checkpoint_every, ema_decay=ema_decay, accumulate=accumulate,
+        max_skips=max_skips,
     )  # fmt: skip
     mesh = data_mesh(devices)
     everywhere, multiple = replicated(mesh), mesh.size * accumulate
@@ -216,6 +217,7 @@ def fit(
                 logger.log({**row, "split": "train"}, sums, images, state)
                 streak = sums.skips.streak  # which goes on, whatever is logged
                 sums = none._replace(skips=none.skips._replace(streak=streak))
-    if interrupt.agreed:
+        asked = interrupt.asked()  # also while the last state was saved
+    if asked:
         interrupt.end(step, None if run is None else run.path)
     return FitResult(state, logger.history)
