@@ -175,7 +175,11 @@ class Checkpoints:
             arguments = ocp.args.PyTreeRestore(
                 abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)
             )
-            parts[name] = _orbax().restore(folder / name, args=arguments)
+            try:
+                parts[name] = _orbax().restore(folder / name, args=arguments)
+            except Exception as error:  # of many kinds, as what is wrong has it
+                reason = str(error).partition("\n")[0]
+                raise Damaged(f"{folder / name} cannot be read: {reason}") from None
         if target.opt_state is None:
             return target.replace(step=jax.numpy.int32(step), **parts["model"])
         if int(parts["training"]["step"]) != step:
@@ -208,7 +212,8 @@ def _check(folder: Path, part: str, wanted: Any) -> None:
                 f"{here} is {_name(header.get('dtype'))}{header.get('shape')} in the checkpoint, "
                 f"{want.dtype}{shape} in the model"
             )
-        plain = {"chunks": shape, "compressor": None, "filters": None, "order": "C"}
+        plain = {"zarr_format": 2, "chunks": shape, "dimension_separator": ".", "order": "C"}
+        plain |= {"compressor": None, "filters": None}
         for key, value in plain.items():
             if header.get(key) != value:
                 raise ValueError(f"{here}: {key} is {header.get(key)!r}, not {value!r}")

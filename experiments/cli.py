@@ -24,6 +24,7 @@ from ae_jax.training import Diverged
 from experiments.config import Config
 from experiments.processes import Processes
 
+MOST_DEVICES = 1024  # of one process; a CPU would try to simulate any number
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
 _RESUMABLE |= {"train.max_skips", "data.dir", "data.decode"}
 
@@ -46,7 +47,8 @@ class Command(Processes, Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check()
-        require(self.devices >= 0, "devices", self.devices, "must not be negative")
+        ok = 0 <= self.devices <= MOST_DEVICES
+        require(ok, "devices", self.devices, f"must be in 0 .. {MOST_DEVICES}")
 
 
 def parse(
@@ -165,15 +167,19 @@ def _flatten(box: str) -> str:
     lines = [line.strip("│ ").strip() for line in box.splitlines() if not re.match("[╭╰]", line)]
     blocks: list[list[str]] = [[]]
     for line in lines:
-        if line and set(line) == {"─"}:
+        if len(line) > 3 and set(line) <= {"─", "-"}:
             blocks.append([])
-        else:
+        elif line:
             blocks[-1].append(line)
+    if "╭" not in box:  # where the frame cannot be drawn its title is a block of its own
+        del blocks[0]
     message = re.sub(r"^Error parsing (?!--)\S+: ", "", " ".join(blocks[0]))
     for block in blocks[1:]:
         if block and block[0].startswith("Perhaps you meant"):
-            message += f": did you mean {block[1]}?"
-    return message
+            return f"{message}: did you mean {block[1]}?"
+        if block and block[0].startswith("Argument helptext"):
+            return f"{message}: give {block[1]}"
+    return f"{message}: see --help" if message.startswith("Unrecognized") else message
 
 
 def _shallow(config: Config) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Train(Spec):
             require(value is None or value >= 1, f"train.{name}", value, "must be at least 1")
         require(self.max_skips >= 0, "train.max_skips", self.max_skips, "must not be negative")
         rate = self.learning_rate
-        require(0 < rate < 1e3, "train.learning_rate", rate, "must be positive")
+        require(0 < rate < 1e3, "train.learning_rate", rate, "must be between 0 and 1000")
         require(0 <= self.warmup < 1, "train.warmup", self.warmup, "must be in [0, 1)")
         decay = self.ema_decay
         require(decay is None or 0 <= decay < 1, "train.ema_decay", decay, "must be in [0, 1)")

@@ -14,7 +14,8 @@ from ae_jax.data.splits import hold_out, require_split
 from ae_jax.data.validate import KEYS, validated
 from ae_jax.files import read_exactly
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
+# An OSError too, once the file is open: of seeking to where a damaged directory points.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -24,6 +25,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
       ValueError: not an .npz file of plain arrays, or truncated, or damaged.
       OSError: the file cannot be opened.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there: give the path of an .npz file")
     with path.open("rb") as raw:
         try:
             with zipfile.ZipFile(raw) as archive:
