@@ -54,7 +54,8 @@ class Checkpoints:
     def __init__(
         self, directory: str | Path, *, keep: int | None = 2, read_only: bool = False
     ) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax announces each file it writes
+        # Orbax announces each file it writes, and logs each error that it raises.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.directory, self.keep = Path(directory).absolute(), keep
         if read_only and not self.directory.is_dir():
             raise ValueError(f"no checkpoint in {self.directory}: the run saved none")
@@ -147,7 +148,9 @@ class Checkpoints:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(self.directory).free
-            if free < need or "ENOSPC" in str(error) or getattr(error, "errno", 0) == errno.ENOSPC:
+            # Of the system, or in the words of orbax's file driver.
+            full = getattr(error, "errno", 0) == errno.ENOSPC or "No space left" in str(error)
+            if free < need or full:
                 reason = f"it needs about {size(need)}, and {size(free)} are free"
         kept = ", ".join(map(str, self.steps())) or "none"
         return OSError(

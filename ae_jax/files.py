@@ -23,17 +23,28 @@ def read_exactly(stream: BinaryIO, size: int) -> bytearray:
     header declared. Reading to the end also makes gzip and zip streams verify their checksums.
 
     Raises:
-      ValueError: the stream holds more or fewer bytes, or `size` is negative.
+      ValueError: the stream holds more or fewer bytes, or more than half of this machine's memory
+        (as one that unpacks to a thousand times its size may), or `size` is negative.
     """
     if size < 0:
         raise ValueError(f"its header declares {size} bytes of data")
-    data = bytearray()
+    data, limit = bytearray(), memory_limit()
     while block := stream.read(min(CHUNK, size + 1 - len(data))):
         data += block
+        if len(data) > limit:
+            raise ValueError(
+                f"it holds more than {limit} bytes, half of this machine's memory: map it from "
+                "disk instead (np.load(path, mmap_mode='r'))"
+            )
     if len(data) != size:
         held = "more" if len(data) > size else f"only {len(data)}"
         raise ValueError(f"its header declares {size} bytes of data, it holds {held}")
     return data
+
+
+def memory_limit() -> int:
+    """The bytes that one array read from a file may take: half of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def require_regular(path: Path, *, limit: int | None = None) -> int:
@@ -86,12 +97,13 @@ def write_whole(path: Path, content: str) -> None:
 
 def append_whole(path: Path, line: str) -> None:
     """Appends to a text file, in one write; what a full disk cuts short is taken back."""
-    with open(path, "ab") as file:
+    content = line.encode()
+    with open(path, "ab", buffering=0) as file:  # a buffer would try again when it is closed
         end = file.seek(0, os.SEEK_END)
         try:
-            file.write(line.encode())
-            file.flush()
+            while content:
+                content = content[file.write(content) :]
         except OSError:
             with contextlib.suppress(OSError):
-                os.ftruncate(file.fileno(), end)
+                file.truncate(end)
             raise

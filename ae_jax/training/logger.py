@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from ae_jax.parallel import is_first_process
 from ae_jax.runs import Run
@@ -46,7 +47,8 @@ class Logger:
     def log(self, row: Row, sums: Sums, images: int, state: TrainState) -> None:
         """Complete a row by the means of `sums`."""
         sums = jax.device_get(sums)
-        row |= {name: float(value) for name, value in sums.mean().items()}
+        with np.errstate(invalid="ignore"):  # of a row whose updates were all left out
+            row |= {name: float(value) for name, value in sums.mean().items()}
         row["images_per_second"] = images / (time.perf_counter() - self.began)
         if skipped := int(sums.skips.total):
             row["skipped"] = skipped

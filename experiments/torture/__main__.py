@@ -52,7 +52,9 @@ def main(argv: Sequence[str]) -> None:
         if name not in PROMISES:
             raise ValueError(f"no promise {name!r}: there are {', '.join(PROMISES)}")
     names = options.promise or list(PROMISES)
-    logging.getLogger("ae_jax").setLevel(logging.CRITICAL)  # of damage that is meant to be there
+    quiet = logging.getLogger("ae_jax")  # of damage that is meant to be there
+    quiet.addHandler(logging.NullHandler())
+    quiet.propagate = False
     console, counts = Console(), {}
     for name in names:
         seconds = None if options.minutes is None else 60 * options.minutes / len(names)

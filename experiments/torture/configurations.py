@@ -157,8 +157,10 @@ def configurations(folder: Path, rng: random.Random) -> Iterator[str | None]:
                 jax.monitoring.unregister_event_duration_listener(note)
                 if code != 2 or said.count("\n") != 1 or not said.startswith("error: "):
                     yield f"{line}: exit code {code}, {said!r}"
-                elif compiled or list(folder.iterdir()):
-                    yield f"{line}: compiled {compiled}, wrote {list(folder.iterdir())}"
+                elif written := [path.name for path in folder.iterdir()]:
+                    yield f"{line}: wrote {written}"
+                elif compiled:
+                    yield f"{line}: compiled {compiled}"
                 else:
                     yield None
 
@@ -167,9 +169,12 @@ def run(line: str) -> tuple[object, str]:
     """The exit code and what is written to stderr."""
     errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-            with one_line_errors():
-                main(shlex.split(line))
+        with (
+            contextlib.redirect_stderr(errors),
+            contextlib.redirect_stdout(io.StringIO()),
+            one_line_errors(),
+        ):
+            main(shlex.split(line))
     except SystemExit as stop:
         return stop.code, errors.getvalue()
     except Exception as error:

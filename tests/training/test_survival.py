@@ -1,0 +1,319 @@
+"""What a training survives: signals, values that are not finite, a full disk, other settings."""
+
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+from contextlib import contextmanager
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from ae_jax import load_run
+from ae_jax.checkpoint import Checkpoints
+from ae_jax.manifest import verify
+from ae_jax.models import Vanilla, Variational
+from ae_jax.networks import Dense
+from ae_jax.objective import Autoencoder, Term
+from ae_jax.parallel import data_mesh
+from ae_jax.runs import Run
+from ae_jax.state import by_path
+from ae_jax.training import Diverged, fit, init_state, make_train_step
+from ae_jax.training.diagnose import first_not_finite
+from experiments.torture.worker import Normalised, digest
+
+RNG = np.random.default_rng(0)
+X = np.uint8(RNG.integers(0, 256, size=(64, 4, 3)))
+VAE = Variational(network=Dense(widths=(8,)), code_size=2).build((4, 3))
+FLOATS = np.float32(RNG.normal(size=(64, 6)))
+MSE = Vanilla(network=Dense(widths=(8,)), code_size=3, loss="mse").build((6,))
+NORM = Autoencoder(
+    Normalised(), {"loss_": Term(lambda o, b: jnp.abs(o["logits"]).mean((1, 2, 3)))}, (8, 8, 1)
+)
+
+
+def spoiled(*rows):
+    """Finite data whose squared error is not, in these rows."""
+    x = FLOATS.copy()
+    x[list(rows)] = 1e30
+    return x
+
+
+def without_speed(rows):
+    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]
+
+
+@pytest.mark.parametrize(
+    "step", [1, 30, 59, *(pytest.param(s, marks=pytest.mark.slow) for s in range(2, 59))]
+)
+def test_a_run_stopped_by_sigterm_at_any_step_goes_on_exactly(tmp_path, step):
+    """60 steps, 8 to an epoch, a row at every step and a test row at every epoch."""
+    options = {"batch_size": 8, "log_every": 1, "eval_data": X, "ema_decay": 0.9, "seed": 5}
+    options |= {"run_dir": tmp_path / "run", "steps": 60}
+
+    def stop(state, row):
+        if (row["step"], row["split"]) == (step, "train"):
+            signal.raise_signal(signal.SIGTERM)
+
+    whole = fit(VAE, X, **(options | {"run_dir": tmp_path / "whole"}))
+    with pytest.raises(SystemExit) as stopped:
+        fit(VAE, X, **options, callbacks=[stop])
+    assert stopped.value.code == 143
+    store = Run.open(tmp_path / "run").checkpoints(read_only=True)
+    assert step <= store.steps()[-1] <= step + 1  # the step that was on its way
+    resumed = fit(VAE, X, **options, resume=True)
+    assert digest(resumed.state) == digest(whole.state)
+    assert without_speed(resumed.history) == without_speed(whole.history)
+    assert Run.open(tmp_path / "run").rows() == resumed.history
+
+
+def test_ctrl_c_inside_a_row_is_exact_too(tmp_path):
+    """Sums of a row that is not complete are part of the checkpoint."""
+    ae = replace(VAE, objective={**VAE.objective, "slow": Term(_slow, weight=0.0)})
+    options = {"batch_size": 8, "epochs": 3, "run_dir": tmp_path / "run"}
+    whole = fit(ae, X, **(options | {"run_dir": tmp_path / "whole"}))
+    _SLOW.update(calls=0, after=11)
+    with pytest.raises(KeyboardInterrupt):
+        fit(ae, X, **options)
+    _SLOW.update(after=None)
+    (step,) = Run.open(tmp_path / "run").checkpoints(read_only=True).steps()[-1:]
+    assert 10 <= step <= 14 and step % 8 != 0
+    resumed = fit(ae, X, **options, resume=True)
+    assert digest(resumed.state) == digest(whole.state)
+    assert without_speed(resumed.history) == without_speed(whole.history)
+
+
+_SLOW = {"calls": 0, "after": None}
+
+
+def _slow(outputs, batch):
+    """A term that interrupts the process in the middle of a compiled loop."""
+
+    def call(z):
+        _SLOW["calls"] += 1
+        if _SLOW["calls"] == _SLOW["after"]:
+            os.kill(os.getpid(), signal.SIGINT)
+        return np.zeros(z.shape[0], np.float32)
+
+    z = jax.lax.stop_gradient(outputs["z"])
+    shape = jax.ShapeDtypeStruct((z.shape[0],), jnp.float32)
+    return jax.pure_callback(call, shape, z)
+
+
+def test_handlers_are_as_before_afterwards(tmp_path):
+    mine = signal.signal(signal.SIGTERM, lambda *_: None)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    fit(VAE, X, epochs=1, batch_size=32, run_dir=tmp_path / "run")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    signal.signal(signal.SIGTERM, mine)
+
+
+# ---- values that are not finite
+
+
+@pytest.mark.parametrize("ae", [VAE, NORM], ids=["vae", "batch-norm"])
+def test_an_update_that_is_not_finite_changes_nothing_but_the_step(ae, numpy_state):
+    tx = optax.adam(1e-2)
+    state = jax.jit(lambda: init_state(ae, tx, jax.random.key(0), ema=True))()
+    step = jax.jit(make_train_step(ae, tx, guard=True, ema_decay=0.9))
+    good = jnp.float32(RNG.uniform(size=(8, *ae.event_shape)))
+    state, metrics = step(state, {"x": good})
+    assert metrics["finite"]
+    skipped, metrics = step(state, {"x": good.at[3, 0].set(jnp.nan)})
+    assert not metrics["finite"] and int(skipped.step) == int(state.step) + 1
+    assert digest(skipped.replace(step=state.step)) == digest(state)
+
+
+def test_the_guard_changes_no_bit_of_a_finite_update():
+    tx = optax.adam(1e-2)
+    state, batch = init_state(VAE, tx, jax.random.key(0)), {"x": jnp.asarray(X[:8])}
+    plain, _ = jax.jit(make_train_step(VAE, tx))(state, batch)
+    guarded, _ = jax.jit(make_train_step(VAE, tx, guard=True))(state, batch)
+    assert digest(guarded) == digest(plain)
+
+
+def test_a_gradient_that_is_not_finite_is_noticed_under_a_finite_loss():
+    root = Term(lambda o, b: jnp.sqrt(0.0 * jnp.abs(o["logits"]).sum((1, 2))))
+    ae = replace(VAE, objective={"root": root})
+    state = init_state(ae, optax.sgd(0.1), jax.random.key(0))
+    moved, metrics = make_train_step(ae, optax.sgd(0.1), guard=True)(state, {"x": jnp.asarray(X)})
+    assert float(metrics["loss"]) == 0.0 and not metrics["finite"]
+    assert digest(moved.replace(step=state.step)) == digest(state)
+    first, _ = first_not_finite(ae, state, {"x": jnp.asarray(X)})
+    assert first.startswith("the gradient of ")
+
+
+def test_every_device_leaves_out_what_one_of_them_finds():
+    mesh, tx = data_mesh(4), optax.sgd(0.1)
+    state = init_state(MSE, tx, jax.random.key(0))
+    step = make_train_step(MSE, tx, axis_name="data", guard=True)
+    mapped = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(P(), P("data")), out_specs=P()))
+    for x, finite in ((FLOATS, True), (spoiled(5), False)):
+        moved, metrics = mapped(state, {"x": jnp.asarray(x)})
+        assert bool(metrics["finite"]) == finite
+        assert (digest(moved.replace(step=state.step)) == digest(state)) != finite
+
+
+@pytest.mark.parametrize("log_every", [1, None])
+def test_skipping_leaves_out_one_batch_of_each_epoch(tmp_path, log_every):
+    options = {"epochs": 2, "batch_size": 8, "log_every": log_every}
+    state, history = fit(MSE, spoiled(17), **options, max_skips=1, run_dir=tmp_path / "run")
+    assert int(state.step) == 16
+    assert sum(row.get("skipped", 0) for row in history) == 2
+    if log_every is None:
+        assert all(np.isfinite(row["loss"]) for row in history)
+    else:  # a row of nothing but that batch has no mean, and JSON no NaN
+        (bad, _) = [row for row in history if "skipped" in row]
+        assert np.isnan(bad["loss"])
+        assert '"loss": null' in (tmp_path / "run" / "metrics.jsonl").read_text()
+        stored = Run.open(tmp_path / "run").rows()
+        assert np.isnan(stored[history.index(bad)]["loss"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+def test_by_default_the_first_stops_the_run_and_says_where(tmp_path):
+    run_dir = tmp_path / "run"
+    fit(MSE, FLOATS, epochs=1, batch_size=8, run_dir=run_dir)
+    before = digest(fit(MSE, FLOATS, epochs=1, batch_size=8).state)
+    with pytest.raises(Diverged, match="the term 'mse' is inf") as caught:
+        fit(MSE, spoiled(17), epochs=3, batch_size=8, run_dir=run_dir, resume=True,
+            allow_changes=True)  # fmt: skip
+    message, report = str(caught.value), json.loads((run_dir / "nonfinite.json").read_text())
+    assert "\n" not in message and f"stopped at step {report['step']}:" in message
+    assert "the first value that is not finite is in the term 'mse'" in message
+    assert 17 in report["examples"] and len(report["examples"]) == 8
+    assert 8 <= report["step"] < 16 and report["terms"]["mse"] is None
+    store = Run.open(run_dir).checkpoints(read_only=True)
+    assert store.steps() == [8] and int(load_run(run_dir).state.step) == 8
+    target = jax.eval_shape(lambda: init_state(MSE, optax.adam(1e-3), jax.random.key(0)))
+    assert digest(store.restore(target)) == before
+
+
+def test_a_streak_stops_and_what_comes_between_does_not():
+    with pytest.raises(Diverged):
+        fit(MSE, spoiled(*range(64)), epochs=1, batch_size=8, max_skips=3)
+    fit(MSE, spoiled(*range(0, 64, 8)), epochs=3, batch_size=4, max_skips=16)
+
+
+def test_the_first_layer_with_a_bad_value_is_named():
+    state = init_state(MSE, optax.adam(1e-3), jax.random.key(0))
+    batch = {"x": jnp.asarray(FLOATS)}
+    assert first_not_finite(MSE, state, batch)[0] is None
+    params = jax.tree.map(lambda a: a, state.params)
+    params["code"]["kernel"] = jnp.full((8, 3), 3e38)  # finite, and its products are not
+    params["encoder"]["Dense_0"]["bias"] = jnp.full((8,), 1e3)
+    assert first_not_finite(MSE, state.replace(params=params), batch)[0] == "the output of code"
+    params["decoder"]["Dense_1"]["bias"] = jnp.full((6,), jnp.nan)
+    name, terms = first_not_finite(MSE, state.replace(params=params), batch)
+    assert name == "the parameter decoder/Dense_1/bias" and np.isnan(terms["mse"])
+    spoilt = {"x": batch["x"].at[2, 2].set(jnp.inf)}
+    assert first_not_finite(MSE, state, spoilt)[0] == "the batch"
+
+
+def test_a_checkpoint_never_holds_a_nan(tmp_path, numpy_state):
+    state = numpy_state(MSE, optax.adam(1e-3))
+    bad = jax.tree.map(lambda a: a.at[0].set(jnp.nan), state.params)
+    store = Checkpoints(tmp_path)
+    with pytest.raises(ValueError, match="step 0: model/params/.* is not finite"):
+        store.save(state.replace(params=bad))
+    moments = jax.tree.map(lambda a: a * jnp.nan, state.opt_state)
+    with pytest.raises(ValueError, match="training/opt_state/.* is not finite"):
+        store.save(state.replace(opt_state=moments))
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- a full disk
+
+
+@contextmanager
+def largest_file(size):
+    """No file may grow beyond `size` bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_cannot_be_written_leaves_earlier_checkpoints(tmp_path, numpy_state):
+    state, store = numpy_state(MSE, optax.adam(1e-3)), Checkpoints(tmp_path)
+    store.save(state)
+    with largest_file(100), pytest.raises(OSError, match="cannot save the checkpoint of step 1 "):
+        store.save(state.replace(step=state.step + 1))
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+    verify(tmp_path / "0")
+    store.save(state.replace(step=state.step + 1))
+    assert store.steps() == [0, 1]
+
+
+def test_a_full_disk(tmp_path):
+    """A real one, of three megabytes: the third checkpoint does not fit beside the other two."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("may not mount a disk")
+    try:
+        ae = Vanilla(network=Dense(widths=(2000,)), code_size=20, loss="mse").build((6,))
+        with pytest.raises(OSError, match=r"it needs about .* are free") as caught:
+            fit(ae, FLOATS, epochs=9, batch_size=64, run_dir=disk / "run", checkpoint_every=1)
+        message = str(caught.value)
+        assert "\n" not in message and "earlier ones are intact: 1, 2" in message
+        assert sorted(p.name for p in (disk / "run" / "checkpoints").iterdir()) == ["1", "2"]
+        for step in ("1", "2"):
+            verify(disk / "run" / "checkpoints" / step)
+        (disk / "rest").write_bytes(bytes(4096 * (os.statvfs(disk).f_bavail)))
+        run = Run.open(disk / "run")
+        rows = run.rows()
+        with pytest.raises(OSError) as full:
+            for i in range(1000):
+                run.log({"step": i, "text": "x" * 100})
+        assert full.value.errno == errno.ENOSPC
+        assert (disk / "run" / "metrics.jsonl").read_text().endswith("\n")
+        assert run.rows()[: len(rows)] == rows
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+# ---- other settings
+
+
+@pytest.mark.parametrize(
+    ("ae", "data", "options", "message"),
+    [
+        (Variational(code_size=3).build((4, 3)), X, {}, "model.code_size is 2 there and 3 here"),
+        (VAE, X[::-1].copy(), {}, "fit.data.x is uint8"),
+        (VAE, X[:60], {}, "fit.data.x is uint8"),
+        (VAE, X, {"optimizer": 1e-2}, "fit.learning_rate is 0.001 there and 0.01 here"),
+        (VAE, X, {"optimizer": optax.sgd(0.1)}, "fit.learning_rate is 0.001 there and None here"),
+        (VAE, X, {"seed": 1}, "seed is 0 there and 1 here"),
+        (VAE, X, {"batch_size": 16}, "fit.batch_size is 32 there and 16 here"),
+    ],
+    ids=["model", "data", "less data", "rate", "optimiser", "seed", "batch"],
+)  # fmt: skip
+def test_a_run_is_resumed_as_it_was(begun, tmp_path, ae, data, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        fit(ae, data, **({"epochs": 2, "batch_size": 32} | options), run_dir=begun, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    path = tmp_path_factory.mktemp("begun") / "run"
+    fit(VAE, X, epochs=1, batch_size=32, run_dir=path)
+    return path
+
+
+def test_unless_asked_otherwise(begun):
+    options = {"epochs": 3, "batch_size": 32, "optimizer": 1e-2, "seed": 1, "run_dir": begun}
+    state, _ = fit(VAE, X, **options, resume=True, allow_changes=True)
+    assert int(state.step) == 6
+    assert set(by_path(state.params)) == set(by_path(load_run(begun).state.params))
