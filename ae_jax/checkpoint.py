@@ -88,7 +88,9 @@ class Checkpoints:
         step = int(state.step)
         if step in self.steps():
             return
-        parts = dict(zip(("model", "training"), _split(state), strict=True))
+        # This process's copies: each array whole in one file, which the first process writes.
+        copies = jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), _split(state))
+        parts = dict(zip(("model", "training"), copies, strict=True))
         _require_finite(step, parts)
         try:
             self._write(step, parts, dict(notes or {}))
@@ -245,8 +247,7 @@ def _require_finite(step: int, parts: Mapping[str, Any]) -> None:
         # An optimiser may start from an infinity (the best loss so far); nothing starts from NaN.
         bad = np.isnan if part == "training" else lambda a: ~np.isfinite(a)
         for path, leaf in _flat(tree).items():
-            array = np.asarray(leaf.addressable_data(0), leaf.dtype)
-            if jax.numpy.issubdtype(array.dtype, jax.numpy.inexact) and bad(array).any():
+            if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) and bad(leaf).any():
                 raise ValueError(
                     f"step {step}: {part}/{'/'.join(path)} is not finite, so it is not saved"
                 )

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from ae_jax import load_run
+from ae_jax.checkpoint import Checkpoints
 from experiments.processes import Processes
 from experiments.train import main
 
@@ -112,6 +113,38 @@ def test_when_one_process_dies_the_other_ends(tmp_path, victim):
     assert time.monotonic() - began < 60
     assert other.returncode != 0 and errors.strip()
     processes[victim].communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "asked", "codes"),
+    [
+        (signal.SIGTERM, 0, [143, 143]),
+        (signal.SIGTERM, 1, [143, 143]),
+        (signal.SIGINT, 1, [143, 130]),
+    ],
+)
+def test_when_one_process_is_asked_to_end_all_save_the_same_step(tmp_path, number, asked, codes):
+    """By jax's preemption service; one process then goes on where two were, to the same end."""
+    options = ["digits", "--train.batch-size", 64, "--train.epochs", 400]
+    options += ["--train.checkpoint-every", 1000]  # none but what the signal saves
+    run = tmp_path / "run"
+    processes = start_two(*options, "--run-dir", run)
+    metrics, until = run / "metrics.jsonl", time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text().count("\n") > 4):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    processes[asked].send_signal(number)
+    outputs = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == codes, outputs
+    (step,) = Checkpoints(run / "checkpoints", read_only=True).steps()
+    assert all(f"the run ended at step {step}" in output for output in outputs)
+    written = rows(run)
+    assert step - 46 < written[-1]["step"] <= step  # 23 steps to an epoch
+    finish(start("--resume", run, "--train.epochs", step // 23 + 2))
+    resumed = rows(run)
+    assert resumed[: len(written)] == written
+    assert [row["step"] for row in resumed[::2]] == list(range(23, resumed[-1]["step"] + 1, 23))
 
 
 def test_a_coordinator_that_does_not_answer():
