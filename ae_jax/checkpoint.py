@@ -211,24 +211,41 @@ def _check(folder: Path, part: str, wanted: Any) -> None:
         header = read_json(path / ".zarray")
         shape, dtype = list(want.shape), _zarr_dtype(want.dtype)
         if not isinstance(header, dict):
-            raise ValueError(f"{here} has no header")
+            raise Damaged(f"{here} has no header")
         if (header.get("shape"), header.get("dtype")) != (shape, dtype):
             raise ValueError(
                 f"{here} is {_name(header.get('dtype'))}{header.get('shape')} in the checkpoint, "
                 f"{want.dtype}{shape} in the model"
             )
         plain = {"zarr_format": 2, "chunks": shape, "dimension_separator": ".", "order": "C"}
-        plain |= {"compressor": None, "filters": None}
+        plain |= {"compressor": None, "filters": None, "fill_value": None}
+        for key in sorted(header.keys() ^ plain.keys() ^ {"shape", "dtype"}):
+            raise Damaged(f"{here}: its header has {key!r} too many, or lacks it")
         for key, value in plain.items():
-            if header.get(key) != value:
-                raise ValueError(f"{here}: {key} is {header.get(key)!r}, not {value!r}")
+            if header[key] != value:
+                raise Damaged(f"{here}: {key} is {header[key]!r}, not {value!r}")
         chunk = path / (".".join("0" * len(shape)) or "0")
         held, size = require_regular(chunk), math.prod(shape) * want.dtype.itemsize
         if held != size:
-            raise ValueError(f"{chunk} holds {held} bytes, not {size}")
-    metadata = read_json(folder / "_METADATA")
-    if not isinstance(metadata, dict) or metadata.get("value_metadata_tree") is not None:
-        raise ValueError(f"{folder / '_METADATA'} describes types of its own, which are not read")
+            raise Damaged(f"{chunk} holds {held} bytes, not {size}")
+    _check_metadata(folder / "_METADATA", set(_flat(wanted)))
+
+
+def _check_metadata(file: Path, wanted: set[tuple[str, ...]]) -> None:
+    """Raises `Damaged` unless orbax's own file says that these leaves, and no more, are arrays."""
+    try:
+        metadata = read_json(file)
+        formats = [metadata.pop(name) for name in ("use_ocdbt", "use_zarr3", "custom_metadata")]
+        entries = [
+            (tuple(key["key"] for key in entry["key_metadata"]), entry["value_metadata"])
+            for entry in metadata["tree_metadata"].values()
+        ]
+        arrays = {path for path, value in entries if not value["skip_deserialize"]}
+        kinds = {value["value_type"] for path, value in entries if path in wanted}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{file} is damaged: {error!r}") from None
+    if arrays != wanted or kinds != {"np.ndarray"} or formats != [False, False, None]:
+        raise Damaged(f"{file} describes other arrays than there are")
 
 
 def _zarr_dtype(dtype: np.dtype) -> str:

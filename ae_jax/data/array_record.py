@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from ae_jax.data import cache
 from ae_jax.data.records import Records
 from ae_jax.data.splits import require_split
+from ae_jax.files import read_json
 
 Decode = Literal["once", "always"]
 CHUNK = 4096  # examples decoded at a time
@@ -58,7 +58,7 @@ def read_info(folder: Path) -> Info:
     """Reads dataset_info.json; raises a ValueError where it is damaged."""
     path = folder / "dataset_info.json"
     try:
-        info = json.loads(path.read_bytes())
+        info = read_json(path)
         splits = {s["name"]: [int(n) for n in s["shardLengths"]] for s in info["splits"]}
         # TFDS leaves the format out where it is its own default.
         file_format = info.get("fileFormat", "tfrecord")

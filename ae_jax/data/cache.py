@@ -23,6 +23,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+from ae_jax.files import read_json
+
 log = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
 CHECKSUMS = "checksums.json"
@@ -39,7 +41,7 @@ def fetch(entry: str) -> Arrays | None:
     """The arrays of an entry, read-only and on disk; None if it is not there or not whole."""
     folder = cache_dir() / entry
     try:
-        expected = json.loads((folder / CHECKSUMS).read_bytes())
+        expected = read_json(folder / CHECKSUMS)
         files = sorted(folder.glob("*.npy"))
         arrays = {path.stem: np.asarray(npy.open_memmap(path, mode="r")) for path in files}
         found = {name: zlib.crc32(array.data) for name, array in arrays.items()}

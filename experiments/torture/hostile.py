@@ -32,7 +32,7 @@ def hostile(folder: Path, rng: random.Random) -> Trials:
     """Fuzzed configurations, rows, checkpoints, exported models and data sets, with checksums that
     are right: read or refused in one line, nothing written elsewhere, and no more memory taken
     than twice the file (see `SLACK`)."""
-    targets = list(_targets(folder))
+    targets = list(_targets(folder / "inside"))
     before = _listing(folder)
     while True:
         name, file, read, sign = rng.choice(targets)
@@ -63,6 +63,7 @@ def hostile(folder: Path, rng: random.Random) -> Trials:
 
 def _targets(folder: Path) -> Iterator[tuple[str, Path, Callable[[], Any], Callable[[], Any]]]:
     """What is attacked: a name, a file, what reads it, and what makes its checksums right again."""
+    folder.mkdir()
     run, shared = folder / "run", folder / "shared"
     train("vae", run, 2)
     export(run, shared)
@@ -82,7 +83,7 @@ def _targets(folder: Path) -> Iterator[tuple[str, Path, Callable[[], Any], Calla
 
     (checkpoint,) = (run / "checkpoints").iterdir()
     facts = {k: v for k, v in read_manifest(checkpoint).items() if k in ("step", "notes")}
-    names = ["model/_METADATA", "model/_CHECKPOINT_METADATA", "model/_sharding"]
+    names = ["model/_METADATA", "model/_CHECKPOINT_METADATA"]
     names += ["training/_METADATA", "training/step/.zarray", "training/step/0"]
     names += ["model/params.mean.kernel/.zarray", "model/params.mean.kernel/0.0"]
     for name in names:
@@ -131,12 +132,8 @@ def _change(data: Any, rng: random.Random) -> Any:
 
 
 def _listing(folder: Path) -> set[tuple[str, int]]:
-    """Every file in and beside `folder`, with its size."""
-    return {
-        (str(path), path.lstat().st_size)
-        for path in [*folder.parent.glob("*"), *folder.rglob("*")]
-        if not path.is_dir()
-    }
+    """Every file under `folder`, with its size."""
+    return {(str(p), p.lstat().st_size) for p in folder.rglob("*") if not p.is_dir()}
 
 
 def _size(folder: Path) -> int:
