@@ -31,12 +31,12 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental.multihost_utils import sync_global_devices
+from jax.experimental.multihost_utils import broadcast_one_to_all
 
 from ae_jax.capacity import size
 from ae_jax.files import read_json, require_regular
 from ae_jax.manifest import Damaged, read_manifest, verify, write_manifest
-from ae_jax.parallel import is_first_process
+from ae_jax.parallel import is_first_process, put
 from ae_jax.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ class Checkpoints:
         if not self.directory.is_dir():
             return []
         names = [path.name for path in self.directory.iterdir()]
-        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+        steps = [int(n) for n in names if n.isascii() and n.isdecimal() and len(n) < 11]
+        return sorted(step for step in steps if step < 2**31)
 
     def notes(self, step: int) -> dict[str, Any]:
         """What was noted with the checkpoint of `step`."""
@@ -86,18 +87,20 @@ class Checkpoints:
             checkpoints are as they were.
         """
         step = int(state.step)
-        if step in self.steps():
-            return
         # This process's copies: each array whole in one file, which the first process writes.
         copies = jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), _split(state))
         parts = dict(zip(("model", "training"), copies, strict=True))
         _require_finite(step, parts)
-        try:
-            self._write(step, parts, dict(notes or {}))
-        except Exception as error:
-            # Whatever it is, of orbax or of the system, nothing half-written stays.
-            shutil.rmtree(self.directory / _SAVING, ignore_errors=True)
-            raise self._cannot_save(step, parts, error) from error
+        failure: Exception | None = None
+        if is_first_process() and step not in self.steps():
+            try:
+                self._write(step, parts, dict(notes or {}))
+            except Exception as error:
+                # Whatever it is, of orbax or of the system, nothing half-written stays.
+                shutil.rmtree(self.directory / _SAVING, ignore_errors=True)
+                failure = error
+        if _of_first(failure is not None):
+            raise self._cannot_save(step, parts, failure) from failure
         for old in self.steps()[: -self.keep] if self.keep else []:
             self._remove(old)
 
@@ -117,37 +120,39 @@ class Checkpoints:
         steps = self.steps()
         if not steps:
             raise ValueError(f"no checkpoint in {self.directory}: the run saved none")
-        if step is not None:
-            if step not in steps:
-                raise ValueError(
-                    f"no checkpoint of step {step} in {self.directory}; there are {steps}"
-                )
-            return self._read(target, step)
-        damage = ""
+        if step is None:
+            step = _of_first(self._newest_whole(steps) if is_first_process() else 0)
+        elif step not in steps:
+            raise ValueError(f"no checkpoint of step {step} in {self.directory}; there are {steps}")
+        return self._read(target, step)
+
+    def _newest_whole(self, steps: list[int]) -> int:
         for step in reversed(steps):
             try:
-                return self._read(target, step)
+                self._verify(step)
+                return step
             except Damaged as error:
-                damage = damage or str(error)
                 log.warning("the checkpoint of step %d is damaged and left out: %s", step, error)
-        raise ValueError(f"no checkpoint in {self.directory} is whole: {damage}")
+        return steps[0]  # which is damaged too: reading it will say how
+
+    def _verify(self, step: int) -> Path:
+        folder = self.directory / str(step)
+        if verify(folder).get("step") != step:
+            raise Damaged(f"{folder} holds the checkpoint of another step")
+        return folder
 
     def _write(self, step: int, parts: Mapping[str, Any], notes: dict[str, Any]) -> None:
         saving = self.directory / _SAVING
-        if is_first_process():
-            shutil.rmtree(saving, ignore_errors=True)
-            saving.mkdir()
+        shutil.rmtree(saving, ignore_errors=True)
+        saving.mkdir()
         for name, part in parts.items():
             _orbax().save(saving / name, args=ocp.args.PyTreeSave(part))
-        if is_first_process():
-            write_manifest(saving, {"step": step, "notes": notes})
-            saving.rename(self.directory / str(step))
-        if jax.process_count() > 1:
-            sync_global_devices(f"saved {step}")
+        write_manifest(saving, {"step": step, "notes": notes})
+        saving.rename(self.directory / str(step))
 
-    def _cannot_save(self, step: int, parts: Mapping[str, Any], error: Exception) -> OSError:
+    def _cannot_save(self, step: int, parts: Mapping[str, Any], error: Exception | None) -> OSError:
         need = sum(leaf.nbytes for leaf in jax.tree.leaves(parts))
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = "process 0 says why" if error is None else str(error).partition("\n")[0]
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(self.directory).free
             # Of the system, or in the words of orbax's file driver.
@@ -164,27 +169,26 @@ class Checkpoints:
         if is_first_process():
             # Under another name first: a checkpoint without some of its files would look damaged.
             removed = self.directory / _REMOVED
+            shutil.rmtree(removed, ignore_errors=True)
             (self.directory / str(step)).rename(removed)
-            shutil.rmtree(removed)
+            shutil.rmtree(removed, ignore_errors=True)
 
     def _read(self, target: TrainState, step: int) -> TrainState:
-        folder = self.directory / str(step)
-        if verify(folder).get("step") != step:
-            raise Damaged(f"{folder} holds the checkpoint of another step")
+        folder = self._verify(step)
         model, training = _split(target)
         wanted = {"model": model} | ({} if target.opt_state is None else {"training": training})
         parts = {}
         for name, part in wanted.items():
             abstract = _abstract(part)
             _check(folder / name, name, abstract)
-            arguments = ocp.args.PyTreeRestore(
-                abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)
-            )
+            arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
+            arguments = ocp.args.PyTreeRestore(abstract, restore_args=arrays)
             try:
-                parts[name] = _orbax().restore(folder / name, args=arguments)
+                found = _orbax().restore(folder / name, args=arguments)
             except Exception as error:  # of many kinds, as what is wrong has it
                 reason = str(error).partition("\n")[0]
-                raise Damaged(f"{folder / name} cannot be read: {reason}") from None
+                raise ValueError(f"{folder / name} cannot be read: {reason}") from None
+            parts[name] = jax.tree.map(lambda a, like: put(a, like.sharding), found, abstract)
         if target.opt_state is None:
             return target.replace(step=jax.numpy.int32(step), **parts["model"])
         if int(parts["training"]["step"]) != step:
@@ -193,10 +197,23 @@ class Checkpoints:
         return TrainState(**parts["model"], **(dict(parts["training"]) | {"key": key}))
 
 
+def _of_first(value: int) -> int:
+    """The first process's value, for all of them."""
+    return int(broadcast_one_to_all(np.int32(value))) if jax.process_count() > 1 else int(value)
+
+
 def _orbax() -> ocp.Checkpointer:
-    # One uncompressed file for each array, whose size is known before it is read.
-    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False)
-    return ocp.Checkpointer(handler)
+    # One uncompressed file for each array, whose size is known before it is read. Each process for
+    # itself: what goes wrong in one must not leave another waiting.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=f"ae_jax_{jax.process_index()}",
+    )
+    handler = ocp.PyTreeCheckpointHandler(
+        use_ocdbt=False, use_compression=False, multiprocessing_options=alone
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _check(folder: Path, part: str, wanted: Any) -> None:
@@ -211,7 +228,7 @@ def _check(folder: Path, part: str, wanted: Any) -> None:
         header = read_json(path / ".zarray")
         shape, dtype = list(want.shape), _zarr_dtype(want.dtype)
         if not isinstance(header, dict):
-            raise Damaged(f"{here} has no header")
+            raise ValueError(f"{here} has no header")
         if (header.get("shape"), header.get("dtype")) != (shape, dtype):
             raise ValueError(
                 f"{here} is {_name(header.get('dtype'))}{header.get('shape')} in the checkpoint, "
@@ -220,19 +237,19 @@ def _check(folder: Path, part: str, wanted: Any) -> None:
         plain = {"zarr_format": 2, "chunks": shape, "dimension_separator": ".", "order": "C"}
         plain |= {"compressor": None, "filters": None, "fill_value": None}
         for key in sorted(header.keys() ^ plain.keys() ^ {"shape", "dtype"}):
-            raise Damaged(f"{here}: its header has {key!r} too many, or lacks it")
+            raise ValueError(f"{here}: its header has {key!r} too many, or lacks it")
         for key, value in plain.items():
             if header[key] != value:
-                raise Damaged(f"{here}: {key} is {header[key]!r}, not {value!r}")
+                raise ValueError(f"{here}: {key} is {header[key]!r}, not {value!r}")
         chunk = path / (".".join("0" * len(shape)) or "0")
         held, size = require_regular(chunk), math.prod(shape) * want.dtype.itemsize
         if held != size:
-            raise Damaged(f"{chunk} holds {held} bytes, not {size}")
+            raise ValueError(f"{chunk} holds {held} bytes, not {size}")
     _check_metadata(folder / "_METADATA", set(_flat(wanted)))
 
 
 def _check_metadata(file: Path, wanted: set[tuple[str, ...]]) -> None:
-    """Raises `Damaged` unless orbax's own file says that these leaves, and no more, are arrays."""
+    """Raises `ValueError` unless orbax's own file says that these are the arrays."""
     try:
         metadata = read_json(file)
         formats = [metadata.pop(name) for name in ("use_ocdbt", "use_zarr3", "custom_metadata")]
@@ -243,9 +260,9 @@ def _check_metadata(file: Path, wanted: set[tuple[str, ...]]) -> None:
         arrays = {path for path, value in entries if not value["skip_deserialize"]}
         kinds = {value["value_type"] for path, value in entries if path in wanted}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"{file} is damaged: {error!r}") from None
+        raise ValueError(f"{file} is not as orbax writes it: {error!r}") from None
     if arrays != wanted or kinds != {"np.ndarray"} or formats != [False, False, None]:
-        raise Damaged(f"{file} describes other arrays than there are")
+        raise ValueError(f"{file} describes other arrays than there are")
 
 
 def _zarr_dtype(dtype: np.dtype) -> str:

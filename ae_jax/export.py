@@ -56,7 +56,8 @@ def export(run_dir: str | Path, directory: str | Path, step: int | None = None) 
     ae, state, config = load_run(run_dir, step)
     variables = jax.device_get(state.variables)
     described = {"format": FORMAT, "step": int(state.step)}
-    described |= {name: config[name] for name in ("model", "event_shape", "dtype")}
+    described |= {name: config.get(name) for name in ("model", "event_shape")}
+    described["dtype"] = str(jnp.dtype(ae.dtype))
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(".tmp", directory.name, directory.parent) as temporary:
         folder = Path(temporary, directory.name)
@@ -139,10 +140,16 @@ def _artefacts(ae: Autoencoder, variables: Variables) -> dict[str, bytearray]:
 
 def _card(run: Run, name: str, described: Mapping[str, Any]) -> str:
     config, environment = run.config, read_json(run.path / "environment.json")
-    tests = [r for r in run.rows_until(described["step"]) if r["split"] == "test"]
+    if not isinstance(environment, dict) or not isinstance(environment.get("packages"), dict):
+        raise ValueError(f"{run.path / 'environment.json'} is not the environment of a run")
+    step = described["step"]
+    tests = [r for r in run.rows() if (r["step"], r.get("split")) == (step, "test")]
     last = finite(tests[-1]) if tests else {}
-    data = config.get("data")
-    source = data["name"] if isinstance(data, dict) else "arrays given to `fit`"
+    data, settings, train = (
+        part if isinstance(part := config.get(name), dict) else {}
+        for name in ("data", "fit", "train")
+    )
+    source = data.get("name", "arrays given to `fit`")
     left_out = ("epoch", "images_per_second")
     figures = [
         f"| {key} | {value:.6g} |"
@@ -151,8 +158,8 @@ def _card(run: Run, name: str, described: Mapping[str, Any]) -> str:
     ]
     model = described["model"]
     shape = ", ".join(map(str, described["event_shape"]))
-    versions = ", ".join(f"{k} {v}" for k, v in environment.get("packages", {}).items())
-    train = {k: v for k, v in (config.get("train") or {}).items() if v is not None}
+    versions = ", ".join(f"{k} {v}" for k, v in environment["packages"].items())
+    train = {k: v for k, v in train.items() if v is not None}
     return f"""# {name}
 
 A {model["kind"]} autoencoder of examples [{shape}], trained for {described["step"]} steps with
@@ -170,13 +177,13 @@ with x in float32 (uint8 pixels divided by 255); likewise `decode` and `reconstr
 
 ## Data
 
-{source}: `{json.dumps(config.get("fit", {}).get("data"))}`
+{source}: `{json.dumps(settings.get("data"))}`
 
 ## Figures, on the test set, means over examples
 
 | figure | value |
 | --- | --- |
-{chr(10).join(figures) or "| none | |"}
+{chr(10).join(figures) or "| of this step there are none | |"}
 
 ## Model
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,8 +34,8 @@ def read_exactly(stream: BinaryIO, size: int) -> bytearray:
         data += block
         if len(data) > limit:
             raise ValueError(
-                f"it holds more than {limit} bytes, half of this machine's memory: map it from "
-                "disk instead (np.load(path, mmap_mode='r'))"
+                f"it holds more than {limit} bytes, half of this machine's memory: save it as "
+                ".npy and map that from disk (np.load with mmap_mode='r')"
             )
     if len(data) != size:
         held = "more" if len(data) > size else f"only {len(data)}"
@@ -47,14 +48,15 @@ def memory_limit() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def require_regular(path: Path, *, limit: int | None = None) -> int:
-    """The size of a file that is no link, pipe or device, nor larger than `limit` bytes.
+def require_regular(path: Path, *, limit: int | None = None, links: bool = False) -> int:
+    """The size of a file that is no pipe or device, nor (without `links`) a link, nor larger than
+    `limit` bytes.
 
     Raises:
       ValueError: it is something else, or larger.
       OSError: it is not there.
     """
-    status = path.lstat()
+    status = path.stat() if links else path.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is not a regular file")
     if limit is not None and status.st_size > limit:
@@ -62,9 +64,9 @@ def require_regular(path: Path, *, limit: int | None = None) -> int:
     return status.st_size
 
 
-def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
+def read_json(path: Path, *, limit: int = JSON_LIMIT, links: bool = False) -> Any:
     """What a JSON file holds; raises `ValueError` for anything else, and `OSError`."""
-    require_regular(path, limit=limit)
+    require_regular(path, limit=limit, links=links)
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -81,29 +83,52 @@ def finite(data: Any) -> Any:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Writes a text file in one go: whoever looks sees the old content or the new, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Writes a text file in one go: whoever looks sees the old content or the new, never a part.
+
+    Links are replaced, not followed. Raises `OSError` naming the file, what it needs and what is
+    free.
+    """
+    temporary, data = path.with_name(path.name + ".tmp"), content.encode()
     try:
-        with open(temporary, "w") as file:
-            file.write(content)
-            file.flush()
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "xb", buffering=0) as file:
+            _write_all(file, data)
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise
+        raise _cannot_write(path, len(data), error) from None
 
 
 def append_whole(path: Path, line: str) -> None:
-    """Appends to a text file, in one write; what a full disk cuts short is taken back."""
-    content = line.encode()
-    with open(path, "ab", buffering=0) as file:  # a buffer would try again when it is closed
-        end = file.seek(0, os.SEEK_END)
-        try:
-            while content:
-                content = content[file.write(content) :]
-        except OSError:
-            with contextlib.suppress(OSError):
-                file.truncate(end)
-            raise
+    """Appends to a text file, in one write; what a full disk cuts short is taken back.
+
+    Links are not followed. Raises `OSError` as `write_whole`.
+    """
+    data = line.encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    try:
+        # Without a buffer, which would try again when it is closed.
+        with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                _write_all(file, data)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(end)
+                raise
+    except OSError as error:
+        raise _cannot_write(path, len(data), error) from None
+
+
+def _write_all(file: Any, data: bytes) -> None:
+    while data:
+        data = data[file.write(data) :]
+
+
+def _cannot_write(path: Path, need: int, error: OSError) -> OSError:
+    message = f"cannot write {path}: {error.strerror}"
+    with contextlib.suppress(OSError):
+        message += f"; it needs {need} bytes, {shutil.disk_usage(path.parent).free} are free"
+    return OSError(error.errno, message)

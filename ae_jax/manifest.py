@@ -35,16 +35,16 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The facts and files of `folder`, which it is not compared with.
 
-    Raises `Damaged` for a manifest that is not what was written, and `ValueError` for one of a
-    newer format.
+    Raises `Damaged` for a manifest that is not what was written, `ValueError` for one of a newer
+    format, and `OSError` where it cannot be read.
     """
     try:
         content = read_json(folder / NAME)
         manifest = content["manifest"]
         if content["sha256"] != _digest_json(manifest):
             raise ValueError(f"{folder / NAME} is not what was written")
-    except OSError as error:
-        raise Damaged(f"{folder / NAME}: {error.strerror}") from None
+    except FileNotFoundError:
+        raise Damaged(f"{folder / NAME} is missing") from None
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{folder / NAME} is damaged: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -78,9 +78,11 @@ def verify(folder: Path) -> dict[str, Any]:
         for name in sorted(there):
             if _digest(folder / name) != expected[name].get("sha256"):
                 raise Damaged(f"{folder / name} has changed since it was written")
+    except FileNotFoundError as error:
+        raise Damaged(f"{error.filename} is missing") from None
     except Damaged:
         raise
-    except (OSError, ValueError) as error:
+    except ValueError as error:  # of what is not a regular file
         raise Damaged(str(error)) from None
     return manifest
 

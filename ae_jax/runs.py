@@ -25,7 +25,7 @@ import jax
 import optax
 
 from ae_jax.checkpoint import Checkpoints
-from ae_jax.files import append_whole, finite, read_json, write_whole
+from ae_jax.files import append_whole, finite, read_json, require_regular, write_whole
 from ae_jax.models import Model
 from ae_jax.objective import Autoencoder
 from ae_jax.spec import from_dict, require
@@ -48,29 +48,36 @@ class Run:
 
         Raises `ValueError` if `path` exists and is not an empty directory, or cannot be written.
         """
-        path = Path(path)
+        path, run = Path(path), cls(Path(path))
+        json.dumps(config)  # what cannot be written is refused before anything is
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
+            # Without a configuration it is one that was cut short while it was made.
+            begun = {"figures", "environment.json", "environment.json.tmp", "metrics.jsonl"}
+            if {entry.name for entry in path.iterdir()} - begun - {"config.json.tmp"}:
                 raise ValueError(
                     f"run directory {path} exists and is not empty: continue it with "
                     f"--resume {path}, or choose another"
                 )
-            (path / "figures").mkdir()
-            run = cls(path)
-            run.write_config(config)
+            (path / "figures").mkdir(exist_ok=True)
             _write_json(path / "environment.json", environment())
-            (path / "metrics.jsonl").touch()
+            write_whole(path / "metrics.jsonl", "")
+            run.write_config(config)  # last: with it, the directory is a run
         except OSError as error:
             raise ValueError(f"cannot write run directory {path}: {error.strerror}") from None
         return run
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """Raises `ValueError` if `path` is not a run directory."""
-        if not (Path(path) / "config.json").is_file():
+        """Raises `ValueError` if `path` is not a run directory, or has links in it, through which
+        a run would write elsewhere."""
+        path = Path(path)
+        if not (path / "config.json").is_file():
             raise ValueError(f"{path} is not a run directory: it has no config.json")
-        return cls(Path(path))
+        for entry in (*path.glob("*"), *path.glob("figures/*")):
+            if entry.is_symlink():
+                raise ValueError(f"{entry} is a link: a run directory has none inside")
+        return cls(path)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -109,6 +116,7 @@ class Run:
         Raises `ValueError` naming the first other line that is not a row.
         """
         file, rows = self.path / "metrics.jsonl", []
+        require_regular(file)
         for number, line in enumerate(file.read_bytes().splitlines(keepends=True), start=1):
             if not line.endswith(b"\n"):
                 break

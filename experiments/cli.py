@@ -74,6 +74,8 @@ def parse(
     about = f"{about}\n\nCONFIG (default: {default}): {', '.join(sorted(configs))}"
     command = _tyro(argv, Command(**_shallow(base), resume=resume), f"{prog} [CONFIG]", about)
     config = Config(**{f.name: getattr(command, f.name) for f in fields(Config)})
+    if command.allow_changes and resume is None:
+        raise ValueError("--allow-changes: is for a run that goes on: give --resume RUN too")
     if resume is not None:
         if not command.allow_changes:
             _refuse_changes(base, config, resume)
@@ -235,7 +237,21 @@ def use_compilation_cache() -> None:
 
 
 def run_main(main: Callable[[Sequence[str]], None]) -> None:
-    """Run a script's `main` on the command line's arguments."""
+    """Run a script's `main` on the command line's arguments.
+
+    One of several processes that fails ends at once: the others wait for what it would have
+    computed, and notice that it is gone.
+    """
     use_compilation_cache()
-    with one_line_errors():
-        main(sys.argv[1:])
+    try:
+        with one_line_errors():
+            main(sys.argv[1:])
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) else 1
+        together = code in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+        if together or not Processes.joined():
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)

@@ -72,6 +72,11 @@ class Processes:
             reason = str(error).splitlines()[0]
             raise ValueError(f"cannot join the other processes: {reason}") from None
 
+    @staticmethod
+    def joined() -> bool:
+        """Whether this is one of several processes."""
+        return jax.distributed.is_initialized()
+
     def _wait_for_coordinator(self) -> None:
         # jax would end the process here, with its own log of what it tried.
         assert self.coordinator is not None

@@ -50,7 +50,7 @@ def flip(path):
         (lambda f: (f / "a").unlink(), "folder/a is missing"),
         (lambda f: (f / "c").write_bytes(b""), "folder/c does not belong to it"),
         (lambda f: (f / "a").rename(f / "inner" / "a"), "a is missing"),
-        (lambda f: (f / "manifest.json").unlink(), "No such file"),
+        (lambda f: (f / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda f: (f / "manifest.json").write_text("{}"), "manifest.json is damaged"),
         (lambda f: (f / "manifest.json").write_text("[]"), "manifest.json is damaged"),
         (lambda f: rewrite(f, files=None), "lists no files"),

@@ -58,7 +58,7 @@ def read_info(folder: Path) -> Info:
     """Reads dataset_info.json; raises a ValueError where it is damaged."""
     path = folder / "dataset_info.json"
     try:
-        info = read_json(path)
+        info = read_json(path, links=True)
         splits = {s["name"]: [int(n) for n in s["shardLengths"]] for s in info["splits"]}
         # TFDS leaves the format out where it is its own default.
         file_format = info.get("fileFormat", "tfrecord")

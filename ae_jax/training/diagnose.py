@@ -1,19 +1,23 @@
 """What went wrong where training met a value that is not finite."""
 
+import logging
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array
 from jax.sharding import Mesh
 
 from ae_jax.data.memory import InMemory, Order
 from ae_jax.data.stream import Streamed
 from ae_jax.objective import Autoencoder, Batch, as_floats, evaluate
-from ae_jax.parallel import put, replicated
+from ae_jax.parallel import is_first_process, put, replicated
 from ae_jax.runs import Run
 from ae_jax.state import TrainState, by_path, streams
+
+log = logging.getLogger(__name__)
 
 
 class Diverged(ArithmeticError):
@@ -34,20 +38,27 @@ def diagnosis(
     It names the term of the loss and the first layer; the examples go to the run directory.
     """
     step, epoch, first = at
-    data, place, _ = next(feed.pieces(epoch, first, 1))
-    batch = jax.jit(feed.batch_at)(data, np.int32(place))
-    state = state.replace(step=put(jnp.int32(step), replicated(mesh)))
-    value, terms = first_not_finite(ae, state, batch)
+    examples = np.asarray(jax.jit(order)(epoch))[first]
+    value, terms = None, dict[str, float]()
+    try:
+        data, place, _ = next(feed.pieces(epoch, first, 1))
+        batch = jax.jit(feed.batch_at)(data, np.int32(place))
+        state = state.replace(step=put(jnp.int32(step), replicated(mesh)))
+        value, terms = first_not_finite(ae, state, batch)
+    except Exception as error:  # such as of memory, which the repeated step takes more of
+        log.warning("the step could not be repeated to find where it began: %s", error)
     bad = [name for name, term in terms.items() if name != "loss" and not np.isfinite(term)]
     what = " and ".join(f"the term {name!r} is {terms[name]}" for name in bad)
-    what = what or f"the loss is {terms['loss']:.6g} and its gradient is not finite"
-    where = f"; the first value that is not finite is in {value}" if value else ""
-    examples = np.asarray(jax.jit(order)(epoch))[first]
+    what = what or "its loss or its gradient was not finite"
+    where = "; it could not be repeated to find where that began"
+    if value is not None:
+        where = f"; the first value that is not finite is in {value}"
     kept = ""
     if run is not None:
-        report = {"step": step, "epoch": epoch, "first_not_finite": value, "terms": terms}
-        run.write_report({**report, "examples": examples[examples >= 0].tolist()})
         kept = f"; its examples are in {run.path / 'nonfinite.json'}"
+        report = {"step": step, "epoch": epoch, "first_not_finite": value, "terms": terms}
+        if is_first_process():
+            run.write_report({**report, "examples": examples[examples >= 0].tolist()})
     return Diverged(
         f"training stopped at step {step}: {what}{where}{kept}; lower the learning rate, mend the "
         "data, or leave such updates out (max_skips)"
@@ -60,9 +71,11 @@ def first_not_finite(
     """Repeat the step of ``state.step`` on `batch`: the first value in it that is not finite, in
     the order of the computation, and the loss and its raw terms.
 
-    The value is None if all are finite this time (noise that depends on how a batch is split).
+    The value is None if all are finite this time, as noise that depends on how a batch is split
+    (`accumulate`) may have it.
     """
     names: list[str] = []
+    order: list[str] = []
 
     def repeat(state: TrainState, batch: Batch) -> tuple[Array, dict[str, Array]]:
         finite: list[Array] = []
@@ -83,19 +96,23 @@ def first_not_finite(
                 capture_intermediates=True, mutable=["intermediates", *state.model_state],
             )  # fmt: skip
             loss, metrics = evaluate(ae.objective, outputs, batch, state.step)
-            return loss, (metrics, collected["intermediates"])
+            # By name before jax sorts them: this is the order in which the layers returned.
+            layers, found = zip(*_outputs(collected["intermediates"]), strict=True)
+            order[:] = layers
+            return loss, (metrics, found)
 
         note("the batch", batch["x"])
         for path, leaf in by_path(state.params).items():
             note(f"the parameter {path}", leaf)
         (_, (metrics, outputs)), grads = jax.value_and_grad(run, has_aux=True)(state.params)
-        for path, leaf in _outputs(outputs):
+        for path, leaf in zip(order, outputs, strict=True):
             note(f"the output of {path}", leaf)
         for name in ae.objective:
             note(f"the term {name!r}", metrics[name])
         note("the loss", metrics["loss"])
         for path, leaf in by_path(grads).items():
             note(f"the gradient of {path}", leaf)
+        note("the squared norm of the gradient", optax.tree.norm(grads, squared=True))
         return jnp.stack(finite), metrics
 
     finite, metrics = jax.device_get(jax.jit(repeat)(state, batch))

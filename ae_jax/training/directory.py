@@ -28,32 +28,24 @@ def describe(
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The part of ``config.json`` that `load_run` needs, and that decides what a run computes."""
+    fingerprints = {name: _fingerprint(array) for name, array in data.items()}
     return {
         "model": None if ae.spec is None else to_dict(ae.spec),
         "event_shape": list(ae.event_shape),
         "dtype": str(jnp.dtype(ae.dtype)),
         "train": {"ema_decay": ema_decay},
-        "seed": seed,
-        "fit": {**settings, "data": {k: _fingerprint(data[k]) for k in data}},
+        "seed": int(seed),
+        "fit": {**settings, "ema_decay": ema_decay, "data": fingerprints},
     }
 
 
 def open_run(
-    path: str | Path,
-    described: Mapping[str, Any],
-    config: Mapping[str, Any],
-    *,
-    resume: bool,
-    changes: bool,
-) -> Run:
-    """The run directory at `path`, new or (to resume) there, with `described` and `config` in it.
+    path: str | Path, described: Mapping[str, Any], config: Mapping[str, Any], *, changes: bool
+) -> tuple[Run, dict[str, Any]]:
+    """The run directory at `path`, and the configuration it is to have once it is resumed.
 
-    Raises `ValueError` where it cannot be made, or where a run there was another, unless `changes`
-    are allowed.
+    Raises `ValueError` where the run there was another, unless `changes` are allowed.
     """
-    whole = {**described, **config}
-    if not resume:
-        return _create(path, whole)
     run = Run.open(path)
     there = run.config
     common = {key: there[key] for key in described.keys() & there.keys() - {"train"}}
@@ -63,9 +55,22 @@ def open_run(
             f"{run.path}: {found[0]}; a resumed run keeps its model, data, seed and settings "
             "(allow_changes goes on all the same)"
         )
-    if config and is_first_process():
-        run.write_config(whole)
-    return run
+    return run, {**there, **described, **config}
+
+
+def create_run(path: str | Path, config: Mapping[str, Any]) -> Run:
+    """`Run.create` by the first process; the others wait for it, and fail where it does."""
+    error = ""
+    if is_first_process():
+        try:
+            Run.create(path, config)
+        except (ValueError, TypeError) as refused:
+            error = str(refused)
+    if jax.process_count() > 1 and broadcast_one_to_all(np.int32(bool(error))):
+        error = error or f"process 0 could not make the run directory {path}"
+    if error:
+        raise ValueError(error)
+    return Run.open(path)
 
 
 def to_notes(sums: Sums) -> dict[str, Any]:
@@ -80,23 +85,8 @@ def from_notes(notes: Mapping[str, Any], like: Sums) -> Sums:
         total = {name: jnp.float32(notes["total"][name]) for name in like.total}
         skips = Skips(*(jnp.int32(number) for number in notes["skips"]))
         return Sums(total, jnp.float32(notes["examples"]), skips)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"the checkpoint was saved with other metrics: {error!r}") from None
-
-
-def _create(path: str | Path, config: Mapping[str, Any]) -> Run:
-    """`Run.create` by the first process; the others wait for it, and fail where it does."""
-    error = ""
-    if is_first_process():
-        try:
-            Run.create(path, config)
-        except ValueError as refused:
-            error = str(refused)
-    if jax.process_count() > 1 and broadcast_one_to_all(np.int32(bool(error))):
-        error = error or f"process 0 could not make the run directory {path}"
-    if error:
-        raise ValueError(error)
-    return Run.open(path)
 
 
 def _fingerprint(array: np.ndarray) -> str:

@@ -28,10 +28,8 @@ class Pace:
         self.steps = 1
         self.settled = False
 
-    def took(self, steps: int, seconds: float) -> None:
-        """Learn from a call that was waited for."""
-        if self.settled or steps < self.steps:
-            return
+    def took(self, seconds: float) -> None:
+        """Learn from a call of so many steps that was waited for."""
         fast = seconds < TARGET / 2
         if jax.process_count() > 1:
             fast = bool(broadcast_one_to_all(np.int32(fast)))
@@ -50,18 +48,20 @@ def drive(
 ) -> tuple[Any, Sums]:
     """``carry = call(carry, data, first, count)`` over all pieces, or until it is told to stop.
 
-    The device always has a call to work on while the next is prepared, and no more than that.
-    `stop` is asked after each with the sums of the one before, which are there without waiting.
+    While the device works on a call the next is prepared, and no more than that; only calls of a
+    single long step, and those that show how long one takes, are waited for. `stop` is asked after
+    each, with the sums of the last one that is done.
     """
     for data, first, count in pieces:
         while count > 0:
             steps, before, began = min(pace.steps, count), carry[1], time.perf_counter()
             carry = call(carry, data, np.int32(first), np.int32(steps))
-            if pace.settled and pace.steps > 1:
-                jax.block_until_ready(before)
-            else:
-                before = jax.block_until_ready(carry[1])
-                pace.took(steps, time.perf_counter() - began)
+            timed = not pace.settled and steps == pace.steps
+            if timed or pace.steps == 1:
+                before = carry[1]
+            jax.block_until_ready(before)
+            if timed:
+                pace.took(time.perf_counter() - began)
             if stop(before):
                 return carry
             first, count = first + steps, count - steps

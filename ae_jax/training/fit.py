@@ -14,11 +14,11 @@ from ae_jax.data.memory import InMemory, epoch_order, steps_per_epoch
 from ae_jax.data.pipeline import which_to_stream
 from ae_jax.data.stream import Streamed
 from ae_jax.objective import Autoencoder, check_accumulation
-from ae_jax.parallel import data_mesh, put, replicated
+from ae_jax.parallel import data_mesh, is_first_process, put, replicated
 from ae_jax.state import TrainState
 from ae_jax.training.checks import Examples, check_settings, checked_data
 from ae_jax.training.diagnose import diagnosis
-from ae_jax.training.directory import describe, from_notes, open_run, to_notes
+from ae_jax.training.directory import create_run, describe, from_notes, open_run, to_notes
 from ae_jax.training.drive import Pace, drive
 from ae_jax.training.evaluator import make_evaluator
 from ae_jax.training.interrupt import Interrupt
@@ -168,16 +168,24 @@ def fit(
 
     logger, sums, run, store = Logger(callbacks), none, None, None
     if run_dir is not None:
-        rate = None if isinstance(optimizer, optax.GradientTransformation) else optimizer
-        settings = {"batch_size": batch_size, "accumulate": accumulate, "learning_rate": rate}
+        rate = None if isinstance(optimizer, optax.GradientTransformation) else float(optimizer)
+        settings = {
+            "batch_size": int(eval_batch), "accumulate": int(accumulate), "learning_rate": rate,
+        }  # fmt: skip
         described = describe(ae, train, seed=seed, ema_decay=ema_decay, settings=settings)
-        run = open_run(run_dir, described, config or {}, resume=resume, changes=allow_changes)
-        store = run.checkpoints()
-        # A run that was stopped before its first checkpoint starts again from the beginning.
-        if resume and store.steps():
-            state = store.restore(state)
-            sums = put(from_notes(store.notes(int(state.step)), none), everywhere)
-            store.discard_after(int(state.step))
+        if resume:
+            run, whole = open_run(run_dir, described, config or {}, changes=allow_changes)
+            store = run.checkpoints()
+            # A run that was stopped before its first checkpoint starts again from the beginning.
+            if store.steps():
+                state = store.restore(state)
+                sums = put(from_notes(store.notes(int(state.step)), none), everywhere)
+                store.discard_after(int(state.step))
+            if is_first_process():
+                run.write_config(whole)
+        else:
+            run = create_run(run_dir, {**described, **(config or {})})
+            store = run.checkpoints()
         logger.write_to(run, int(state.step))
 
     pace = Pace()
@@ -215,8 +223,8 @@ def fit(
             if int(state.step) == step + length:
                 row = {"step": step + length, "epoch": (step + length) / per_epoch}
                 logger.log({**row, "split": "train"}, sums, images, state)
-                streak = sums.skips.streak  # which goes on, whatever is logged
-                sums = none._replace(skips=none.skips._replace(streak=streak))
+                # A streak goes on, whatever is logged.
+                sums = none._replace(skips=sums.skips._replace(total=none.skips.total))
         asked = interrupt.asked()  # also while the last state was saved
     if asked:
         interrupt.end(step, None if run is None else run.path)

@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 
 
 class Interrupt:
-    """While entered, the first SIGTERM or SIGINT is noted, and a second ends the process at once.
+    """While entered, SIGTERM and Ctrl-C are noted. After either, a (second) Ctrl-C ends the process
+    at once.
 
     Of several processes, any may be asked to end, and all do, after the same step: jax's own
     preemption service agrees on it. Handlers that a program has set itself stay, and so do all
@@ -68,7 +69,10 @@ class Interrupt:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
-            os._exit(128 + number)
+            return
         self.signal = number
+        if signal.SIGINT in self._handlers:
+            # From now on by the system, which does not wait for what Python is doing.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         if jax.process_count() > 1:  # let the others know
             os.kill(os.getpid(), signal.SIGTERM)

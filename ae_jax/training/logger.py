@@ -42,7 +42,7 @@ class Logger:
     def has(self, step: int, split: str) -> bool:
         """Whether there is such a row already."""
         recent = self.history[-2:]
-        return any((row["step"], row["split"]) == (step, split) for row in recent)
+        return any((row["step"], row.get("split")) == (step, split) for row in recent)
 
     def log(self, row: Row, sums: Sums, images: int, state: TrainState) -> None:
         """Complete a row by the means of `sums`."""

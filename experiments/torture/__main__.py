@@ -10,7 +10,7 @@ import logging
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -76,7 +76,7 @@ def attempt(name: str, seed: int, seconds: float | None, console: Console) -> di
     promise, times = PROMISES[name]
     began, trials, kept = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        for problem in promise(Path(folder), random.Random(seed)):
+        for problem in _or_failure(promise(Path(folder), random.Random(seed))):
             trials += 1
             kept += problem is None
             if problem is not None:
@@ -85,6 +85,14 @@ def attempt(name: str, seed: int, seconds: float | None, console: Console) -> di
             if trials == times or (seconds is not None and spent > seconds):
                 break
     return {"trials": trials, "kept": kept, "seconds": round(spent, 1)}
+
+
+def _or_failure(trials: Iterator[str | None]) -> Iterator[str | None]:
+    """The trials, the last of them one that could not be made."""
+    try:
+        yield from trials
+    except Exception as error:
+        yield f"{type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

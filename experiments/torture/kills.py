@@ -71,24 +71,18 @@ def kill(folder: Path, rng: random.Random) -> Trials:
 
 
 def signals(folder: Path, rng: random.Random) -> Trials:
-    """SIGTERM and Ctrl-C: saved at once, exit code 143 or 130, and resumed exactly; a second
-    Ctrl-C, while it saves, ends at once."""
-    reference = folder / "whole"
-    process = start("vae", reference, EPOCHS)
-    wait_for_rows(process, reference, 1)
-    began = time.monotonic()
-    finish(process)
-    seconds = time.monotonic() - began
-    run = folder / "run"
+    """SIGTERM and Ctrl-C: saved at once, exit code 143 or 130, and resumed exactly."""
+    reference, run = folder / "whole", folder / "run"
+    finish(start("vae", reference, 2 * EPOCHS))
     while True:
         for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-            process = start("vae", run, EPOCHS)
+            process = start("vae", run, 2 * EPOCHS)
             wait_for_rows(process, run, 1)
-            time.sleep(rng.uniform(0.0, 0.5 * seconds))
+            time.sleep(rng.uniform(0.0, 2.0))  # a third of what it takes
             process.send_signal(number)
             errors = finish(process, code)
             saved = f"the run ended at step {max(_steps(run), default=-1)}, "
-            finish(start("vae", run, EPOCHS))
+            finish(start("vae", run, 2 * EPOCHS))
             if saved not in errors:
                 yield f"{number.name}: {errors!r}, and there is no checkpoint of that step"
             elif outcome(run) != outcome(reference):
@@ -99,19 +93,17 @@ def signals(folder: Path, rng: random.Random) -> Trials:
 
 
 def twice(folder: Path, rng: random.Random) -> Trials:
-    """A second Ctrl-C ends at once, with exit code 130, and leaves what a SIGKILL would."""
+    """A second Ctrl-C ends at once, before the first has saved, and leaves what SIGKILL would."""
     run = folder / "run"
     while True:
         process = start("vae", run, 10**6)
         wait_for_rows(process, run, 1)
         time.sleep(rng.uniform(0.0, 1.0))
         process.send_signal(signal.SIGINT)
-        time.sleep(0.005)
-        began = time.monotonic()
+        time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        finish(process, 130)
-        slow = time.monotonic() - began > 1.0
-        yield "it took more than a second" if slow else broken(run)
+        errors = finish(process, -signal.SIGINT)  # which a shell reports as 130
+        yield f"it went on: {errors}" if "the run ended" in errors else broken(run)
         _remove(run)
 
 

@@ -6,6 +6,7 @@ RUN.final; at each start, the step of the first row that it logs to RUN.starts.
 
 import argparse
 import hashlib
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args(argv)
+    # Which a process that was started in the background ignores.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     started = False
 
     def announce(state: TrainState, row: dict[str, Any]) -> None:

@@ -34,8 +34,9 @@ def test_kept(promise, times, tmp_path, monkeypatch):
 
 
 def test_memory_is_measured_where_things_are_saved(tmp_path):
-    memory, arrays, compiled = measure(tmp_path / "run", steps=40, saves=4)
-    assert len(memory) == len(arrays) == 4 and min(memory) > 10**7
+    memory, arrays, compiled = measure(tmp_path / "run", steps=80, saves=8)
+    assert len(memory) == len(arrays) == 8 and min(memory) > 10**7
+    assert len({*arrays[1:4], *arrays[5:]}) == 1
     assert compiled == 4  # the loops of training and evaluation, in each half
 
 

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import subprocess
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -98,6 +99,7 @@ def _slow(outputs, batch):
 
     def call(z):
         _SLOW["calls"] += 1
+        time.sleep(0.03)  # so that a call of the loop is one step
         if _SLOW["calls"] == _SLOW["after"]:
             os.kill(os.getpid(), signal.SIGINT)
         return np.zeros(z.shape[0], np.float32)
@@ -197,8 +199,9 @@ def test_by_default_the_first_stops_the_run_and_says_where(tmp_path):
 
 
 def test_a_streak_stops_and_what_comes_between_does_not():
-    with pytest.raises(Diverged):
-        fit(MSE, spoiled(*range(64)), epochs=1, batch_size=8, max_skips=3)
+    for log_every in (1, None):  # whatever rows it goes over
+        with pytest.raises(Diverged, match="stopped at step 3:"):
+            fit(MSE, spoiled(*range(64)), epochs=1, batch_size=8, max_skips=3, log_every=log_every)
     fit(MSE, spoiled(*range(0, 64, 8)), epochs=3, batch_size=4, max_skips=16)
 
 
@@ -206,6 +209,10 @@ def test_the_first_layer_with_a_bad_value_is_named():
     state = init_state(MSE, optax.adam(1e-3), jax.random.key(0))
     batch = {"x": jnp.asarray(FLOATS)}
     assert first_not_finite(MSE, state, batch)[0] is None
+    first = jax.tree.map(lambda a: a, state.params)
+    first["encoder"]["Dense_0"]["kernel"] = jnp.full((6, 8), 3e38)
+    name, _ = first_not_finite(MSE, state.replace(params=first), batch)
+    assert name == "the output of encoder/Dense_0"  # and not of code, which comes before it in name
     params = jax.tree.map(lambda a: a, state.params)
     params["code"]["kernel"] = jnp.full((8, 3), 3e38)  # finite, and its products are not
     params["encoder"]["Dense_0"]["bias"] = jnp.full((8,), 1e3)
@@ -317,3 +324,64 @@ def test_unless_asked_otherwise(begun):
     state, _ = fit(VAE, X, **options, resume=True, allow_changes=True)
     assert int(state.step) == 6
     assert set(by_path(state.params)) == set(by_path(load_run(begun).state.params))
+
+
+def test_what_is_refused_leaves_the_run_as_it_was(tmp_path):
+    run = tmp_path / "run"
+    fit(VAE, X, epochs=1, batch_size=32, run_dir=run)
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    for options in ({"ema_decay": 0.9}, {"ema_decay": 0.9, "allow_changes": True}):
+        with pytest.raises(ValueError, match="ema"):
+            fit(VAE, X, epochs=2, batch_size=32, run_dir=run, resume=True, config={"note": 1},
+                **options)  # fmt: skip
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_changes_that_were_allowed_are_the_settings_from_then_on(tmp_path):
+    run, options = tmp_path / "run", {"batch_size": 32, "resume": True}
+    fit(VAE, X, epochs=1, batch_size=32, run_dir=run, config={"note": 1})
+    fit(VAE, X, epochs=2, **options, optimizer=1e-2, run_dir=run, allow_changes=True)
+    assert Run.open(run).config["fit"]["learning_rate"] == 0.01
+    assert Run.open(run).config["note"] == 1
+    fit(VAE, X, epochs=3, **options, optimizer=1e-2, run_dir=run)
+    with pytest.raises(ValueError, match="0.01 there and 0.001 here"):
+        fit(VAE, X, epochs=4, **options, run_dir=run)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    options = {"batch_size": np.int64(32), "optimizer": np.float32(0.5), "seed": np.int64(3)}
+    fit(VAE, X, epochs=1, **options, run_dir=tmp_path / "run")
+    fit(VAE, X, epochs=2, **options, run_dir=tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    "there", [[], ["environment.json.tmp"], ["environment.json", "metrics.jsonl"]]
+)
+def test_a_run_killed_while_its_directory_was_made_can_be_started_again(tmp_path, there):
+    (tmp_path / "run" / "figures").mkdir(parents=True)
+    for name in there:
+        (tmp_path / "run" / name).write_text("{")
+    fit(VAE, X, epochs=1, batch_size=32, run_dir=tmp_path / "run")
+    assert int(load_run(tmp_path / "run").state.step) == 2
+
+
+def test_a_run_directory_does_not_lead_elsewhere(tmp_path):
+    run = tmp_path / "run"
+    fit(VAE, X, epochs=1, batch_size=32, run_dir=run)
+    (tmp_path / "mine").write_text("mine")
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").symlink_to(tmp_path / "mine")
+    with pytest.raises(ValueError, match="metrics.jsonl is a link"):
+        fit(VAE, X, epochs=2, batch_size=32, run_dir=run, resume=True)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_step_that_cannot_be_repeated_is_reported_all_the_same(tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("ae_jax.training.diagnose.first_not_finite", fails)
+    with pytest.raises(Diverged, match="was not finite; it could not be repeated"):
+        fit(MSE, spoiled(17), epochs=1, batch_size=8, run_dir=tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
+    assert 17 in report["examples"] and report["first_not_finite"] is None
