@@ -55,7 +55,7 @@ def export(run_dir: str | Path, directory: str | Path, step: int | None = None) 
         raise ValueError(f"{directory} exists and is not empty: choose another")
     ae, state, config = load_run(run_dir, step)
     variables = jax.device_get(state.variables)
-    described = {"format": FORMAT, "step": int(state.step)}
+    described: dict[str, Any] = {"format": FORMAT, "step": int(state.step)}
     described |= {name: config.get(name) for name in ("model", "event_shape")}
     described["dtype"] = str(jnp.dtype(ae.dtype))
     directory.parent.mkdir(parents=True, exist_ok=True)

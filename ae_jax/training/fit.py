@@ -128,13 +128,13 @@ def fit(
         max_skips=max_skips,
     )  # fmt: skip
     mesh = data_mesh(devices)
-    everywhere, multiple = replicated(mesh), mesh.size * accumulate
     check_accumulation(ae.objective, accumulate)
-    eval_batch = batch_size
-    batch_size *= accumulate
+    eval_batch, accumulate = int(batch_size), int(accumulate)
+    batch_size = eval_batch * accumulate
+    everywhere, multiple = replicated(mesh), mesh.size * accumulate
     per_epoch = steps_per_epoch(count, batch_size)
-    total = steps or (epochs or 0) * per_epoch  # exactly one is given
-    chunk = min(log_every or per_epoch, per_epoch)
+    total = int(steps or (epochs or 0) * per_epoch)  # exactly one is given
+    chunk = int(min(log_every or per_epoch, per_epoch))
     save_every = (checkpoint_every or -(-total // (10 * per_epoch))) * per_epoch
 
     tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optax.adam(optimizer)
@@ -170,7 +170,7 @@ def fit(
     if run_dir is not None:
         rate = None if isinstance(optimizer, optax.GradientTransformation) else float(optimizer)
         settings = {
-            "batch_size": int(eval_batch), "accumulate": int(accumulate), "learning_rate": rate,
+            "batch_size": eval_batch, "accumulate": accumulate, "learning_rate": rate,
         }  # fmt: skip
         described = describe(ae, train, seed=seed, ema_decay=ema_decay, settings=settings)
         if resume:

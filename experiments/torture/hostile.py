@@ -113,7 +113,7 @@ def _sign_as_it_is(file: Path) -> None:
         content = json.loads(file.read_bytes())
         canonical = json.dumps(content["manifest"], sort_keys=True).encode()
         content["sha256"] = hashlib.sha256(canonical).hexdigest()
-        file.write_text(json.dumps(content))
+        file.write_text(json.dumps(content) + "\n")
 
 
 def _fuzz(content: bytes, rng: random.Random) -> bytes:
