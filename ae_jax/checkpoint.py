@@ -1,4 +1,4 @@
-"""Checkpoints of a run, by step. The only place that knows orbax.
+"""Checkpoints of a run, by step.
 
     checkpoints/STEP/model/       parameters, averaged parameters, untrained collections
                      training/    optimiser, key, step: what resuming needs besides
@@ -22,7 +22,6 @@ checksums find damage, not forgery.
 import contextlib
 import errno
 import logging
-import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,13 +29,12 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.experimental.multihost_utils import broadcast_one_to_all
 
+from ae_jax.array_files import leaves_by_path, read_arrays, write_arrays
 from ae_jax.capacity import size
-from ae_jax.files import read_json, require_regular
 from ae_jax.manifest import Damaged, read_manifest, verify, write_manifest
-from ae_jax.parallel import is_first_process, put
+from ae_jax.parallel import is_first_process
 from ae_jax.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -87,8 +85,8 @@ class Checkpoints:
             checkpoints are as they were.
         """
         step = int(state.step)
-        # This process's copies: each array whole in one file, which the first process writes.
-        copies = jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), _split(state))
+        # On the host, so that each array is whole in one file, which the first process writes.
+        copies = jax.tree.map(_on_host, _split(state))
         parts = dict(zip(("model", "training"), copies, strict=True))
         _require_finite(step, parts)
         failure: Exception | None = None
@@ -146,7 +144,7 @@ class Checkpoints:
         shutil.rmtree(saving, ignore_errors=True)
         saving.mkdir()
         for name, part in parts.items():
-            _orbax().save(saving / name, args=ocp.args.PyTreeSave(part))
+            write_arrays(saving / name, part)
         write_manifest(saving, {"step": step, "notes": notes})
         saving.rename(self.directory / str(step))
 
@@ -179,16 +177,7 @@ class Checkpoints:
         wanted = {"model": model} | ({} if target.opt_state is None else {"training": training})
         parts = {}
         for name, part in wanted.items():
-            abstract = _abstract(part)
-            _check(folder / name, name, abstract)
-            arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
-            arguments = ocp.args.PyTreeRestore(abstract, restore_args=arrays)
-            try:
-                found = _orbax().restore(folder / name, args=arguments)
-            except Exception as error:  # of many kinds, as what is wrong has it
-                reason = str(error).partition("\n")[0]
-                raise ValueError(f"{folder / name} cannot be read: {reason}") from None
-            parts[name] = jax.tree.map(lambda a, like: put(a, like.sharding), found, abstract)
+            parts[name] = read_arrays(folder / name, part)
         if target.opt_state is None:
             return target.replace(step=jax.numpy.int32(step), **parts["model"])
         if int(parts["training"]["step"]) != step:
@@ -202,89 +191,19 @@ def _of_first(value: int) -> int:
     return int(broadcast_one_to_all(np.int32(value))) if jax.process_count() > 1 else int(value)
 
 
-def _orbax() -> ocp.Checkpointer:
-    # One uncompressed file for each array, whose size is known before it is read. Each process for
-    # itself: what goes wrong in one must not leave another waiting.
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(),
-        active_processes={jax.process_index()},
-        barrier_sync_key_prefix=f"ae_jax_{jax.process_index()}",
-    )
-    handler = ocp.PyTreeCheckpointHandler(
-        use_ocdbt=False, use_compression=False, multiprocessing_options=alone
-    )
-    return ocp.Checkpointer(handler, multiprocessing_options=alone)
-
-
-def _check(folder: Path, part: str, wanted: Any) -> None:
-    """Raises `ValueError` unless `folder` holds arrays of these names, shapes and dtypes."""
-    arrays = {".".join(path): leaf for path, leaf in _flat(wanted).items()}
-    there = {path.name for path in folder.iterdir() if (path / ".zarray").is_file()}
-    for name in sorted(there ^ arrays.keys()):
-        side = "checkpoint" if name in there else "model"
-        raise ValueError(f"{folder}: only the {side} has {part}/{name.replace('.', '/')}")
-    for name, want in arrays.items():
-        path, here = folder / name, f"{folder}: {part}/{name.replace('.', '/')}"
-        header = read_json(path / ".zarray")
-        shape, dtype = list(want.shape), _zarr_dtype(want.dtype)
-        if not isinstance(header, dict):
-            raise ValueError(f"{here} has no header")
-        if (header.get("shape"), header.get("dtype")) != (shape, dtype):
-            raise ValueError(
-                f"{here} is {_name(header.get('dtype'))}{header.get('shape')} in the checkpoint, "
-                f"{want.dtype}{shape} in the model"
-            )
-        plain = {"zarr_format": 2, "chunks": shape, "dimension_separator": ".", "order": "C"}
-        plain |= {"compressor": None, "filters": None, "fill_value": None}
-        for key in sorted(header.keys() ^ plain.keys() ^ {"shape", "dtype"}):
-            raise ValueError(f"{here}: its header has {key!r} too many, or lacks it")
-        for key, value in plain.items():
-            if header[key] != value:
-                raise ValueError(f"{here}: {key} is {header[key]!r}, not {value!r}")
-        chunk = path / (".".join("0" * len(shape)) or "0")
-        held, size = require_regular(chunk), math.prod(shape) * want.dtype.itemsize
-        if held != size:
-            raise ValueError(f"{chunk} holds {held} bytes, not {size}")
-    _check_metadata(folder / "_METADATA", set(_flat(wanted)))
-
-
-def _check_metadata(file: Path, wanted: set[tuple[str, ...]]) -> None:
-    """Raises `ValueError` unless orbax's own file says that these are the arrays."""
-    try:
-        metadata = read_json(file)
-        formats = [metadata.pop(name) for name in ("use_ocdbt", "use_zarr3", "custom_metadata")]
-        entries = [
-            (tuple(key["key"] for key in entry["key_metadata"]), entry["value_metadata"])
-            for entry in metadata["tree_metadata"].values()
-        ]
-        arrays = {path for path, value in entries if not value["skip_deserialize"]}
-        kinds = {value["value_type"] for path, value in entries if path in wanted}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is not as orbax writes it: {error!r}") from None
-    if arrays != wanted or kinds != {"np.ndarray"} or formats != [False, False, None]:
-        raise ValueError(f"{file} describes other arrays than there are")
-
-
-def _zarr_dtype(dtype: np.dtype) -> str:
-    return dtype.name if dtype.kind == "V" else dtype.str  # bfloat16 and its like are extensions
-
-
-def _name(dtype: Any) -> str:
-    try:
-        return np.dtype(str(dtype)).name
-    except TypeError:  # not one of NumPy's
-        return str(dtype)
-
-
 def _require_finite(step: int, parts: Mapping[str, Any]) -> None:
     for part, tree in parts.items():
         # An optimiser may start from an infinity (the best loss so far); nothing starts from NaN.
         bad = np.isnan if part == "training" else lambda a: ~np.isfinite(a)
-        for path, leaf in _flat(tree).items():
+        for path, leaf in leaves_by_path(tree).items():
             if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) and bad(leaf).any():
                 raise ValueError(
                     f"step {step}: {part}/{'/'.join(path)} is not finite, so it is not saved"
                 )
+
+
+def _on_host(array: jax.Array) -> np.ndarray:
+    return np.asarray(array if array.is_fully_addressable else array.addressable_data(0))
 
 
 def _split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -293,23 +212,3 @@ def _split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(state.key, jax.ShapeDtypeStruct):
         key = jax.random.key_data(state.key)
     return model, {"step": state.step, "key": key, "opt_state": state.opt_state}
-
-
-def _abstract(tree: Any) -> Any:
-    # With a sharding, so that orbax restores to where the target's arrays live.
-    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-    def describe(a: Any) -> jax.ShapeDtypeStruct:
-        place = getattr(a, "sharding", None) or one
-        return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place)
-
-    return jax.tree.map(describe, tree)
-
-
-def _flat(tree: Any) -> dict[tuple[str, ...], Any]:
-    """Leaves by path; the path is written as orbax stores it, attributes and keys alike."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        tuple(str(jax.tree_util.keystr((entry,), simple=True)) for entry in path): leaf
-        for path, leaf in leaves
-    }

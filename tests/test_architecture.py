@@ -14,6 +14,7 @@ LAYERS = [  # each may import those before it
     {"networks"},
     {"models"},
     {"parallel"},
+    {"array_files"},
     {"capacity"},
     {"state", "data"},
     {"checkpoint"},

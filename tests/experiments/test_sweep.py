@@ -56,7 +56,7 @@ def test_what_can_be_swept():
         (["--seeds", "one"], "--seeds.*one"),
         (["--grid", "model.beta=1", "--grid", "model.beta=2"], "given twice"),
         (["--grid", "model.beta=1,-1"], "beta=-1.0: must not be negative"),
-        (["--grid", "train.learning_rate=1,-1"], "learning_rate=-1.0: must be positive"),
+        (["--grid", "train.learning_rate=1,-1"], "learning_rate=-1.0: must be between 0 and 1000"),
         (["--train.pretrain", "rbm"], "--train.pretrain='rbm': a sweep takes only 'none'"),
         (["--train.accumulate", "2"], "--train.accumulate=2: a sweep takes only 1"),
         (["--devices", "99"], "devices=99"),
