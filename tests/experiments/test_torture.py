@@ -13,9 +13,9 @@ from experiments.torture.leaks import measure
 @pytest.mark.parametrize(
     ("promise", "times"),
     [
-        ("corruption", 12),
+        ("corruption", 6),
         ("data", 200),
-        ("hostile", 100),
+        ("hostile", 50),
         ("configurations", len(WRONG)),
         *(
             pytest.param(name, times, marks=pytest.mark.slow)
