@@ -26,7 +26,13 @@ class Pace:
 
     def __init__(self) -> None:
         self.steps = 1
-        self.settled = False
+        self.slow = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether several calls in a row took long enough: the first ones warm up, and any may be
+        held up by another program."""
+        return self.slow >= 4
 
     def took(self, seconds: float) -> None:
         """Learn from a call of so many steps that was waited for."""
@@ -34,9 +40,9 @@ class Pace:
         if jax.process_count() > 1:
             fast = bool(broadcast_one_to_all(np.int32(fast)))
         if fast:
-            self.steps *= 2
+            self.steps, self.slow = 2 * self.steps, 0
         else:
-            self.settled = True
+            self.slow += 1
 
 
 def drive(
