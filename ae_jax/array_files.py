@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 
 from ae_jax.files import read_json, require_regular
 from ae_jax.parallel import put
+from ae_jax.state import by_path
 
 
 def write_arrays(folder: Path, tree: Any) -> None:
@@ -36,15 +37,6 @@ def read_arrays(folder: Path, like: Any) -> Any:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{folder} cannot be read: {reason}") from None
     return jax.tree.map(lambda array, like: put(array, like.sharding), found, wanted)
-
-
-def leaves_by_path(tree: Any) -> dict[tuple[str, ...], Any]:
-    """Leaves by path; the path is written as orbax stores it, attributes and keys alike."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        tuple(str(jax.tree_util.keystr((entry,), simple=True)) for entry in path): leaf
-        for path, leaf in leaves
-    }
 
 
 def _abstract(tree: Any) -> Any:
@@ -73,7 +65,7 @@ def _orbax() -> ocp.Checkpointer:
 
 def _check(folder: Path, wanted: Any) -> None:
     """Raises `ValueError` unless `folder` holds arrays of these names, shapes and dtypes."""
-    arrays = {".".join(path): leaf for path, leaf in leaves_by_path(wanted).items()}
+    arrays = {path.replace("/", "."): leaf for path, leaf in by_path(wanted).items()}
     there = {path.name for path in folder.iterdir() if (path / ".zarray").is_file()}
     for name in sorted(there ^ arrays.keys()):
         side = "checkpoint" if name in there else "model"
@@ -100,16 +92,16 @@ def _check(folder: Path, wanted: Any) -> None:
         held, size = require_regular(chunk), math.prod(shape) * want.dtype.itemsize
         if held != size:
             raise ValueError(f"{chunk} holds {held} bytes, not {size}")
-    _check_metadata(folder / "_METADATA", set(leaves_by_path(wanted)))
+    _check_metadata(folder / "_METADATA", set(by_path(wanted)))
 
 
-def _check_metadata(file: Path, wanted: set[tuple[str, ...]]) -> None:
+def _check_metadata(file: Path, wanted: set[str]) -> None:
     """Raises `ValueError` unless orbax's own file says that these are the arrays."""
     try:
         metadata = read_json(file)
         formats = [metadata.pop(name) for name in ("use_ocdbt", "use_zarr3", "custom_metadata")]
         entries = [
-            (tuple(key["key"] for key in entry["key_metadata"]), entry["value_metadata"])
+            ("/".join(key["key"] for key in entry["key_metadata"]), entry["value_metadata"])
             for entry in metadata["tree_metadata"].values()
         ]
         arrays = {path for path, value in entries if not value["skip_deserialize"]}

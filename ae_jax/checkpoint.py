@@ -31,11 +31,11 @@ import jax
 import numpy as np
 from jax.experimental.multihost_utils import broadcast_one_to_all
 
-from ae_jax.array_files import leaves_by_path, read_arrays, write_arrays
+from ae_jax.array_files import read_arrays, write_arrays
 from ae_jax.capacity import size
 from ae_jax.manifest import Damaged, read_manifest, verify, write_manifest
 from ae_jax.parallel import is_first_process
-from ae_jax.state import TrainState
+from ae_jax.state import TrainState, by_path
 
 log = logging.getLogger(__name__)
 _MODEL = ("params", "ema_params", "model_state")
@@ -195,11 +195,9 @@ def _require_finite(step: int, parts: Mapping[str, Any]) -> None:
     for part, tree in parts.items():
         # An optimiser may start from an infinity (the best loss so far); nothing starts from NaN.
         bad = np.isnan if part == "training" else lambda a: ~np.isfinite(a)
-        for path, leaf in leaves_by_path(tree).items():
+        for path, leaf in by_path(tree).items():
             if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) and bad(leaf).any():
-                raise ValueError(
-                    f"step {step}: {part}/{'/'.join(path)} is not finite, so it is not saved"
-                )
+                raise ValueError(f"step {step}: {part}/{path} is not finite, so it is not saved")
 
 
 def _on_host(array: jax.Array) -> np.ndarray:

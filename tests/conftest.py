@@ -1,6 +1,8 @@
 """Shared set-up: four CPU devices (for the parallel tests), and where the real data is."""
 
 import os
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -53,3 +55,19 @@ def numpy_state():
         return TrainState(step, key, params, model_state, tx.init(params))
 
     return make
+
+
+@pytest.fixture
+def largest_file():
+    """``with largest_file(size)``: no file may grow beyond it, as on a disk that is full."""
+
+    @contextmanager
+    def limit(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit

@@ -2,9 +2,7 @@ import gzip
 import io
 import math
 import os
-import resource
 import tracemalloc
-from contextlib import contextmanager
 
 import pytest
 
@@ -57,7 +55,7 @@ def test_never_reads_far_beyond_the_declared_size():
     assert stream.tell() == 11
 
 
-def test_a_file_is_there_whole_or_as_it_was(tmp_path):
+def test_a_file_is_there_whole_or_as_it_was(tmp_path, largest_file):
     file = tmp_path / "a.json"
     write_whole(file, '{"a": 1}')
     with pytest.raises(OSError), largest_file(10):
@@ -66,7 +64,7 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_line_that_does_not_fit_is_taken_back(tmp_path):
+def test_a_line_that_does_not_fit_is_taken_back(tmp_path, largest_file):
     file = tmp_path / "rows"
     append_whole(file, "first\n")
     with pytest.raises(OSError), largest_file(10):
@@ -74,16 +72,6 @@ def test_a_line_that_does_not_fit_is_taken_back(tmp_path):
     assert file.read_text() == "first\n"
     append_whole(file, "third\n")
     assert file.read_text() == "first\nthird\n"
-
-
-@contextmanager
-def largest_file(size):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,9 @@ def _targets(folder: Path) -> Iterator[tuple[str, Path, Callable[[], Any], Calla
     run, shared = folder / "run", folder / "shared"
     train("vae", run, 2)
     export(run, shared)
-    nothing = lambda: None  # noqa: E731
     for _ in range(3):
-        yield "config.json", run / "config.json", lambda: load_run(run), nothing
-    yield "metrics.jsonl", run / "metrics.jsonl", lambda: Run.open(run).rows(), nothing
+        yield "config.json", run / "config.json", partial(load_run, run), _unsigned
+    yield "metrics.jsonl", run / "metrics.jsonl", lambda: Run.open(run).rows(), _unsigned
 
     target = jax.eval_shape(
         lambda: init_state(autoencoder("vae"), optax.adam(1e-3), jax.random.key(0), ema=True)
@@ -91,20 +90,23 @@ def _targets(folder: Path) -> Iterator[tuple[str, Path, Callable[[], Any], Calla
     names += ["training/_METADATA", "training/step/.zarray", "training/step/0"]
     names += ["model/params.mean.kernel/.zarray", "model/params.mean.kernel/0.0"]
     for name in names:
-        sign = lambda: write_manifest(checkpoint, facts)  # noqa: E731
-        yield name, checkpoint / name, restore, sign
-    yield "manifest.json", checkpoint / "manifest.json", restore, nothing
+        yield name, checkpoint / name, restore, partial(write_manifest, checkpoint, facts)
+    yield "manifest.json", checkpoint / "manifest.json", restore, _unsigned
     for _ in range(2):
         signed = partial(_sign_as_it_is, checkpoint / "manifest.json")
         yield "signed manifest.json", checkpoint / "manifest.json", restore, signed
 
     for name in ("model.safetensors", "config.json"):
-        sign = lambda: write_manifest(shared, {})  # noqa: E731
+        sign = partial(write_manifest, shared, {})
         for _ in range(2):
-            yield f"shared {name}", shared / name, lambda: load_exported(shared), sign
+            yield f"shared {name}", shared / name, partial(load_exported, shared), sign
     for file, read in data_sets(folder):
         for _ in range(2):
-            yield file.name, file, read, nothing
+            yield file.name, file, read, _unsigned
+
+
+def _unsigned() -> None:
+    """What makes the checksums of a file right that has none."""
 
 
 def _sign_as_it_is(file: Path) -> None:

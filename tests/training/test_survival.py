@@ -3,11 +3,9 @@
 import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import jax
@@ -239,18 +237,7 @@ def test_a_checkpoint_never_holds_a_nan(tmp_path, numpy_state):
 # ---- a full disk
 
 
-@contextmanager
-def largest_file(size):
-    """No file may grow beyond `size` bytes, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_what_cannot_be_written_leaves_earlier_checkpoints(tmp_path, numpy_state):
+def test_what_cannot_be_written_leaves_earlier_checkpoints(tmp_path, numpy_state, largest_file):
     state, store = numpy_state(MSE, optax.adam(1e-3)), Checkpoints(tmp_path)
     store.save(state)
     with largest_file(100), pytest.raises(OSError, match="cannot save the checkpoint of step 1 "):
