@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import tyro
@@ -27,6 +27,8 @@ from experiments.processes import Processes
 MOST_DEVICES = 1024  # of one process; a CPU would try to simulate any number
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
 _RESUMABLE |= {"train.max_skips", "data.dir", "data.decode"}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,13 @@ def parse(
             raise ValueError(f"no configuration {name!r}: {nearest(name, configs)}")
         base = configs[name]
     about = f"{about}\n\nCONFIG (default: {default}): {', '.join(sorted(configs))}"
-    command = _tyro(argv, Command(**_shallow(base), resume=resume), f"{prog} [CONFIG]", about)
+    command = parse_options(
+        argv,
+        Command,
+        prog=f"{prog} [CONFIG]",
+        about=about,
+        default=Command(**_shallow(base), resume=resume),
+    )
     config = Config(**{f.name: getattr(command, f.name) for f in fields(Config)})
     if command.allow_changes and resume is None:
         raise ValueError("--allow-changes: is for a run that goes on: give --resume RUN too")
@@ -111,6 +119,31 @@ def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.
     return options
 
 
+def parse_options(
+    argv: Sequence[str], options: type[T], *, prog: str, about: str | None, default: T | None = None
+) -> T:
+    """The options of a script, a dataclass, from its command line.
+
+    Raises `ValueError`, one line, for anything that is not right; exits for ``--help``.
+    """
+    errors = io.StringIO()
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                options,
+                args=argv,
+                prog=prog,
+                description=about,
+                config=(tyro.conf.AvoidSubcommands,),
+                **given,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise ValueError(_flatten(errors.getvalue()))
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn bad input (a `ValueError`, `TypeError` or `OSError` of ours) into one line, exit 2.
@@ -144,24 +177,6 @@ def _resumed(argv: list[str]) -> str | None:
         return parser.parse_known_args(argv)[0].resume
     except argparse.ArgumentError:
         raise ValueError("--resume needs a run directory") from None
-
-
-def _tyro(argv: list[str], default: Command, prog: str, about: str) -> Command:
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            return tyro.cli(
-                Command,
-                args=argv,
-                default=default,
-                prog=prog,
-                description=about,
-                config=(tyro.conf.AvoidSubcommands,),
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-    raise ValueError(_flatten(errors.getvalue()))
 
 
 def _flatten(box: str) -> str:

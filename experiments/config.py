@@ -19,6 +19,8 @@ class Data(Spec):
     """Where prepared data sets are; by default $AE_JAX_DATA, else TFDS's own folder."""
     decode: Literal["once", "always"] = "once"
     """Of a TFDS training set: keep a decoded copy in the cache, or decode while training."""
+    keep_labels: tuple[int, ...] | None = None
+    """Train and test on examples with these labels only, as anomaly detection does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,6 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.data import load
 from ae_jax.data.memory import steps_per_epoch
 from ae_jax.files import finite
 from ae_jax.objective import Autoencoder
@@ -35,6 +34,7 @@ from ae_jax.training import SweepResult, sweep
 from experiments.cli import parse, run_main, use_cpu_devices
 from experiments.config import Config, Train
 from experiments.configs import CONFIGS
+from experiments.data import load_split
 
 RATE = "train.learning_rate"
 
@@ -56,8 +56,8 @@ def main(argv: Sequence[str]) -> None:
     require(decode == "once", "--data.decode", decode, "a sweep holds its data in memory")
     use_cpu_devices(command.devices)
     console = Console()
-    train = load(config.data.name, "train", config.data.dir)
-    test = load(config.data.name, "test", config.data.dir)
+    train = load_split(config.data, "train")
+    test = load_split(config.data, "test")
     shape = train["x"].shape[1:]
     known = sweepable(config, shape)
     for key in options.grid:

@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ae_jax.capacity import SHARE, data_bytes, local_bytes
-from ae_jax.data import load
 from ae_jax.evaluation import PCA, code_figures, fit_pca
 from ae_jax.evaluation.reconstruction import reconstruction_figures
 from ae_jax.losses import mse
@@ -32,6 +31,7 @@ from ae_jax.training import TrainState
 from experiments.cli import parse, run_main, use_cpu_devices, use_deterministic_operations
 from experiments.config import Config
 from experiments.configs import CONFIGS
+from experiments.data import load_split
 from experiments.figures import draw_run
 from experiments.progress import ProgressBar
 from experiments.training import train
@@ -42,6 +42,7 @@ UNITS = {
     "mse": "squared error, per element",
     "bce": "cross-entropy, nats per element",
     "psnr": "PSNR, dB",
+    "ssim": "SSIM",
 }
 
 
@@ -57,8 +58,8 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--run-dir: needed by several processes, which must agree on it")
     command.join()
     console = Console(quiet=not is_first_process())
-    data = load(config.data.name, "train", config.data.dir, decode=config.data.decode)
-    test = load(config.data.name, "test", config.data.dir)
+    data = load_split(config.data, "train")
+    test = load_split(config.data, "test")
     run_dir = command.resume or command.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
 

@@ -1,46 +1,74 @@
 """Reconstruction figures over a whole data set, in the units that papers and libraries report."""
 
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from ae_jax import losses
-from ae_jax.objective import Autoencoder, Variables, as_floats, reconstruction
+from ae_jax.evaluation.batches import BATCH, in_batches
+from ae_jax.evaluation.ssim import ssim
+from ae_jax.objective import Autoencoder, Batch, Variables, event_mask, reconstruction
+
+CONVENTIONS = {
+    "squared_error": "squared error, summed over an example, mean over examples",
+    "mse": "squared error, mean over elements and examples",
+    "bce": "cross-entropy in nats, mean over elements and examples",
+    "psnr": "dB, for a peak of 1, of the mean of mse",
+    "ssim": "structural similarity (Wang et al. 2004), mean over examples",
+}
 
 
-def reconstruction_figures(
-    ae: Autoencoder, variables: Variables, x: ArrayLike, *, batch_size: int = 1000
-) -> dict[str, float]:
-    """How well `ae` reconstructs `x` [N, *event_shape], without noise: means over examples.
+def reconstruction_errors(
+    ae: Autoencoder,
+    variables: Variables,
+    data: Mapping[str, np.ndarray],
+    *,
+    batch_size: int = BATCH,
+) -> dict[str, np.ndarray]:
+    """How well each example of `data` is reconstructed, without noise: arrays [N].
 
-    Returns:
-      ``squared_error`` summed over an example, ``mse`` per element, ``psnr`` in dB for a peak of 1
-      (of the mean of ``mse``) and, for models whose output is logits, ``bce`` in nats per element.
+    ``squared_error`` summed over the example; ``mse`` per element; ``psnr`` in dB for a peak of 1;
+    for models whose output is logits ``bce`` in nats per element; for images ``ssim``. Of a
+    sequence with a ``length``, only the real steps count.
     """
-    x = jnp.asarray(x)
-    totals = jax.jit(partial(_totals, ae, batch_size=batch_size))(variables, x)
-    count, size = len(x), x[0].size
-    squared_error = float(totals["squared_error"]) / count
-    figures = {"squared_error": squared_error, "mse": squared_error / size}
-    if "bce" in totals:
-        figures["bce"] = float(totals["bce"]) / (count * size)
-    figures["psnr"] = float(-10.0 * jnp.log10(figures["mse"]))
+    channels = ae.event_shape[2:]
+    image = len(ae.event_shape) == 3 and channels in ((1,), (3,)) and min(ae.event_shape[:2]) > 2
+
+    def errors(variables: Variables, batch: Batch) -> dict[str, Array]:
+        x, where = batch["x"], event_mask(batch)
+        inputs = (x, batch["length"]) if "length" in batch else (x,)
+        outputs: Any = ae.apply(variables, *inputs)
+        recon = reconstruction(outputs)
+        mse = losses.mse(recon, x, reduction="mean", where=where)
+        found = {
+            "squared_error": losses.mse(recon, x, where=where),
+            "mse": mse,
+            "psnr": -10.0 * jnp.log10(mse),
+        }
+        if "logits" in outputs:
+            found["bce"] = losses.bce(outputs["logits"], x, reduction="mean", where=where)
+        if image:
+            found["ssim"] = ssim(recon, x)
+        return found
+
+    found: dict[str, np.ndarray] = in_batches(errors, variables, data, batch_size=batch_size)
+    return found
+
+
+def mean_figures(errors: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Means over the examples of `reconstruction_errors`; see `CONVENTIONS`."""
+    figures = {name: float(np.mean(each, dtype=np.float64)) for name, each in errors.items()}
+    with np.errstate(divide="ignore"):
+        figures["psnr"] = float(-10.0 * np.log10(figures["mse"]))
     return figures
 
 
-def _totals(
-    ae: Autoencoder, variables: Variables, x: Array, *, batch_size: int
-) -> dict[str, Array]:
-    def one(row: Array) -> dict[str, Array]:
-        target = as_floats(row[None])
-        outputs: Any = ae.apply(variables, target)
-        figures = {"squared_error": losses.mse(reconstruction(outputs), target)[0]}
-        if "logits" in outputs:
-            figures["bce"] = losses.bce(outputs["logits"], target)[0]
-        return figures
-
-    return jax.tree.map(jnp.sum, jax.lax.map(one, x, batch_size=batch_size))
+def reconstruction_figures(
+    ae: Autoencoder, variables: Variables, x: np.ndarray, *, batch_size: int = BATCH
+) -> dict[str, float]:
+    """How well `ae` reconstructs `x` [N, *event_shape]: `mean_figures` of its errors."""
+    data = {"x": x}
+    return mean_figures(reconstruction_errors(ae, variables, data, batch_size=batch_size))

@@ -1,0 +1,172 @@
+"""Measure what a trained autoencoder is good for: a table, pictures, RUN/evaluation.json.
+
+python -m experiments.evaluate runs/vae2
+python -m experiments.evaluate runs/vae2 --metrics reconstruction generation
+python -m experiments.evaluate --help                         the metrics and all their options
+
+A metric that does not fit the model or the data is left out, with a line that says why; one that
+was asked for by name is an error then. Pictures go to RUN/figures.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from ae_jax import load_run, plots
+from ae_jax.files import finite, read_json, write_whole
+from ae_jax.runs import Run
+from ae_jax.spec import nearest
+from experiments import uses
+from experiments.cli import parse_options, run_main, stored_config
+from experiments.config import Data
+from experiments.data import load_split
+from experiments.uses.subject import Result, Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    run: Annotated[str, tyro.conf.Positional]
+    """A run directory."""
+    metrics: tuple[str, ...] = ()
+    """Which to measure; by default all that fit."""
+    step: int | None = None
+    """Of the checkpoint; by default the newest."""
+    data_name: str | None = None
+    """Measure on another data set, of the same shape."""
+    data_dir: str | None = None
+    """Where it is, if not where it was in training."""
+    seed: int = 0
+    """Of all noise and of the choice of examples."""
+    reconstruction: uses.reconstruction.Settings = field(
+        default_factory=uses.reconstruction.Settings
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    options = parse_options(argv, Options, prog="python -m experiments.evaluate", about=__doc__)
+    for name in options.metrics:
+        if name not in uses.USES:
+            raise ValueError(f"--metrics {name}: {nearest(name, uses.USES)}")
+    console = Console()
+    subject, step = make_subject(options)
+    misfits = {name: use.misfit(subject) for name, use in uses.USES.items()}
+    fitting = [name for name, why in misfits.items() if why is None]
+    for name in options.metrics:
+        if misfits[name]:
+            raise ValueError(f"--metrics {name}: {misfits[name]}; what fits: {', '.join(fitting)}")
+    about = {"step": step, "data": subject.name, "examples": len(subject.test["x"])}
+    file = Path(options.run) / "evaluation.json"
+    done = _earlier(file, about)
+    for name in options.metrics or uses.USES:
+        if misfits[name]:
+            console.print(f"{name}: left out: {misfits[name]}")
+            continue
+        start = time.monotonic()
+        result = uses.USES[name].measure(subject, getattr(options, name))
+        pictures = _save(result, Path(options.run) / "figures")
+        done[name] = {
+            "figures": result.figures, "conventions": result.conventions, "pictures": pictures,
+            "settings": vars(getattr(options, name)),
+        }  # fmt: skip
+        write_whole(file, json.dumps(finite({**about, "uses": done}), indent=2) + "\n")
+        seconds = time.monotonic() - start
+        for table in _tables(name, result, subject, seconds):
+            console.print(table)
+        for picture in pictures:
+            console.print(f"  {options.run}/figures/{picture}", highlight=False, soft_wrap=True)
+    console.print(f"  {file}", highlight=False, soft_wrap=True)
+
+
+def make_subject(options: Options) -> tuple[Subject, int]:
+    """The model of the run with its data, and the step of its checkpoint."""
+    ae, state, _ = load_run(options.run, options.step)
+    data = _data(options)
+    whole = replace(data, keep_labels=None, decode="once")
+    train, test = load_split(replace(data, decode="once"), "train"), load_split(data, "test")
+    for split, arrays in {"train": train, "test": test}.items():
+        found = arrays["x"].shape[1:]
+        if found != ae.event_shape:
+            raise ValueError(
+                f"{data.name}: its {split} examples have shape {found}, and {options.run} was "
+                f"trained on {ae.event_shape}: name a set of that shape with --data-name"
+            )
+    subject = Subject(
+        ae=ae,
+        variables=state.variables,
+        train=train,
+        test=test,
+        everything=load_split(whole, "test") if data.keep_labels else test,
+        name=data.name,
+        normal=data.keep_labels,
+        seed=options.seed,
+    )
+    return subject, int(state.step)
+
+
+def _data(options: Options) -> Data:
+    if "data" in Run.open(options.run).config:
+        data = stored_config(options.run).data
+    elif options.data_name is None:
+        raise ValueError(f"{options.run} does not say what it was trained on: give --data-name")
+    else:
+        data = Data(name=options.data_name)
+    name, folder = options.data_name or data.name, options.data_dir or data.dir
+    return replace(data, name=name, dir=folder)
+
+
+def _earlier(file: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """What was measured of the same checkpoint on the same data before."""
+    try:
+        there = read_json(file)
+        same = {name: there[name] for name in about} == about
+        return dict(there["uses"]) if same else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _save(result: Result, folder: Path) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    return [plots.save(f, folder / f"{name}.png").name for name, f in result.pictures.items()]
+
+
+def _tables(name: str, result: Result, subject: Subject, seconds: float) -> Iterator[Table]:
+    """The numbers with what they mean, then each figure that is a table itself; lists stay out."""
+    title = f"{name}, {len(subject.test['x'])} test examples of {subject.name}, {seconds:.0f} s"
+    first = Table(title=title, title_justify="left")
+    for column in ("figure", "value", "what it is"):
+        first.add_column(column, justify="right" if column == "value" else "left")
+    for figure, value in _numbers(result.figures):
+        first.add_row(figure, f"{value:.5g}", result.conventions.get(figure, ""))
+    yield first
+    for figure, rows in result.figures.items():
+        if not isinstance(rows, dict):
+            continue
+        cells = {row: dict(_numbers(value)) for row, value in rows.items()}
+        names = list(dict.fromkeys(name for row in cells.values() for name in row))
+        title = f"{figure}: {result.conventions.get(figure, '')}"
+        table = Table("", title=title, title_justify="left")
+        for column in names:
+            table.add_column(column if column else "value", justify="right")
+        for row, values in cells.items():
+            table.add_row(str(row), *(f"{values[n]:.5g}" if n in values else "" for n in names))
+        yield table
+
+
+def _numbers(figures: Any) -> Iterator[tuple[str, float]]:
+    """The numbers of a dict by name; a number alone is called ""."""
+    if not isinstance(figures, dict):
+        figures = {"": figures}
+    for name, value in figures.items():
+        if isinstance(value, int | float):
+            yield str(name), value
+
+
+if __name__ == "__main__":
+    run_main(main)

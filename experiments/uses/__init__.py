@@ -1,0 +1,23 @@
+"""What autoencoders are for: one file per use, each with the same three names.
+
+``Settings`` is a dataclass of options. ``misfit(subject)`` says in a line why the use cannot be
+measured on this model and data, or is None. ``measure(subject, settings)`` measures it.
+"""
+
+from typing import Any, Protocol
+
+from experiments.uses import reconstruction
+from experiments.uses.subject import Result, Subject
+
+
+class Use(Protocol):
+    Settings: Any
+
+    def misfit(self, subject: Subject) -> str | None: ...
+
+    def measure(self, subject: Subject, settings: Any) -> Result: ...
+
+
+USES: dict[str, Use] = {
+    "reconstruction": reconstruction,
+}
