@@ -13,8 +13,8 @@ from ae_jax.spec import Spec, require
 @dataclass(frozen=True, kw_only=True)
 class Data(Spec):
     name: str = "digits"
-    """digits (built in), any TFDS image set (mnist, fashion_mnist, cifar10, ...), a .npz file, or a
-    folder of idx .gz files."""
+    """digits (built in), any TFDS image set (mnist, fashion_mnist, cifar10, ...), a .npz or .csv
+    file, or a folder of idx .gz files."""
     dir: str | None = None
     """Where prepared data sets are; by default $AE_JAX_DATA, else TFDS's own folder."""
     decode: Literal["once", "always"] = "once"

@@ -47,6 +47,7 @@ class Options:
     reconstruction: uses.reconstruction.Settings = field(
         default_factory=uses.reconstruction.Settings
     )
+    anomaly: uses.anomaly.Settings = field(default_factory=uses.anomaly.Settings)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -153,9 +154,11 @@ def _tables(name: str, result: Result, subject: Subject, seconds: float) -> Iter
         title = f"{figure}: {result.conventions.get(figure, '')}"
         table = Table("", title=title, title_justify="left")
         for column in names:
-            table.add_column(column if column else "value", justify="right")
+            table.add_column(column.replace("_", " ") or "value", justify="right")
         for row, values in cells.items():
-            table.add_row(str(row), *(f"{values[n]:.5g}" if n in values else "" for n in names))
+            table.add_row(
+                row.replace("_", " "), *(f"{values[n]:.5g}" if n in values else "" for n in names)
+            )
         yield table
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ae_jax.data import array_record, catalog, idx, originals
 from ae_jax.data.array_record import Decode
+from ae_jax.data.csv import load_csv
 from ae_jax.data.npz import load_npz
 from ae_jax.data.splits import hold_out, require_split
 
@@ -30,7 +31,7 @@ def load(
         - a TFDS image set ("mnist", "cifar10", "emnist/letters"), looked for in `data_dir` as
           TFDS prepares it (array_record), else as raw idx files in a folder of that name;
         - a folder of raw idx files, gzipped or not: a path, "./fashion" where it is one word;
-        - a path to an .npz file (`npz.load_npz`).
+        - a path to an .npz file (`npz.load_npz`), or a .csv file (`csv.load_csv`).
       split: "train", "test", or whatever splits the TFDS set has.
       data_dir: where sets are looked for by name. Default: the environment variable AE_JAX_DATA,
         else TFDS's own folder in the home directory. Only read, never written.
@@ -40,8 +41,8 @@ def load(
         images only.
 
     Returns:
-      {"x": uint8 [N, H, W, C], "label": int32 [N]}, read in the order of the files. An .npz file
-      may instead hold float32 "x" `[N, ...event]`, and "label" is there if the set has labels. With
+      {"x": uint8 [N, H, W, C], "label": int32 [N]}, read in the order of the files. A file may
+      instead hold float32 "x" `[N, ...event]`, and "label" is there if the set has labels. With
       decode="always", "x" is `records.Records`, which `ae_jax.training.fit` streams from.
 
     Raises:
@@ -52,7 +53,8 @@ def load(
     if decode == "always":
         return _records(name, split, data_dir)
     if path := _as_path(name):
-        return load_npz(path, split) if path.suffix == ".npz" else idx.load_folder(path, split)
+        readers = {".npz": load_npz, ".csv": load_csv}
+        return readers.get(path.suffix, idx.load_folder)(path, split)
     name = str(name)
     if name == "digits":
         return _digits(split)
@@ -83,7 +85,11 @@ def _as_path(name: str | os.PathLike[str]) -> Path | None:
     """The path that `name` is, or None where it is the name of a set."""
     path = Path(name).expanduser()
     written_as_path = isinstance(name, os.PathLike) or name.startswith((".", "/", "~"))
-    return path if written_as_path or path.suffix == ".npz" or _is_nested_folder(path) else None
+    return (
+        path
+        if written_as_path or path.suffix in (".npz", ".csv") or _is_nested_folder(path)
+        else None
+    )
 
 
 def _is_nested_folder(path: Path) -> bool:

@@ -18,7 +18,8 @@ from ae_jax.spec import Spec, require
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrent(Spec):
-    """Stacked recurrent layers that read ``[T, ...]``; the code is repeated T times and read back.
+    """Stacked recurrent layers that read ``[T, ...]``, or series of single values ``[T]``; the code
+    is repeated T times and read back.
 
     The encoder's features are the last layer's state after the last real step: with
     ``widths=(100, 30)`` and no code layer (``code_size=None``) that is an LSTM of 100, one of 30,
@@ -39,12 +40,10 @@ class Recurrent(Spec):
 
     def encoder(self, event_shape: Sequence[int]) -> nn.Module:
         """A module ``[B, T, ...] -> [B, widths[-1]]``."""
-        _check_sequence(event_shape)
         return RecurrentEncoder(self.widths, self.cell)
 
     def decoder(self, event_shape: Sequence[int], *, flat_code: bool = True) -> nn.Module:
         """A module ``[B, code] -> [B, T, ...]``, linear at the end."""
-        _check_sequence(event_shape)
         return RecurrentDecoder(self.widths[-2::-1], self.cell, tuple(event_shape))
 
 
@@ -109,11 +108,3 @@ class RecurrentLayer(nn.Module):
         if self.cell == "lstm":
             bias = bias.at[self.width : 2 * self.width].set(1.0)
         return bias
-
-
-def _check_sequence(event_shape: Sequence[int]) -> None:
-    if len(event_shape) < 2:
-        raise ValueError(
-            f"event_shape={tuple(event_shape)}: a recurrent network needs sequences, [T, ...]; "
-            "give a series of single values the shape [T, 1]"
-        )

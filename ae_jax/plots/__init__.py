@@ -7,6 +7,7 @@ images with time running down. The label of a figure says in words what it shows
 
 from ae_jax.plots.codes import code_images, code_scatter, manifold, manifold_codes
 from ae_jax.plots.curves import loss_curves, size_curves
+from ae_jax.plots.detection import roc_curves, score_histogram
 from ae_jax.plots.figure import save
 from ae_jax.plots.images import image_rows, reconstructions, samples
 
@@ -18,7 +19,9 @@ __all__ = [
     "manifold",
     "manifold_codes",
     "reconstructions",
+    "roc_curves",
     "samples",
     "save",
+    "score_histogram",
     "size_curves",
 ]

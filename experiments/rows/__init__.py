@@ -1,6 +1,6 @@
 """The rows of `experiments.reproduce`: published settings, their figures, and how to run them."""
 
-from experiments.rows import few_labels, geron, hinton, keras_blog, sizes, variational
+from experiments.rows import few_labels, geron, hinton, keras_blog, one_class, sizes, variational
 from experiments.rows.setup import Row
 
 ROWS: dict[str, Row] = {
@@ -10,4 +10,5 @@ ROWS: dict[str, Row] = {
     **geron.ROWS,
     **sizes.ROWS,
     **few_labels.ROWS,
+    **one_class.ROWS,
 }

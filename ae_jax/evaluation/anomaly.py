@@ -1,0 +1,132 @@
+"""Anomaly detection: a model of normal examples gives the others high scores.
+
+Every score is larger for what is less normal. Nothing here looks at labels but `detection_figures`,
+which measures how well a score tells normal from anomalous.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jax import Array
+from numpy.typing import ArrayLike
+
+from ae_jax import losses
+from ae_jax.evaluation.batches import BATCH, in_batches
+from ae_jax.objective import Autoencoder, Batch, Variables, event_mask, reconstruction
+from ae_jax.spec import require
+
+
+def model_scores(
+    ae: Autoencoder,
+    variables: Variables,
+    data: Mapping[str, np.ndarray],
+    *,
+    batch_size: int = BATCH,
+) -> dict[str, np.ndarray]:
+    """Scores by what the model itself says of each example, without noise: arrays [N].
+
+    ``squared_error`` of the reconstruction, summed; ``largest_error``, the largest absolute error
+    of an element; and every term of the objective that is of one example, by its name (of a
+    variational model ``nll`` and ``kl``, in nats, with the posterior's mean as the code), and
+    ``negative_elbo``, their sum, where there are both.
+    """
+
+    def score(variables: Variables, batch: Batch) -> dict[str, Array]:
+        x, where = batch["x"], event_mask(batch)
+        inputs = (x, batch["length"]) if "length" in batch else (x,)
+        outputs: Any = ae.apply(variables, *inputs)
+        recon = reconstruction(outputs)
+        error = abs(recon - x) if where is None else abs(recon - x) * where
+        scores = {
+            "squared_error": losses.mse(recon, x, where=where),
+            "largest_error": error.reshape(len(x), -1).max(axis=1),
+        }
+        terms = {k: t.fn(outputs, batch) for k, t in ae.objective.items() if not t.whole_batch}
+        scores |= terms
+        if {"nll", "kl"} <= terms.keys():
+            scores["negative_elbo"] = terms["nll"] + terms["kl"]
+        return scores
+
+    scores: dict[str, np.ndarray] = in_batches(score, variables, data, batch_size=batch_size)
+    return scores
+
+
+def code_scores(
+    normal: ArrayLike,
+    z: ArrayLike,
+    *,
+    components: int = 10,
+    neighbours: int = 5,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Scores of codes `z` [N, K] by how far they are from those of `normal` training examples.
+
+    ``gaussian`` and ``mixture``: minus the log-density, in nats, of a Gaussian and of a mixture of
+    `components` of them, with full covariances, fitted to `normal` [M, K]. ``neighbours``: the mean
+    Euclidean distance to the so many nearest of `normal`. Codes are standardised by `normal` first
+    (densities are of the standardised codes); units that are constant there are left out.
+
+    Raises `ValueError` if there are fewer normal codes than are needed.
+    """
+    from sklearn.mixture import GaussianMixture
+    from sklearn.neighbors import NearestNeighbors
+
+    normal, z = np.asarray(normal, np.float64), np.asarray(z, np.float64)
+    needed = max(2 * components, neighbours)
+    require(len(normal) >= needed, "normal", len(normal), f"needs at least {needed} examples")
+    deviation = normal.std(0)
+    moving = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
+    centre, scale = normal.mean(0)[moving], deviation[moving]
+    if not moving.any() or not deviation.max() > 0:
+        raise ValueError("all normal examples have the same code: nothing tells others from them")
+    normal, z = (normal[:, moving] - centre) / scale, (z[:, moving] - centre) / scale
+    scores = {}
+    for name, count in {"gaussian": 1, "mixture": components}.items():
+        # The ridge is a hundredth of a standardised unit's deviation, squared.
+        density = GaussianMixture(count, reg_covar=1e-4, random_state=seed).fit(normal)
+        scores[name] = -density.score_samples(z)
+    nearest = NearestNeighbors(n_neighbors=neighbours).fit(normal)
+    scores["neighbours"] = nearest.kneighbors(z)[0].mean(axis=1)
+    return scores
+
+
+def combined_score(
+    normal: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """The sum of `scores`, by name [N], each in standard deviations of it over `normal` [M]."""
+    return np.sum([scores[k] / max(np.std(normal[k]), 1e-30) for k in normal], axis=0)
+
+
+def detection_figures(
+    scores: ArrayLike, anomalous: ArrayLike, *, false_positive_rate: float = 0.05
+) -> dict[str, float]:
+    """How well `scores` [N] tell the `anomalous` [N] (booleans) from the others.
+
+    Returns:
+      ``roc_auc``, the probability that an anomaly scores higher than a normal example (ties count
+      half); ``average_precision``, with anomalies as the positives; ``threshold``, the lowest one
+      with at most `false_positive_rate` of the normal examples above it, and there
+      ``true_positive_rate`` and the ``false_positive_rate`` itself.
+
+    Raises:
+      ValueError: there are only normal examples, or only anomalies.
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    scores, anomalous = np.asarray(scores, np.float64), np.asarray(anomalous, bool)
+    ok = 0 < false_positive_rate < 1
+    require(ok, "false_positive_rate", false_positive_rate, "must be between 0 and 1")
+    if anomalous.all() or not anomalous.any():
+        kind = "anomalies" if anomalous.all() else "normal examples"
+        raise ValueError(f"all {len(anomalous)} examples are {kind}: a ROC curve needs both kinds")
+    normal = np.sort(scores[~anomalous])
+    # Of n normal examples floor(rate * n) may lie above.
+    threshold = normal[len(normal) - 1 - int(false_positive_rate * len(normal))]
+    return {
+        "roc_auc": float(roc_auc_score(anomalous, scores)),
+        "average_precision": float(average_precision_score(anomalous, scores)),
+        "threshold": float(threshold),
+        "true_positive_rate": float((scores[anomalous] > threshold).mean()),
+        "false_positive_rate": float((normal > threshold).mean()),
+    }
