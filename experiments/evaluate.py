@@ -47,6 +47,9 @@ class Options:
     reconstruction: uses.reconstruction.Settings = field(
         default_factory=uses.reconstruction.Settings
     )
+    dimensionality: uses.dimensionality.Settings = field(
+        default_factory=uses.dimensionality.Settings
+    )
     anomaly: uses.anomaly.Settings = field(default_factory=uses.anomaly.Settings)
 
 
@@ -78,8 +81,8 @@ def main(argv: Sequence[str]) -> None:
         }  # fmt: skip
         write_whole(file, json.dumps(finite({**about, "uses": done}), indent=2) + "\n")
         seconds = time.monotonic() - start
-        for table in _tables(name, result, subject, seconds):
-            console.print(table)
+        for part in _shown(name, result, subject, seconds):
+            console.print(part, highlight=False)
         for picture in pictures:
             console.print(f"  {options.run}/figures/{picture}", highlight=False, soft_wrap=True)
     console.print(f"  {file}", highlight=False, soft_wrap=True)
@@ -137,7 +140,7 @@ def _save(result: Result, folder: Path) -> list[str]:
     return [plots.save(f, folder / f"{name}.png").name for name, f in result.pictures.items()]
 
 
-def _tables(name: str, result: Result, subject: Subject, seconds: float) -> Iterator[Table]:
+def _shown(name: str, result: Result, subject: Subject, seconds: float) -> Iterator[str | Table]:
     """The numbers with what they mean, then each figure that is a table itself; lists stay out."""
     title = f"{name}, {len(subject.test['x'])} test examples of {subject.name}, {seconds:.0f} s"
     first = Table(title=title, title_justify="left")
@@ -151,8 +154,8 @@ def _tables(name: str, result: Result, subject: Subject, seconds: float) -> Iter
             continue
         cells = {row: dict(_numbers(value)) for row, value in rows.items()}
         names = list(dict.fromkeys(name for row in cells.values() for name in row))
-        title = f"{figure}: {result.conventions.get(figure, '')}"
-        table = Table("", title=title, title_justify="left")
+        yield f"[bold]{figure.replace('_', ' ')}[/]: {result.conventions.get(figure, '')}"
+        table = Table("")
         for column in names:
             table.add_column(column.replace("_", " ") or "value", justify="right")
         for row, values in cells.items():

@@ -35,7 +35,7 @@ def _one_class(setup: Setup, name: str, seed: int) -> Figures:
             ae,
             normal["x"],
             epochs=1 if setup.quick else config.train.epochs,
-            batch_size=config.train.batch_size,
+            batch_size=min(config.train.batch_size, len(normal["x"])),
             seed=seed,
         )
         subject = Subject(

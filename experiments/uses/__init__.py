@@ -6,7 +6,7 @@ measured on this model and data, or is None. ``measure(subject, settings)`` meas
 
 from typing import Any, Protocol
 
-from experiments.uses import anomaly, reconstruction
+from experiments.uses import anomaly, dimensionality, reconstruction
 from experiments.uses.subject import Result, Subject
 
 
@@ -20,5 +20,6 @@ class Use(Protocol):
 
 USES: dict[str, Use] = {
     "reconstruction": reconstruction,
+    "dimensionality": dimensionality,
     "anomaly": anomaly,
 }

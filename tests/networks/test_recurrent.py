@@ -145,9 +145,16 @@ def test_a_padded_sequence_has_the_code_of_the_short_one(numpy_state):
     np.testing.assert_allclose(code, padded, rtol=1e-6)
 
 
-def test_bad_shapes_and_lengths_are_refused(numpy_state):
-    with pytest.raises(ValueError, match=r"event_shape=\(7,\).*\[T, 1\]"):
-        Vanilla(network=Recurrent(), code_size=None).build((7,))
+def test_a_series_of_single_values_needs_no_axis_for_them(numpy_state):
+    spec = Vanilla(network=Recurrent(widths=(5, 3)), code_size=2, loss="mse")
+    series, column = spec.build((6,)), spec.build((6, 1))
+    variables = numpy_state(column, optax.sgd(0.1)).variables
+    x = X[..., 0]
+    expected = column.reconstruct(variables, x[..., None], LENGTH)
+    np.testing.assert_array_equal(series.reconstruct(variables, x, LENGTH), expected[..., 0])
+
+
+def test_lengths_for_other_networks_are_refused(numpy_state):
     dense = Vanilla(code_size=2).build((6, 3))
     state = numpy_state(dense, optax.sgd(0.1))
     with pytest.raises(ValueError, match="only a recurrent network"):

@@ -1,0 +1,132 @@
+"""Dimensionality reduction: what the code keeps, beside PCA with as many components and pixels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+
+from ae_jax import losses, plots
+from ae_jax.evaluation import PCA, LogisticPCA, fit_logistic_pca, fit_pca
+from ae_jax.evaluation.batches import in_batches
+from ae_jax.evaluation.neighbours import neighbourhood_figures, probe_figures
+from ae_jax.evaluation.reconstruction import reconstruction_figures
+from ae_jax.objective import Batch
+from ae_jax.spec import require
+from experiments.uses.subject import Result, Subject
+
+PCA_LIMIT = 4096  # elements of an example; beyond, PCA takes minutes and gigabytes
+LOGISTIC_LIMIT = 64  # components: the cost grows with their cube
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    neighbours: int = 12
+    """Whose order trustworthiness and continuity compare."""
+    examples: int = 2000
+    """Test examples for trustworthiness, continuity, t-SNE and UMAP, at most."""
+    probe_train: int = 10_000
+    """Training examples for the probes, at most."""
+    probe_test: int = 5000
+    """Test examples for the probes, at most."""
+    logistic_pca: bool = True
+    """Fit logistic PCA too, where the data lie in [0, 1] (of probe_train examples)."""
+
+    def __post_init__(self) -> None:
+        for name in ("neighbours", "examples", "probe_train", "probe_test"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+
+
+def misfit(subject: Subject) -> str | None:
+    if len(subject.test["x"]) < 8:
+        return f"{subject.name} has only {len(subject.test['x'])} test examples"
+    return None
+
+
+def measure(subject: Subject, settings: Settings) -> Result:
+    spaces = {"code": (subject.train_codes, subject.test_codes)}
+    x, test_x = subject.train["x"], subject.test["x"]
+    size = spaces["code"][0].shape[1]
+    elements = x[0].size
+    errors = {"code": reconstruction_figures(subject.ae, subject.variables, test_x)["mse"]}
+    conventions = {"code_size": "units of the code, those of all positions of a spatial one"}
+    if elements <= PCA_LIMIT and size < min(elements, len(x)):
+        pca = fit_pca(x, size)
+        spaces["PCA"] = (_encode(pca, subject.train), _encode(pca, subject.test))
+        errors["PCA"] = _error(pca, subject.test)
+        if settings.logistic_pca and subject.ae.unit_interval and size <= LOGISTIC_LIMIT:
+            few = x[_some(len(x), settings.probe_train)]
+            errors["logistic PCA"] = _error(fit_logistic_pca(few, size), subject.test)
+    figures: dict[str, Any] = {"code_size": size, "mse": errors}
+    conventions["mse"] = (
+        "squared error of the test reconstructions, mean over elements and examples, beside PCA "
+        "with as many components (fitted to the training set; logistic PCA, which infers each "
+        f"code by minimisation, to at most {settings.probe_train} examples of it)"
+    )
+
+    rows = _some(len(test_x), settings.examples)
+    near = min(settings.neighbours, (len(rows) - 1) // 2)
+    figures["neighbourhoods"] = {
+        name: neighbourhood_figures(test_x[rows], z[rows], neighbours=near)
+        for name, (_, z) in spaces.items()
+    }
+    conventions["neighbourhoods"] = (
+        f"of {near} neighbours among {len(rows)} test examples, 1 where all are kept: "
+        "trustworthiness of those in the code, continuity of those in the data"
+    )
+    label = subject.train.get("label")
+    if label is not None and len(np.unique(label)) > 1:
+        fit_rows = _some(len(x), settings.probe_train)
+        test_rows = _some(len(test_x), settings.probe_test)
+        figures["accuracy"] = {
+            name: probe_figures(
+                (a[fit_rows], label[fit_rows]), (b[test_rows], subject.test["label"][test_rows])
+            )
+            for name, (a, b) in (spaces | {"data": (x, test_x)}).items()
+        }
+        conventions["accuracy"] = (
+            f"of classifiers fitted to {len(fit_rows)} training examples, on {len(test_rows)} test "
+            "examples: k nearest neighbours, and logistic regression (linear)"
+        )
+    return Result(figures, conventions, _pictures(subject, rows))
+
+
+def _pictures(subject: Subject, rows: np.ndarray) -> dict[str, Figure]:
+    z = subject.test_codes[rows]
+    label = subject.test.get("label")
+    label = None if label is None else label[rows]
+    pictures = {"dimensionality-codes": plots.code_scatter(z, label)}
+    if z.shape[1] > 2 and len(z) > 50:
+        points = TSNE(random_state=subject.seed).fit_transform(z)
+        title = f"t-SNE of {len(z)} test codes"
+        pictures["dimensionality-tsne"] = plots.code_scatter(points, label, title=title)
+        try:
+            from umap import UMAP
+        except ImportError:  # an extra
+            return pictures
+        points = UMAP(random_state=subject.seed).fit_transform(z)
+        title = f"UMAP of {len(z)} test codes"
+        pictures["dimensionality-umap"] = plots.code_scatter(points, label, title=title)
+    return pictures
+
+
+def _some(count: int, most: int) -> np.ndarray:
+    """At most so many rows, evenly spaced over all."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+
+
+def _encode(pca: PCA, data: Any) -> np.ndarray:
+    codes: np.ndarray = in_batches(lambda pca, batch: pca.encode(batch["x"]), pca, {"x": data["x"]})
+    return codes
+
+
+def _error(pca: PCA | LogisticPCA, data: Any) -> float:
+    """Squared error per element, mean over examples."""
+
+    def error(pca: PCA | LogisticPCA, batch: Batch) -> Any:
+        recon = pca.decode(pca.encode(batch["x"]))
+        return losses.mse(recon, jnp.asarray(batch["x"]), reduction="mean")
+
+    return float(in_batches(error, pca, {"x": data["x"]}).mean())

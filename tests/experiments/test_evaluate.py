@@ -1,0 +1,138 @@
+"""The evaluate command: what it writes, what it leaves out, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ae_jax import fit
+from ae_jax.data import load
+from ae_jax.models import Vanilla
+from ae_jax.networks import Dense, Recurrent
+from ae_jax.spec import to_dict
+from experiments.config import Config, Data, Train
+from experiments.data import load_split
+from experiments.evaluate import main
+from experiments.training import train
+
+MODEL = Vanilla(network=Dense(widths=(32,)), code_size=6, code_activation="linear")
+
+
+def train_run(path, data, model=MODEL):
+    config = Config(model=model, data=data, train=Train(batch_size=32))
+    train(config, load_split(data, "train"), run_dir=path)
+
+
+@pytest.fixture(scope="module")
+def zeros(tmp_path_factory):
+    """A run on the zeros among the digits."""
+    path = tmp_path_factory.mktemp("runs") / "zeros"
+    train_run(path, Data(keep_labels=(0,)))
+    return path
+
+
+def read(run):
+    return json.loads((run / "evaluation.json").read_text())
+
+
+def test_anomalies_are_told_by_a_model_of_the_normal_class(zeros, capsys):
+    main([str(zeros), "--metrics", "anomaly", "reconstruction"])
+    found = read(zeros)
+    anomaly = found["uses"]["anomaly"]["figures"]
+    test = load("digits", "test")["label"]
+    assert anomaly["normal_examples"] == (test == 0).sum()
+    assert anomaly["anomalies"] == (test != 0).sum()
+    # 0.999 when this was written; chance is 0.5.
+    assert anomaly["scores"]["squared_error"]["roc_auc"] > 0.97
+    assert found["examples"] == (test == 0).sum()
+    for use in found["uses"].values():
+        assert use["figures"].keys() >= use["conventions"].keys() and use["pictures"]
+        for picture in use["pictures"]:
+            assert (zeros / "figures" / picture).read_bytes()[:4] == b"\x89PNG"
+    shown = capsys.readouterr().out
+    assert "squared error, summed over an example" in " ".join(shown.split())
+
+    main([str(zeros), "--metrics", "dimensionality", "--dimensionality.no-logistic-pca"])
+    assert read(zeros)["uses"].keys() == {"anomaly", "reconstruction", "dimensionality"}
+    figures = read(zeros)["uses"]["dimensionality"]["figures"]
+    assert figures["code_size"] == 6 and figures["mse"].keys() == {"code", "PCA"}
+    assert "accuracy" not in figures  # one class only
+
+
+def test_reconstruction_names_the_examples(zeros):
+    main([str(zeros), "--metrics", "reconstruction"])
+    figures = read(zeros)["uses"]["reconstruction"]["figures"]
+    spread = figures["percentiles"]["squared_error"]
+    assert spread["0%"] <= spread["50%"] <= spread["100%"]
+    assert spread["0%"] < figures["squared_error"] < spread["100%"]
+    assert figures["best_examples"][0] != figures["worst_examples"][0]
+
+
+def test_a_series_in_a_table_of_text(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    time = np.arange(24)
+    phase = rng.uniform(0, 6, size=(300, 1))
+    normal = np.sin(time / 2 + phase)
+    odd = np.sign(np.sin(time / 2 + phase[:60]))  # square waves
+    rows = np.vstack([np.c_[np.zeros(300), normal], np.c_[np.ones(60), odd]])
+    names = ",".join(["label", *(f"t{t}" for t in time)])
+    file = tmp_path / "waves.csv"
+    np.savetxt(file, rows, delimiter=",", header=names, comments="", fmt="%.6g")
+    model = Vanilla(network=Recurrent(widths=(16,)), code_size=4, loss="mse")
+    data = Data(name=str(file), keep_labels=(0,))
+    train_run(tmp_path / "run", data, model)
+    main([str(tmp_path / "run"), "--metrics", "anomaly"])
+    scores = read(tmp_path / "run")["uses"]["anomaly"]["figures"]["scores"]
+    assert scores["squared_error"]["roc_auc"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metrics", "anomoly"], "--metrics anomoly: did you mean 'anomaly'"),
+        (["--data-name", "digits", "--step", "3"], "no checkpoint of step 3"),
+        (["--data-name", "nope"], "no data set is called 'nope'"),
+        (["--anomaly.false-positive-rate", "2"], "false_positive_rate=2.0: must be between"),
+    ],
+)
+def test_mistakes(zeros, arguments, message):
+    with pytest.raises((ValueError, OSError), match=message) as caught:
+        main([str(zeros), *arguments])
+    assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+    train_run(tmp_path / "all", Data())
+    with pytest.raises(ValueError, match="anomaly: the model was .* on every class.*fits: rec"):
+        main([str(tmp_path / "all"), "--metrics", "anomaly"])
+    x = np.zeros((50, 9, 9, 1), np.uint8)
+    np.savez(tmp_path / "other.npz", x=x)
+    with pytest.raises(ValueError, match=r"examples have shape \(9, 9, 1\), .* on \(8, 8, 1\)"):
+        main([str(tmp_path / "all"), "--data-name", str(tmp_path / "other.npz")])
+    np.savez(tmp_path / "same.npz", x=x[:, :8, :8])
+    with pytest.raises(ValueError, match="anomaly: .*same.npz has no labels to tell normal"):
+        arguments = ["--data-name", str(tmp_path / "same.npz"), "--metrics", "anomaly"]
+        main([str(tmp_path / "all"), *arguments])
+
+
+def test_runs_that_cannot_be_evaluated(tmp_path, zeros):
+    with pytest.raises(ValueError, match="is not a run directory"):
+        main([str(tmp_path)])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "config.json").write_text((zeros / "config.json").read_text())
+    with pytest.raises(ValueError, match="no checkpoint in .*: the run saved none"):
+        main([str(empty)])
+    ae = MODEL.build((8, 8, 1))
+    x = load("digits", "train")["x"]
+    fit(ae, x, steps=1, run_dir=tmp_path / "bare", config={"model": to_dict(MODEL)})
+    with pytest.raises(ValueError, match="does not say what it was trained on: give --data-name"):
+        main([str(tmp_path / "bare")])
+    main([str(tmp_path / "bare"), "--data-name", "digits", "--metrics", "reconstruction"])
+
+
+def test_labels_that_are_not_there_cannot_be_kept():
+    with pytest.raises(ValueError, match=r"data.keep_labels=\(3, 12\): no example has these"):
+        load_split(Data(keep_labels=(3, 12)), "train")
+    kept = load_split(Data(keep_labels=(3, 4)), "test")
+    assert set(kept["label"]) == {3, 4} and len(kept["x"]) == len(kept["label"])
