@@ -30,7 +30,8 @@ class Recurrent(Spec):
     kind: ClassVar[str] = "recurrent"
 
     widths: tuple[int, ...] = (100, 30)
-    """Units of the encoder's layers; the decoder mirrors all but the last."""
+    """Units of the encoder's layers, which the decoder mirrors; without a code layer all but the
+    last, whose state is the code."""
     cell: Literal["lstm", "gru"] = "lstm"
 
     def __post_init__(self) -> None:
@@ -44,7 +45,13 @@ class Recurrent(Spec):
 
     def decoder(self, event_shape: Sequence[int], *, flat_code: bool = True) -> nn.Module:
         """A module ``[B, code] -> [B, T, ...]``, linear at the end."""
-        return RecurrentDecoder(self.widths[-2::-1], self.cell, tuple(event_shape))
+        widths = self.widths if flat_code else self.widths[:-1]
+        if not widths:
+            raise ValueError(
+                f"widths={self.widths}: without a code layer the last is the code, which leaves "
+                "the decoder none: give two or more, or a code_size"
+            )
+        return RecurrentDecoder(widths[::-1], self.cell, tuple(event_shape))
 
 
 class RecurrentEncoder(nn.Module):

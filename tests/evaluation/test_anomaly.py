@@ -34,7 +34,7 @@ def test_scores_of_a_model_are_its_terms_of_each_example(numpy_state):
 
 
 def test_padded_steps_do_not_count(numpy_state):
-    ae = Vanilla(network=Recurrent(widths=(4,)), code_size=None, loss="mse").build((6,))
+    ae = Vanilla(network=Recurrent(widths=(4,)), code_size=3, loss="mse").build((6,))
     variables = numpy_state(ae, optax.sgd(0.1)).variables
     x = RNG.normal(size=(3, 6)).astype(np.float32)
     other, length = x.copy(), np.int32([6, 4, 2])

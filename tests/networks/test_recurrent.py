@@ -159,3 +159,13 @@ def test_lengths_for_other_networks_are_refused(numpy_state):
     state = numpy_state(dense, optax.sgd(0.1))
     with pytest.raises(ValueError, match="only a recurrent network"):
         dense.encode(state.variables, X, LENGTH)
+
+
+@pytest.mark.parametrize(("code_size", "units"), [(2, [3, 5]), (None, [5])])
+def test_the_decoder_mirrors_the_layers_before_the_code(code_size, units, numpy_state):
+    spec = Vanilla(network=Recurrent(widths=(5, 3)), code_size=code_size)
+    params = numpy_state(spec.build((6, 3)), optax.sgd(0.1)).params["decoder"]
+    layers = [params[name] for name in sorted(params) if name.startswith("Recurrent")]
+    assert [len(layer["recurrent"]) for layer in layers] == units
+    with pytest.raises(ValueError, match=r"widths=\(5,\): without a code layer the last is the"):
+        Vanilla(network=Recurrent(widths=(5,)), code_size=None).build((6, 3))

@@ -1,0 +1,90 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Anomalies in a time series
+#
+# A recurrent autoencoder learns windows of a signal that behaves, and reconstructs others badly.
+# The signal is made up here: a heart-like beat with noise, and to be found are early and flat beats.
+# Windows of your own go into a `.csv` or `.npz` file, one a row, and
+# through `python -m experiments.train` and `python -m experiments.evaluate` in the same way.
+
+# %%
+# %matplotlib inline
+import numpy as np
+from matplotlib.figure import Figure
+
+from ae_jax import fit, plots
+from ae_jax.evaluation.anomaly import detection_figures, model_scores
+from ae_jax.models import Vanilla
+from ae_jax.networks import Recurrent
+
+STEPS = 32  # in a window, about one beat
+rng = np.random.default_rng(0)
+
+
+def beats(count: int, *, jitter: float = 0.5, height: float = 1.0) -> np.ndarray:
+    """[count, STEPS]: a peak with a dip after it, about the middle of each window."""
+    time = np.arange(STEPS) - STEPS / 2 - rng.normal(0, jitter, size=(count, 1))
+    shape = height * np.exp(-((time / 2.5) ** 2)) - 0.35 * np.exp(-(((time - 6) / 3) ** 2))
+    return (shape + rng.normal(0, 0.03, size=shape.shape)).astype(np.float32)
+
+
+train = beats(2000)
+normal, early, flat = beats(500), beats(25), beats(25, height=0.5)
+early = np.roll(early, -5, axis=1)
+test = np.concatenate([normal, early, flat])
+anomalous = np.repeat([False, True], [500, 50])
+
+# %%
+figure = Figure(figsize=(7, 3))
+axes = figure.subplots()
+for name, rows in {"normal": normal, "early": early, "flat": flat}.items():
+    axes.plot(rows[:3].T, color={"normal": "C0", "early": "C3", "flat": "C1"}[name])
+axes.set_xlabel("step of the window")
+figure
+
+# %% [markdown]
+# An LSTM reads the window into a code of four numbers, another writes it again. Only normal windows
+# are trained on.
+
+# %%
+ae = Vanilla(network=Recurrent(widths=(32,)), code_size=4, loss="mse").build((STEPS,))
+state, history = fit(ae, train, epochs=30, batch_size=64, optimizer=3e-3, seed=0)
+history[-1]
+
+# %% [markdown]
+# The score is the squared error of a window. The threshold is where one normal window in a hundred
+# lies above it.
+
+# %%
+scores = model_scores(ae, state.variables, {"x": test})["squared_error"]
+found = detection_figures(scores, anomalous, false_positive_rate=0.01)
+print({name: round(value, 3) for name, value in found.items()})
+assert found["roc_auc"] > 0.95
+
+# %%
+plots.score_histogram(
+    scores, anomalous, threshold=found["threshold"], name="squared error of a window"
+)
+
+# %% [markdown]
+# Which windows does it miss?
+
+# %%
+missed = np.flatnonzero(anomalous & (scores <= found["threshold"]))
+print(f"{len(missed)} of {anomalous.sum()} missed: {(missed < 525).sum()} early, the others flat")
+
+# %%
+worst = np.argsort(-scores)[:6]
+recon = np.asarray(ae.reconstruct(state.variables, test[worst]))
+plots.reconstructions(test[worst], recon, labels=[f"{scores[i]:.2f}" for i in worst])

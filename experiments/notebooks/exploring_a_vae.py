@@ -1,0 +1,89 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Exploring a VAE
+#
+# What a variational autoencoder of the digits has learned: its two parts of the loss, the plane of
+# its codes, what it draws by itself, and what becomes of the codes when the KL term weighs more.
+
+# %%
+# %matplotlib inline
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ae_jax import fit, plots
+from ae_jax.data import load
+from ae_jax.models import Variational
+from ae_jax.networks import Dense
+from ae_jax.training import sweep
+
+train, test = load("digits", "train"), load("digits", "test")
+spec = Variational(network=Dense(widths=(256, 128)), code_size=2)
+ae = spec.build((8, 8, 1))
+state, history = fit(ae, train, epochs=100, batch_size=128, eval_data=test, seed=0)
+
+# %% [markdown]
+# The loss is the negative ELBO in nats per image: what the reconstruction costs, and the KL
+# divergence of the posterior from the prior.
+
+# %%
+plots.loss_curves(history, unit="nats per image")
+
+# %%
+outputs = ae.apply(state.variables, jnp.float32(test["x"]) / 255)
+mean = np.asarray(outputs["mean"])
+deviation = np.exp(0.5 * np.asarray(outputs["logvar"]))
+print("mean deviation of the posterior, by code:", deviation.mean(axis=0).round(3))
+plots.code_scatter(mean, test["label"])
+
+# %% [markdown]
+# The decoder over the plane, evenly spaced in the prior's probability, and on random draws from the
+# prior.
+
+# %%
+decode = jax.jit(ae.decode)
+plots.manifold(np.asarray(decode(state.variables, plots.manifold_codes())))
+
+# %%
+draws = jax.random.normal(jax.random.key(1), (40, 2))
+plots.samples(np.asarray(decode(state.variables, draws)))
+
+# %% [markdown]
+# From one digit to another, through the codes in between:
+
+# %%
+start, end = mean[0], mean[7]
+path = start + jnp.linspace(0, 1, 10)[:, None] * (end - start)
+plots.image_rows({"between": np.asarray(decode(state.variables, path))})
+
+# %% [markdown]
+# Three weights of the KL term and two seeds of each, trained at once in one program: with a larger
+# weight the codes say less about the image.
+
+# %%
+result = sweep(
+    lambda beta: Variational(network=Dense(widths=(128,)), code_size=8, beta=beta).build((8, 8, 1)),
+    {"beta": [0.3, 1.0, 4.0]},
+    seeds=range(2),
+    train=train,
+    eval_data=test,
+    epochs=60,
+    batch_size=128,
+)
+rows = result.table()
+for row in rows:
+    kl, nll = row["kl"], row["nll"]
+    print(f"beta {row['beta']}: kl {kl[0]:.2f} ± {kl[1]:.2f}, nll {nll[0]:.2f} ± {nll[1]:.2f}")
+kls = [row["kl"][0] for row in rows]
+assert kls == sorted(kls, reverse=True)

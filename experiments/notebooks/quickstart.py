@@ -1,0 +1,74 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Quickstart
+#
+# Train an autoencoder on scikit-learn's digits (nothing is downloaded), look at what it does, and
+# compare it with PCA. Open this file as a notebook with jupytext, or run it as a script.
+
+# %%
+# %matplotlib inline
+import jax
+import numpy as np
+
+from ae_jax import fit, plots
+from ae_jax.data import load
+from ae_jax.evaluation import fit_pca
+from ae_jax.evaluation.reconstruction import reconstruction_figures
+from ae_jax.models import Vanilla
+from ae_jax.networks import Dense
+
+train, test = load("digits", "train"), load("digits", "test")
+train["x"].shape, train["x"].dtype
+
+# %% [markdown]
+# A *specification* is plain data; `build` makes the autoencoder of it for examples of a shape: a
+# Flax module, and the terms of its loss. Nothing is trained, or even allocated, yet.
+
+# %%
+spec = Vanilla(network=Dense(widths=(128,)), code_size=8, code_activation="linear")
+ae = spec.build(train["x"].shape[1:])
+ae.objective
+
+# %% [markdown]
+# `fit` compiles one step and runs all epochs of it on the device. The state it returns is a tree of
+# arrays, and the history a list of rows.
+
+# %%
+state, history = fit(ae, train, epochs=100, batch_size=64, eval_data=test, seed=0)
+history[-1]
+
+# %%
+plots.loss_curves(history, unit="nats per pixel")
+
+# %% [markdown]
+# `encode`, `decode` and `reconstruct` are pure functions of the variables.
+
+# %%
+recon = jax.jit(ae.reconstruct)(state.variables, test["x"])
+plots.reconstructions(test["x"], np.asarray(recon), labels=test["label"])
+
+# %% [markdown]
+# Is it better than PCA with as many components?
+
+# %%
+x = np.float32(test["x"]) / 255
+pca = fit_pca(train["x"], 8)
+pca_error = float(np.square(pca.decode(pca.encode(test["x"])) - x).mean())
+ours = reconstruction_figures(ae, state.variables, test["x"])
+print(f"squared error per pixel: ours {ours['mse']:.4f}, PCA {pca_error:.4f}")
+assert ours["mse"] < pca_error
+
+# %%
+z = np.asarray(jax.jit(ae.encode)(state.variables, test["x"]))
+plots.code_scatter(z, test["label"])
