@@ -47,6 +47,7 @@ class Options:
     reconstruction: uses.reconstruction.Settings = field(
         default_factory=uses.reconstruction.Settings
     )
+    denoising: uses.denoising.Settings = field(default_factory=uses.denoising.Settings)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ images with time running down. The label of a figure says in words what it shows
 
 from ae_jax.plots.codes import code_images, code_scatter, manifold, manifold_codes
 from ae_jax.plots.curves import loss_curves, size_curves
+from ae_jax.plots.denoising import noise_curves
 from ae_jax.plots.figure import save
 from ae_jax.plots.images import image_rows, reconstructions, samples
 
@@ -17,6 +18,7 @@ __all__ = [
     "loss_curves",
     "manifold",
     "manifold_codes",
+    "noise_curves",
     "reconstructions",
     "samples",
     "save",
