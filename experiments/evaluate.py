@@ -48,6 +48,7 @@ class Options:
         default_factory=uses.reconstruction.Settings
     )
     denoising: uses.denoising.Settings = field(default_factory=uses.denoising.Settings)
+    features: uses.features.Settings = field(default_factory=uses.features.Settings)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -80,6 +81,8 @@ def main(argv: Sequence[str]) -> None:
         seconds = time.monotonic() - start
         for table in _tables(name, result, subject, seconds):
             console.print(table)
+        for part, why in result.left_out.items():
+            console.print(f"{name}: {part} left out: {why}")
         for picture in pictures:
             console.print(f"  {options.run}/figures/{picture}", highlight=False, soft_wrap=True)
     console.print(f"  {file}", highlight=False, soft_wrap=True)

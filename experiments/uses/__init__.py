@@ -6,7 +6,7 @@ measured on this model and data, or is None. ``measure(subject, settings)`` meas
 
 from typing import Any, Protocol
 
-from experiments.uses import denoising, reconstruction
+from experiments.uses import denoising, features, reconstruction
 from experiments.uses.subject import Result, Subject
 
 
@@ -21,4 +21,5 @@ class Use(Protocol):
 USES: dict[str, Use] = {
     "reconstruction": reconstruction,
     "denoising": denoising,
+    "features": features,
 }
