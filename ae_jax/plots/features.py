@@ -82,7 +82,7 @@ def label_curves(table: Mapping[str, Mapping[int, tuple[float, float]]]) -> Figu
     for index, (name, curve) in enumerate(table.items()):
         x = np.array(sorted(curve), float)
         mean, deviation = np.array([curve[count] for count in sorted(curve)]).T
-        beside = x * 1.03 ** (index - (len(table) - 1) / 2)  # so that bars do not cover each other
+        beside = x * 1.06 ** (index - (len(table) - 1) / 2)  # so that bars do not cover each other
         color, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
         ax.errorbar(
             beside, mean, deviation, color=color, marker=marker, markersize=5, capsize=3, label=name

@@ -36,7 +36,7 @@ class Settings:
     units: int = 10
     """How many units to show, the most variable ones."""
     labels: tuple[int, ...] = (10, 100, 500)
-    """How many labels to train a classifier with; numbers beyond the training split are left out."""
+    """How many labels a classifier gets; numbers beyond the training split are left out."""
     draws: int = 5
     """Of each number of labels."""
     pool: int = 10_000
