@@ -30,9 +30,11 @@ def filters(weights: ArrayLike, *, count: int = 64, columns: int = 8) -> Figure:
     chosen = np.argsort(-np.linalg.norm(flat, axis=1), kind="stable")[:count]
     reach = np.abs(flat).max(axis=1).reshape(-1, *[1] * (found.ndim - 1))
     images = as_images((found / np.where(reach > 0, reach, 1))[chosen])
+    zoom = -(-20 // max(images.shape[1:3]))  # keeps the gaps, of whole pixels, narrow
+    images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
     columns = min(columns, len(images))
     fig, ax = grid_figure(images, columns)
-    ax.set_facecolor("0.7")  # of the gaps: white is a weight
+    ax.set_facecolor("0.8")  # of the gaps: white is a weight
     draw(ax, images, (-1, 1), columns=columns, cmap="RdBu_r")
     all_of_them = len(images) == len(found)
     which = f"{len(found)} filters" if all_of_them else f"{len(images)} of {len(found)} filters"
@@ -61,8 +63,9 @@ def unit_histograms(z: ArrayLike, names: Sequence[str], *, columns: int = 5) -> 
         ax.hist(unit, bins=40, weights=share, color=PALETTE[0])
         ax.set_title(name, fontsize=9)
         ax.tick_params(labelsize=8)
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
         tidy(ax)
     for ax in axes[len(names) :]:
         ax.set_visible(False)

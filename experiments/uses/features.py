@@ -25,7 +25,8 @@ CONVENTIONS = {
     "dead_units": f"fraction of units that vary by at most {NEAR_ZERO} over the test examples",
     "near_zero_units": f"fraction of units with a mean activation of at most {NEAR_ZERO}",
     "near_zero_activations": f"fraction of activations of at most {NEAR_ZERO}",
-    "units": "the most variable, over the test examples; top_examples: rows, the largest first",
+    "units": "the most variable (row, column, channel of a spatial code), over the test examples",
+    "top_examples": "of a unit: the rows of the test split where it is largest",
 }
 
 
