@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from ae_jax.evaluation.few_labels import balanced_rows, few_label_accuracy
 
@@ -58,6 +59,19 @@ def test_a_scale_and_a_shift_of_all_features_and_a_turn_change_nothing():
     moved = few_label_accuracy(50 * x @ turn + 7, label, 50 * test @ turn + 7, test_label, count=20)
     np.testing.assert_allclose(moved, plain, atol=0.005)
     assert 0.5 < plain.mean() < 0.95
+
+
+def test_it_is_logistic_regression_of_mean_variance_1():
+    rng = np.random.default_rng(0)
+    label, test_label = rng.integers(0, 3, (2, 300))
+    signal = 0.4 * rng.normal(size=(3, 40))
+    x, test = (signal[y] + rng.normal(size=(300, 40)) for y in (label, test_label))
+    rows = balanced_rows(label, 12, np.random.default_rng((5, 0)))
+    scale = np.sqrt(x.var(0).mean())
+    model = LogisticRegression(max_iter=1000).fit((x[rows] - x.mean(0)) / scale, label[rows])
+    expected = model.score((test - x.mean(0)) / scale, test_label)
+    (found,) = few_label_accuracy(x, label, test, test_label, count=12, draws=1, seed=5)
+    assert found == pytest.approx(expected, abs=0.004) and 0.5 < found < 0.95
 
 
 def test_the_draws_are_those_of_the_seed():
