@@ -51,6 +51,8 @@ class Options:
         default_factory=uses.dimensionality.Settings
     )
     anomaly: uses.anomaly.Settings = field(default_factory=uses.anomaly.Settings)
+    denoising: uses.denoising.Settings = field(default_factory=uses.denoising.Settings)
+    features: uses.features.Settings = field(default_factory=uses.features.Settings)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -83,6 +85,8 @@ def main(argv: Sequence[str]) -> None:
         seconds = time.monotonic() - start
         for part in _shown(name, result, subject, seconds):
             console.print(part, highlight=False)
+        for part, why in result.left_out.items():
+            console.print(f"{name}: {part} left out: {why}")
         for picture in pictures:
             console.print(f"  {options.run}/figures/{picture}", highlight=False, soft_wrap=True)
     console.print(f"  {file}", highlight=False, soft_wrap=True)

@@ -51,6 +51,12 @@ def texts(ticks):
 X, LABEL = images(20, (28, 28, 1)), np.arange(20) % 10
 NAMES = [f"a long class name {k}" for k in range(10)]
 TERMS = {"loss": 1 / np.arange(1, 6), "reconstruction": np.ones(5), "kl": np.arange(1.0, 6.0)}
+NOISE = {
+    "PSNR (dB)": {
+        kind: {0.5: {"noisy": 9.0, "model": 15.0}, 0.1: {"noisy": 20.0, "model": 19.0}}
+        for kind in ("gaussian", "salt_and_pepper")
+    }
+}
 FIGURES = {
     "images": lambda: plots.reconstructions(X, X[::-1], labels=LABEL),
     "one image": lambda: plots.reconstructions(X, X[::-1], count=1),
@@ -66,6 +72,10 @@ FIGURES = {
     "histogram": lambda: plots.code_scatter(codes(size=1)),
     "colour scale": lambda: plots.code_scatter(codes(), codes()[:, 0]),
     "loss curves": lambda: plots.loss_curves(metrics(**TERMS), unit="nats per example"),
+    "noise curves": lambda: plots.noise_curves(NOISE),
+    "filters": lambda: plots.filters(images(30, (3, 3, 1)) - 0.5),
+    "unit histograms": lambda: plots.unit_histograms(codes(size=7), NAMES[:7]),
+    "label curves": lambda: plots.label_curves({"codes": {10: (0.5, 0.1), 100: (0.7, 0.05)}}),
     "size curves": lambda: plots.size_curves({"PCA": {2: 0.05, 32: 0.01}, "dense": {2: 0.04}}),
 }
 
@@ -418,3 +428,69 @@ class TestSave:
     def test_other_formats_are_refused(self, tmp_path):
         with pytest.raises(ValueError, match=r"ends in \.png, got .*a\.pdf"):
             plots.save(plots.samples(images()), tmp_path / "a.pdf")
+
+
+class TestDenoising:
+    def test_a_curve_runs_up_the_levels(self):
+        fig = plots.noise_curves(NOISE)
+        assert [ax.get_title() for ax in fig.axes] == ["gaussian", "salt and pepper"]
+        for ax in fig.axes:
+            curves = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
+            assert curves == {
+                "noisy": [[0.1, 20.0], [0.5, 9.0]], "model": [[0.1, 19.0], [0.5, 15.0]]
+            }  # fmt: skip
+        assert texts(fig.legends[0].get_texts()) == ["noisy", "model"]
+
+    def test_nothing_is_refused(self):
+        with pytest.raises(ValueError, match="table is empty"):
+            plots.noise_curves({"SSIM": {}})
+
+
+class TestFeatures:
+    def test_filters_are_by_norm_each_on_its_own_scale(self):
+        weights = np.random.default_rng(0).normal(size=(5, 20, 20))
+        weights *= np.array([1, 4, 0, 2, 3])[:, None, None]
+        (ax,) = plots.filters(weights, count=3, columns=2).axes
+        assert ax.get_title() == "3 of 5 filters of the first layer"
+        assert ax.images[0].get_clim() == (-1, 1)
+        for k, unit in enumerate([1, 4, 3]):
+            expected = weights[unit] / np.abs(weights[unit]).max()
+            found = place(ax, *divmod(k, 2), (20, 20))
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def test_a_unit_without_weights_is_white_and_colours_are_around_grey(self):
+        weights = np.zeros((2, 20, 20, 3))
+        weights[0, :, :, 1] = -2
+        (ax,) = plots.filters(weights).axes
+        np.testing.assert_allclose(place(ax, 0, 0, (20, 20)), np.full((20, 20, 3), [0.5, 0, 0.5]))
+        np.testing.assert_allclose(place(ax, 0, 1, (20, 20)), 0.5)
+
+    def test_vectors_are_refused(self):
+        with pytest.raises(ValueError, match=r"weights must be .*, got \(3, 4\)"):
+            plots.filters(np.ones((3, 4)))
+
+    def test_histograms_count_every_example_once(self):
+        z = codes(200, 3)
+        fig = plots.unit_histograms(z, ["a", "b", "c"], columns=2)
+        panels = [ax for ax in fig.axes if ax.get_visible()]
+        assert [ax.get_title() for ax in panels] == ["a", "b", "c"]
+        for ax, unit in zip(panels, z.T, strict=True):
+            heights = np.array([bar.get_height() for bar in ax.patches])
+            assert heights.sum() == pytest.approx(1)
+            lowest = ax.patches[0]
+            edge = lowest.get_x() + lowest.get_width()
+            assert lowest.get_height() == pytest.approx((unit < edge).mean(), abs=0.006)
+        with pytest.raises(ValueError, match=r"z must be \[N, 2\] .* got \(200, 3\)"):
+            plots.unit_histograms(z, ["a", "b"])
+
+    def test_accuracy_has_its_deviation(self):
+        table = {"codes": {100: (0.7, 0.05), 10: (0.5, 0.1)}, "input": {10: (0.4, 0.0)}}
+        (ax,) = plots.label_curves(table).axes
+        assert texts(ax.get_xticklabels()) == ["10", "100"]
+        line, _, (bars,) = ax.containers[0]
+        np.testing.assert_allclose(line.get_ydata(), [0.5, 0.7])
+        np.testing.assert_allclose(
+            [b[:, 1] for b in bars.get_segments()], [[0.4, 0.6], [0.65, 0.75]]
+        )
+        with pytest.raises(ValueError, match="table is empty"):
+            plots.label_curves({"codes": {}})

@@ -1,12 +1,14 @@
 """What a code's units do over a data set: how active they are, and which of them are dead."""
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from ae_jax.objective import Autoencoder, Variables, as_floats
+from ae_jax.evaluation.batches import BATCH, in_batches
+from ae_jax.objective import Autoencoder, Batch, Variables
 from ae_jax.spec import require
+
+NEAR_ZERO = 1e-3
 
 
 def code_figures(
@@ -14,10 +16,20 @@ def code_figures(
     variables: Variables,
     x: ArrayLike,
     *,
-    near_zero: float = 1e-3,
-    batch_size: int = 1000,
+    near_zero: float = NEAR_ZERO,
+    batch_size: int = BATCH,
 ) -> dict[str, float]:
-    """How active the code of `x` [N, *event_shape] is. Spatial codes count one unit a position.
+    """`activity_figures` of the codes of `x` [N, *event_shape]."""
+
+    def encode(variables: Variables, batch: Batch) -> Array:
+        return ae.encode(variables, batch["x"])
+
+    z = in_batches(encode, variables, {"x": np.asarray(x)}, batch_size=batch_size)
+    return activity_figures(z, near_zero=near_zero)
+
+
+def activity_figures(z: ArrayLike, *, near_zero: float = NEAR_ZERO) -> dict[str, float]:
+    """How active the units of codes `z` [N, ...] are. Spatial codes count one unit a position.
 
     A unit's activation is its absolute value, so that the figures mean the same for linear codes.
 
@@ -32,19 +44,11 @@ def code_figures(
       ValueError: `near_zero` is negative.
     """
     require(near_zero >= 0, "near_zero", near_zero, "must not be negative")
-
-    @jax.jit
-    def statistics(variables: Variables, x: Array) -> dict[str, Array]:
-        def encode(row: Array) -> Array:
-            return jnp.ravel(ae.encode(variables, as_floats(row[None])))
-
-        z = jax.lax.map(encode, x, batch_size=batch_size)
-        size = jnp.abs(z)
-        return {
-            "mean_activation": size.mean(),
-            "dead_units": (z.max(0) - z.min(0) <= near_zero).mean(),
-            "near_zero_units": (size.mean(0) <= near_zero).mean(),
-            "near_zero_activations": (size <= near_zero).mean(),
-        }
-
-    return {k: float(v) for k, v in statistics(variables, jnp.asarray(x)).items()}
+    codes = np.asarray(z)
+    size = np.abs(codes)
+    return {
+        "mean_activation": float(size.mean(dtype=np.float64)),
+        "dead_units": float((np.ptp(codes, axis=0) <= near_zero).mean()),
+        "near_zero_units": float((size.mean(axis=0) <= near_zero).mean()),
+        "near_zero_activations": float((size <= near_zero).mean()),
+    }

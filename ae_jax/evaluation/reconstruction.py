@@ -9,7 +9,7 @@ from jax import Array
 
 from ae_jax import losses
 from ae_jax.evaluation.batches import BATCH, in_batches
-from ae_jax.evaluation.ssim import ssim
+from ae_jax.evaluation.ssim import are_images, ssim
 from ae_jax.objective import Autoencoder, Batch, Variables, event_mask, reconstruction
 
 CONVENTIONS = {
@@ -34,8 +34,7 @@ def reconstruction_errors(
     for models whose output is logits ``bce`` in nats per element; for images ``ssim``. Of a
     sequence with a ``length``, only the real steps count.
     """
-    channels = ae.event_shape[2:]
-    image = len(ae.event_shape) == 3 and channels in ((1,), (3,)) and min(ae.event_shape[:2]) > 2
+    images = are_images(ae.event_shape)
 
     def errors(variables: Variables, batch: Batch) -> dict[str, Array]:
         x, where = batch["x"], event_mask(batch)
@@ -50,7 +49,7 @@ def reconstruction_errors(
         }
         if "logits" in outputs:
             found["bce"] = losses.bce(outputs["logits"], x, reduction="mean", where=where)
-        if image:
+        if images:
             found["ssim"] = ssim(recon, x)
         return found
 

@@ -1,5 +1,7 @@
 """Structural similarity of images."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -38,6 +40,11 @@ def ssim(a: ArrayLike, b: ArrayLike) -> Array:
     luminance = (2 * mean_a * mean_b + K1**2) / (mean_a**2 + mean_b**2 + K1**2)
     structure = (2 * covariance + K2**2) / (var_a + var_b + K2**2)
     return (luminance * structure).mean((1, 2, 3))
+
+
+def are_images(event_shape: Sequence[int]) -> bool:
+    """Whether examples of this shape are images [H, W, 1] or [H, W, 3], above 2 pixels a side."""
+    return len(event_shape) == 3 and event_shape[2] in (1, 3) and min(event_shape[:2]) > 2
 
 
 def _window_means(size: int) -> np.ndarray:

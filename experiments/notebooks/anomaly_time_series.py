@@ -14,9 +14,9 @@
 # # Anomalies in a time series
 #
 # A recurrent autoencoder learns windows of a signal that behaves, and reconstructs others badly.
-# The signal is made up here: a heart-like beat with noise, and to be found are early and flat beats.
-# Windows of your own go into a `.csv` or `.npz` file, one a row, and
-# through `python -m experiments.train` and `python -m experiments.evaluate` in the same way.
+# The signal is made up here: a heart-like beat with noise; to be found are early and flat beats.
+# Windows of your own go into a `.csv` or `.npz` file, one a row, and through
+# `python -m experiments.train` and `python -m experiments.evaluate` in the same way.
 
 # %%
 # %matplotlib inline

@@ -6,7 +6,7 @@ measured on this model and data, or is None. ``measure(subject, settings)`` meas
 
 from typing import Any, Protocol
 
-from experiments.uses import anomaly, dimensionality, reconstruction
+from experiments.uses import anomaly, denoising, dimensionality, features, reconstruction
 from experiments.uses.subject import Result, Subject
 
 
@@ -22,4 +22,6 @@ USES: dict[str, Use] = {
     "reconstruction": reconstruction,
     "dimensionality": dimensionality,
     "anomaly": anomaly,
+    "denoising": denoising,
+    "features": features,
 }

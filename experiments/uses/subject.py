@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.evaluation.batches import in_batches
+from ae_jax.evaluation.ssim import are_images
 from ae_jax.objective import Autoencoder, Batch, Variables
 
 
@@ -53,17 +55,25 @@ class Subject:
     @property
     def are_images(self) -> bool:
         """Whether examples are images [H, W, 1] or [H, W, 3] (sequences and vectors are not)."""
-        shape = self.ae.event_shape
-        return len(shape) == 3 and shape[2] in (1, 3) and min(shape[:2]) > 2
+        return are_images(self.ae.event_shape)
+
+
+def some(data: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """At most `count` examples of `data`, evenly spaced."""
+    total = len(data["x"])
+    rows = np.linspace(0, total - 1, min(count, total)).astype(int)
+    return {name: column[rows] for name, column in data.items()}
 
 
 class Result(NamedTuple):
     """What a use of the model gave.
 
     `figures` are numbers, or lists or dicts of them, by name; `conventions` say by name what they
-    mean (sum or mean, unit); `pictures` are figures by file name, without ".png".
+    mean (sum or mean, unit); `pictures` are figures by file name, without ".png"; `left_out` says
+    by name why a part does not fit the model or the data.
     """
 
     figures: Mapping[str, Any]
     conventions: Mapping[str, str]
     pictures: Mapping[str, Figure]
+    left_out: Mapping[str, str] = MappingProxyType({})

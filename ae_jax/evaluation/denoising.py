@@ -1,0 +1,127 @@
+"""How much noise a model takes out, beside a Gaussian and a median filter."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from scipy import ndimage
+
+from ae_jax import losses
+from ae_jax.evaluation.batches import BATCH
+from ae_jax.evaluation.reconstruction import mean_figures
+from ae_jax.evaluation.ssim import are_images, ssim
+from ae_jax.models.denoising import corrupt
+from ae_jax.objective import Autoencoder, Batch, Variables, as_floats, event_mask
+
+Kind = Literal["gaussian", "masking", "salt_and_pepper"]
+
+
+class Filter(NamedTuple):
+    """``apply(images [B, H, W, C], width)``, and the widths to choose from, in pixels."""
+
+    apply: Callable[[np.ndarray, float], np.ndarray]
+    widths: Sequence[float]
+
+
+def gaussian_filter(x: np.ndarray, width: float) -> np.ndarray:
+    """Images [B, H, W, C] smoothed by a Gaussian of standard deviation `width`."""
+    smooth: np.ndarray = ndimage.gaussian_filter(x, (0, width, width, 0))
+    return smooth
+
+
+def median_filter(x: np.ndarray, width: float) -> np.ndarray:
+    """The median over a square of `width` by `width` pixels of images [B, H, W, C]."""
+    middle: np.ndarray = ndimage.median_filter(x, (1, int(width), int(width), 1))
+    return middle
+
+
+FILTERS = {
+    "gaussian filter": Filter(gaussian_filter, (0.3, 0.5, 0.75, 1.0, 1.5, 2.0)),
+    "median filter": Filter(median_filter, (3, 5, 7)),
+}
+
+
+@partial(jax.jit, static_argnames="noise")
+def add_noise(key: Array, x: Array, rows: Array, level: float, *, noise: Kind) -> Array:
+    """`x` [B, ...] in [0, 1] with noise (see `corrupt`) that depends on `key` and on each example's
+    number `rows` [B], not on what else is in the batch."""
+
+    def one(row: Array, x: Array) -> Array:
+        return corrupt(jax.random.fold_in(key, row), x, noise=noise, level=level)
+
+    return jax.vmap(one)(rows, x)
+
+
+def best_widths(x: np.ndarray, key: Array, *, noise: Kind, level: float) -> dict[str, float]:
+    """For each filter the width with the least squared error on the images `x` [N, H, W, C]."""
+    clean = np.asarray(as_floats(x))
+    noisy = np.asarray(add_noise(key, clean, jnp.arange(len(x)), level, noise=noise))
+
+    def error(filter: Filter, width: float) -> float:
+        return float(np.square(filter.apply(noisy, width) - clean).mean())
+
+    return {
+        name: min(filter.widths, key=partial(error, filter)) for name, filter in FILTERS.items()
+    }
+
+
+def filtered(x: ArrayLike, widths: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """What each filter in `widths` makes of the images `x` [B, H, W, C]."""
+    return {name: FILTERS[name].apply(np.asarray(x), width) for name, width in widths.items()}
+
+
+def denoising_figures(
+    ae: Autoencoder,
+    variables: Variables,
+    data: Mapping[str, np.ndarray],
+    key: Array,
+    *,
+    noise: Kind,
+    widths: Mapping[float, Mapping[str, float]],
+    batch_size: int = BATCH,
+) -> dict[float, dict[str, dict[str, float]]]:
+    """How near to `data` the noisy input is, and what the model and the filters make of it.
+
+    Args:
+      ae: any model. What it makes of a noisy input is its reconstruction, without further noise.
+      data: ``"x"`` [N, *event_shape] in [0, 1] or uint8; maybe ``"length"`` [N], where only real
+        steps count.
+      key: of the noise, which is the same for all.
+      noise: its kind, see `corrupt`.
+      widths: for each level of noise the filters' widths (see `best_widths`); none for data that is
+        not images.
+
+    Returns:
+      ``{level: {"noisy" | "model" | a filter: {"mse", "psnr", "ssim"}}}`` as in `mean_figures`;
+      ssim for images.
+    """
+    images = are_images(ae.event_shape)
+    reconstruct = jax.jit(ae.reconstruct)
+
+    @jax.jit
+    def errors(x: Array, batch: Batch) -> dict[str, Array]:
+        mse = losses.mse(x, batch["x"], reduction="mean", where=event_mask(batch))
+        return {"mse": mse, "ssim": ssim(x, batch["x"])} if images else {"mse": mse}
+
+    def parts(level: float) -> Iterator[dict[str, dict[str, np.ndarray]]]:
+        for first in range(0, len(data["x"]), batch_size):
+            batch = {k: jnp.asarray(v[first : first + batch_size]) for k, v in data.items()}
+            batch["x"] = as_floats(batch["x"])
+            rows = first + jnp.arange(len(batch["x"]))
+            noisy = add_noise(key, batch["x"], rows, level, noise=noise)
+            recon = reconstruct(variables, noisy, batch.get("length"))
+            outputs = {"noisy": noisy, "model": recon, **filtered(noisy, widths[level])}
+            yield {name: jax.device_get(errors(x, batch)) for name, x in outputs.items()}
+
+    figures: dict[float, dict[str, dict[str, float]]] = {}
+    for level in widths:
+        found = list(parts(level))
+        for name in found[0]:
+            errors_of = jax.tree.map(lambda *a: np.concatenate(a), *(part[name] for part in found))
+            figures.setdefault(level, {})[name] = mean_figures(errors_of)
+    return figures

@@ -1,0 +1,48 @@
+"""What a model has learnt to look at: the filters of its first layer, and when its units fire."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ae_jax.objective import Autoencoder, Variables
+
+
+def first_filters(ae: Autoencoder, variables: Variables) -> np.ndarray:
+    """The weights of the encoder's first layer, a filter for each of its units.
+
+    Of a dense layer [units, *event_shape], of a convolution [channels, kh, kw, C]. The first layer
+    is the first module in the order of execution that has a matrix of its own.
+
+    Raises `ValueError` if it reads a piece of an example at a time, as a recurrent layer does.
+    """
+    kernel = _first_kernel(ae, variables)
+    if kernel.ndim == 4:
+        return kernel.transpose(3, 0, 1, 2)
+    if kernel.ndim == 2 and len(kernel) == np.prod(ae.event_shape):
+        return kernel.T.reshape(-1, *ae.event_shape)
+    raise ValueError(
+        f"the first layer has weights of shape {kernel.shape} and reads a piece of an example of "
+        f"shape {ae.event_shape} at a time: only dense and convolutional ones have filters to show"
+    )
+
+
+def _first_kernel(ae: Autoencoder, variables: Variables) -> np.ndarray:
+    found: list[np.ndarray] = []
+
+    def note(
+        method: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
+        own: Any = variables["params"]
+        for name in context.module.path:
+            own = own.get(name, {})
+        found.extend(np.asarray(own[name]) for name in sorted(own) if np.ndim(own[name]) > 1)
+        return method(*args, **kwargs)
+
+    x = jnp.zeros((1, *ae.event_shape))
+    with nn.intercept_methods(note):
+        jax.eval_shape(lambda: ae.encode(variables, x))
+    return found[0]
