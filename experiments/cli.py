@@ -43,6 +43,8 @@ class Command(Processes, Config):
     """With --resume: go on although settings or data are not those that the run began with."""
     deterministic: bool = False
     """On a GPU, only operations that give the same bits every time (on a CPU all do)."""
+    track: tuple[str, ...] = ()
+    """Log to these too, beside metrics.jsonl: tensorboard, wandb, mlflow, trackio."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,6 +4,7 @@ python -m experiments.train                                  the default: a VAE 
 python -m experiments.train simple --data.dir DIR            784-32-784 on MNIST
 python -m experiments.train vae --model.code-size 2 --train.epochs 20 --run-dir runs/vae2
 python -m experiments.train --resume runs/vae2               continue where it stopped
+python -m experiments.train --track tensorboard wandb        beside metrics.jsonl; also on --resume
 python -m experiments.train CONFIG --help                    every option of a configuration
 
 Several processes, each with the same command, train one model: --distributed under SLURM, Open MPI,
@@ -28,6 +29,7 @@ from ae_jax.losses import mse
 from ae_jax.objective import Autoencoder, as_floats
 from ae_jax.parallel import data_mesh, is_first_process, local
 from ae_jax.runs import Run
+from ae_jax.trackers import make_trackers
 from ae_jax.training import TrainState
 from experiments.cli import parse, run_main, use_cpu_devices, use_deterministic_operations
 from experiments.config import Config
@@ -55,6 +57,7 @@ def main(argv: Sequence[str]) -> None:
         use_deterministic_operations()
     if command.several and not (command.resume or command.run_dir):
         raise ValueError("--run-dir: needed by several processes, which must agree on it")
+    trackers = make_trackers(command.track)
     command.join()
     console = Console(quiet=not is_first_process())
     data = load(config.data.name, "train", config.data.dir, decode=config.data.decode)
@@ -71,6 +74,7 @@ def main(argv: Sequence[str]) -> None:
             resume=command.resume is not None,
             allow_changes=command.allow_changes,
             callbacks=[progress],
+            trackers=trackers,
             devices=None if command.several else command.devices or None,
         )
     if not is_first_process():

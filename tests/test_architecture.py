@@ -20,6 +20,7 @@ LAYERS = [  # each may import those before it
     {"checkpoint"},
     {"runs"},
     {"export"},
+    {"trackers"},
     {"training"},
     {"evaluation"},
 ]

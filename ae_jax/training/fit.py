@@ -16,6 +16,7 @@ from ae_jax.data.stream import Streamed
 from ae_jax.objective import Autoencoder, check_accumulation
 from ae_jax.parallel import data_mesh, is_first_process, put, replicated
 from ae_jax.state import TrainState
+from ae_jax.trackers import Tracker, Tracking
 from ae_jax.training.checks import Examples, check_settings, checked_data
 from ae_jax.training.diagnose import diagnosis
 from ae_jax.training.directory import create_run, describe, from_notes, open_run, to_notes
@@ -49,6 +50,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     run_dir: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
+    trackers: Sequence[Tracker] = (),
     resume: bool = False,
     allow_changes: bool = False,
     max_skips: int = 0,
@@ -88,6 +90,8 @@ def fit(
         the training. It must copy what it keeps of `state`, whose buffers the next step reuses.
       run_dir: where to write the run directory (see `ae_jax.runs`); must be new, unless `resume`.
       config: what to add to the run's ``config.json``.
+      trackers: where else the rows go (see `ae_jax.trackers`); they need a `run_dir`. They are
+        started before the first step and closed however the training ends.
       resume: continue the run in `run_dir` from its newest checkpoint that is whole, as if it had
         never ended: with the same model, data, seed and batches, or it is refused.
       allow_changes: resume all the same.
@@ -127,6 +131,8 @@ def fit(
         checkpoint_every=checkpoint_every, ema_decay=ema_decay, accumulate=accumulate,
         max_skips=max_skips,
     )  # fmt: skip
+    if trackers and run_dir is None:
+        raise ValueError("trackers: need run_dir too, where a run keeps what they know it by")
     mesh = data_mesh(devices)
     check_accumulation(ae.objective, accumulate)
     eval_batch, accumulate = int(batch_size), int(accumulate)
@@ -166,7 +172,8 @@ def fit(
         beside = 0 if streamed["eval_data"] else data_bytes(eval_data)
     check_batch(loop, mesh, eval_batch, beside=beside)
 
-    logger, sums, run, store = Logger(callbacks), none, None, None
+    tracking = Tracking(trackers if is_first_process() else ())
+    logger, sums, run, store = Logger([*callbacks, tracking]), none, None, None
     if run_dir is not None:
         rate = None if isinstance(optimizer, optax.GradientTransformation) else float(optimizer)
         settings = {
@@ -189,7 +196,8 @@ def fit(
         logger.write_to(run, int(state.step))
 
     pace = Pace()
-    with Interrupt(saves=store is not None) as interrupt:
+    tracked = tracking.running(run, logger.history)
+    with tracked, Interrupt(saves=store is not None) as interrupt:
         while True:
             step = int(state.step)
             last = step >= total or logger.stop
