@@ -4,6 +4,7 @@ python -m experiments.train                                  the default: a VAE 
 python -m experiments.train simple --data.dir DIR            784-32-784 on MNIST
 python -m experiments.train vae --model.code-size 2 --train.epochs 20 --run-dir runs/vae2
 python -m experiments.train --resume runs/vae2               continue where it stopped
+python -m experiments.train CONFIG --dry-run                 parameters, memory, FLOPs, time: no run
 python -m experiments.train --track tensorboard wandb        beside metrics.jsonl; also on --resume
 python -m experiments.train CONFIG --help                    every option of a configuration
 
@@ -34,6 +35,7 @@ from ae_jax.training import TrainState
 from experiments.cli import parse, run_main, use_cpu_devices, use_deterministic_operations
 from experiments.config import Config
 from experiments.configs import CONFIGS
+from experiments.dry_run import estimate, show
 from experiments.figures import draw_run
 from experiments.progress import ProgressBar
 from experiments.training import train
@@ -57,6 +59,8 @@ def main(argv: Sequence[str]) -> None:
         use_deterministic_operations()
     if command.several and not (command.resume or command.run_dir):
         raise ValueError("--run-dir: needed by several processes, which must agree on it")
+    if command.dry_run and command.several:
+        raise ValueError("--dry-run: is for one process; use --devices instead")
     trackers = make_trackers(command.track)
     command.join()
     console = Console(quiet=not is_first_process())
@@ -64,6 +68,11 @@ def main(argv: Sequence[str]) -> None:
     test = load(config.data.name, "test", config.data.dir)
     run_dir = command.resume or command.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
+    devices = None if command.several else command.devices or None
+    if command.dry_run:
+        found = estimate(config, data, test, devices=devices)
+        show(found, config, len(data["x"]), len(test["x"]), console, devices)
+        return
 
     with ProgressBar(config.train.epochs, console) as progress:
         ae, (state, history) = train(
@@ -75,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
             allow_changes=command.allow_changes,
             callbacks=[progress],
             trackers=trackers,
-            devices=None if command.several else command.devices or None,
+            devices=devices,
         )
     if not is_first_process():
         return
