@@ -70,7 +70,7 @@ def test_the_command_prints_and_writes_nothing(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) for n in sorted(CONFIGS)])
 def test_every_configuration(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    x = np.random.default_rng(0).integers(0, 256, (300, 28, 28, 1), np.uint8)
+    x = np.random.default_rng(0).integers(0, 256, (400, 28, 28, 1), np.uint8)
     np.savez(tmp_path / "images.npz", x=x)
     main([name, "--dry-run", "--data.name", str(tmp_path / "images.npz")])
     assert "time of the run" in capsys.readouterr().out
