@@ -2,22 +2,20 @@
 
 import argparse
 import contextlib
-import hashlib
 import io
 import os
-import platform
 import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import tyro
 
+from ae_jax.compilation import use_compilation_cache
 from ae_jax.runs import Run, differences
 from ae_jax.spec import from_dict, nearest, require, to_dict
 from ae_jax.training import Diverged
@@ -45,6 +43,10 @@ class Command(Processes, Config):
     """With --resume: go on although settings or data are not those that the run began with."""
     deterministic: bool = False
     """On a GPU, only operations that give the same bits every time (on a CPU all do)."""
+    dry_run: bool = False
+    """Train and write nothing: tell parameters, memory, FLOPs and time."""
+    track: tuple[str, ...] = ()
+    """Log to these too, beside metrics.jsonl: tensorboard, wandb, mlflow, trackio."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -230,25 +232,6 @@ def use_deterministic_operations() -> None:
     """
     flags = [os.environ.get("XLA_FLAGS", ""), "--xla_gpu_deterministic_ops=true"]
     os.environ["XLA_FLAGS"] = " ".join(flags).strip()
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache, so that the same experiment compiles once.
-
-    jax's own settings come first: JAX_COMPILATION_CACHE_DIR, or JAX_ENABLE_COMPILATION_CACHE=false.
-    A program for one CPU may not run on another, so each kind of CPU has a folder.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        try:
-            lines = Path("/proc/cpuinfo").read_text().splitlines()
-            kind = next(line for line in lines if line.startswith(("flags", "Features")))
-        except (OSError, StopIteration):  # not Linux: the machine's name must do
-            kind = platform.node()
-        digest = hashlib.sha256(kind.encode()).hexdigest()[:16]
-        folder = os.path.expanduser(f"~/.cache/ae_jax/{digest}")
-        jax.config.update("jax_compilation_cache_dir", folder)
-    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def run_main(main: Callable[[Sequence[str]], None]) -> None:

@@ -48,6 +48,10 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--distributed, --coordinator: a sweep runs in one process")
     if command.resume is not None:
         raise ValueError("--resume: a sweep starts anew; resume one of its runs by itself")
+    if command.dry_run:
+        raise ValueError("--dry-run: is for one run; experiments.train has it")
+    if command.track:
+        raise ValueError(f"--track {' '.join(command.track)}: is for one run, and not for a sweep")
     for field in ("pretrain", "accumulate", "log_every", "checkpoint_every", "stream"):
         value, only = getattr(config.train, field), getattr(Train, field)
         option = f"--train.{field.replace('_', '-')}"

@@ -4,6 +4,8 @@ python -m experiments.train                                  the default: a VAE 
 python -m experiments.train simple --data.dir DIR            784-32-784 on MNIST
 python -m experiments.train vae --model.code-size 2 --train.epochs 20 --run-dir runs/vae2
 python -m experiments.train --resume runs/vae2               continue where it stopped
+python -m experiments.train CONFIG --dry-run                 parameters, memory, FLOPs, time: no run
+python -m experiments.train --track tensorboard wandb        beside metrics.jsonl; also on --resume
 python -m experiments.train CONFIG --help                    every option of a configuration
 
 Several processes, each with the same command, train one model: --distributed under SLURM, Open MPI,
@@ -27,11 +29,13 @@ from ae_jax.losses import mse
 from ae_jax.objective import Autoencoder, as_floats
 from ae_jax.parallel import data_mesh, is_first_process, local
 from ae_jax.runs import Run
+from ae_jax.trackers import make_trackers
 from ae_jax.training import TrainState
 from experiments.cli import parse, run_main, use_cpu_devices, use_deterministic_operations
 from experiments.config import Config
 from experiments.configs import CONFIGS
 from experiments.data import load_split
+from experiments.dry_run import estimate, show
 from experiments.figures import draw_run
 from experiments.progress import ProgressBar
 from experiments.training import train
@@ -56,12 +60,20 @@ def main(argv: Sequence[str]) -> None:
         use_deterministic_operations()
     if command.several and not (command.resume or command.run_dir):
         raise ValueError("--run-dir: needed by several processes, which must agree on it")
+    if command.dry_run and command.several:
+        raise ValueError("--dry-run: is for one process; use --devices instead")
+    trackers = make_trackers(command.track)
     command.join()
     console = Console(quiet=not is_first_process())
     data = load_split(config.data, "train")
     test = load_split(config.data, "test")
     run_dir = command.resume or command.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
+    devices = None if command.several else command.devices or None
+    if command.dry_run:
+        found = estimate(config, data, test, devices=devices)
+        show(found, config, len(data["x"]), len(test["x"]), console, devices)
+        return
 
     with ProgressBar(config.train.epochs, console) as progress:
         ae, (state, history) = train(
@@ -72,7 +84,8 @@ def main(argv: Sequence[str]) -> None:
             resume=command.resume is not None,
             allow_changes=command.allow_changes,
             callbacks=[progress],
-            devices=None if command.several else command.devices or None,
+            trackers=trackers,
+            devices=devices,
         )
     if not is_first_process():
         return

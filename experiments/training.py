@@ -13,6 +13,7 @@ from ae_jax.data.memory import steps_per_epoch
 from ae_jax.objective import Autoencoder
 from ae_jax.runs import Run
 from ae_jax.spec import to_dict
+from ae_jax.trackers import Tracker
 from ae_jax.training import Callback, FitResult, fit, fit_greedy, pretrain_rbm_stack
 from experiments.config import Config
 
@@ -25,6 +26,7 @@ def train(
     run_dir: str | Path,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
+    trackers: Sequence[Tracker] = (),
     devices: int | None = 1,
     allow_changes: bool = False,
 ) -> tuple[Autoencoder, FitResult]:
@@ -47,6 +49,7 @@ def train(
         params=None if begun else _pretrained(ae, config, data["x"]),
         eval_data=eval_data,
         callbacks=callbacks,
+        trackers=trackers,
         run_dir=run_dir,
         config=to_dict(config),
         resume=resume,

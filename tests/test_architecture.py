@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ae_jax"
 LAYERS = [  # each may import those before it
-    {"spec", "losses", "files", "manifest"},
+    {"spec", "losses", "files", "manifest", "compilation"},
     {"objective"},
     {"networks"},
     {"models"},
@@ -20,8 +20,10 @@ LAYERS = [  # each may import those before it
     {"checkpoint"},
     {"runs"},
     {"export"},
+    {"trackers"},
     {"training"},
     {"evaluation"},
+    {"doctor"},
 ]
 LEAVES = {"plots"}  # arrays in, figures out
 

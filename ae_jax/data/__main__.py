@@ -60,19 +60,15 @@ def _prepare(name: str, root: Path, source: Path | None) -> None:
 
 
 def _list(root: Path) -> None:
-    from ae_jax.data import array_record, idx
+    from ae_jax.data.available import available
 
     print("digits: built into scikit-learn")
-    for folder in sorted(root.glob("*")):
-        if idx.holds_idx(folder):
-            print(f"{folder.name.replace('-', '_')}: idx files in {folder}")
-    for path in sorted(
-        [*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")]
-    ):
-        info = array_record.read_info(path.parent)
-        sizes = ", ".join(f"{split} {sum(lengths)}" for split, lengths in info.splits.items())
-        name = path.parent.parent.relative_to(root)
-        print(f"{name}: {info.file_format} in {path.parent} ({sizes})")
+    for name, form, folder, splits in available(root):
+        if splits is None:
+            print(f"{name}: idx files in {folder}")
+        else:
+            sizes = ", ".join(f"{split} {count}" for split, count in splits.items())
+            print(f"{name}: {form} in {folder} ({sizes})")
 
 
 if __name__ == "__main__":

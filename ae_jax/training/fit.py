@@ -1,21 +1,19 @@
 """Train an autoencoder: epochs of compiled chunks, logged and checkpointed at their ends."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import optax
 
 from ae_jax.capacity import check_batch, data_bytes
-from ae_jax.data.memory import InMemory, epoch_order, steps_per_epoch
+from ae_jax.data.memory import steps_per_epoch
 from ae_jax.data.pipeline import which_to_stream
-from ae_jax.data.stream import Streamed
 from ae_jax.objective import Autoencoder, check_accumulation
 from ae_jax.parallel import data_mesh, is_first_process, put, replicated
 from ae_jax.state import TrainState
+from ae_jax.trackers import Tracker, Tracking
 from ae_jax.training.checks import Examples, check_settings, checked_data
 from ae_jax.training.diagnose import diagnosis
 from ae_jax.training.directory import create_run, describe, from_notes, open_run, to_notes
@@ -23,9 +21,7 @@ from ae_jax.training.drive import Pace, drive
 from ae_jax.training.evaluator import make_evaluator
 from ae_jax.training.interrupt import Interrupt
 from ae_jax.training.logger import Callback, Logger, Row
-from ae_jax.training.loop import make_train_loop, no_sums
-from ae_jax.training.start import start
-from ae_jax.training.step import make_train_step
+from ae_jax.training.program import make_program
 
 
 class FitResult(NamedTuple):
@@ -49,6 +45,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     run_dir: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
+    trackers: Sequence[Tracker] = (),
     resume: bool = False,
     allow_changes: bool = False,
     max_skips: int = 0,
@@ -88,6 +85,8 @@ def fit(
         the training. It must copy what it keeps of `state`, whose buffers the next step reuses.
       run_dir: where to write the run directory (see `ae_jax.runs`); must be new, unless `resume`.
       config: what to add to the run's ``config.json``.
+      trackers: where else the rows go (see `ae_jax.trackers`); they need a `run_dir`. They are
+        started before the first step and closed however the training ends.
       resume: continue the run in `run_dir` from its newest checkpoint that is whole, as if it had
         never ended: with the same model, data, seed and batches, or it is refused.
       allow_changes: resume all the same.
@@ -127,11 +126,12 @@ def fit(
         checkpoint_every=checkpoint_every, ema_decay=ema_decay, accumulate=accumulate,
         max_skips=max_skips,
     )  # fmt: skip
+    if trackers and run_dir is None:
+        raise ValueError("trackers: need run_dir too, where a run keeps what they know it by")
     mesh = data_mesh(devices)
     check_accumulation(ae.objective, accumulate)
     eval_batch, accumulate = int(batch_size), int(accumulate)
     batch_size = eval_batch * accumulate
-    everywhere, multiple = replicated(mesh), mesh.size * accumulate
     per_epoch = steps_per_epoch(count, batch_size)
     total = int(steps or (epochs or 0) * per_epoch)  # exactly one is given
     chunk = int(min(log_every or per_epoch, per_epoch))
@@ -139,23 +139,14 @@ def fit(
 
     tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optax.adam(optimizer)
     init_key, order_key, eval_key = jax.random.split(jax.random.key(seed), 3)
-    state = start(ae, tx, init_key, params=params, ema=ema_decay is not None, place=everywhere)
-    order = partial(epoch_order, order_key, count=count, batch_size=batch_size, multiple=multiple)
-    padded = count % batch_size != 0 or batch_size % multiple != 0
     streamed = which_to_stream(sets, mesh, stream)
-    feed = (Streamed if streamed["train"] else InMemory)(train, order, padded=padded, mesh=mesh)
-    step_fn = make_train_step(ae, tx, ema_decay=ema_decay, accumulate=accumulate, guard=True)
-    none = put(no_sums(("loss", *ae.objective)), everywhere)
-    jitted = jax.jit(
-        make_train_loop(step_fn, feed.batch_at, max_skips=max_skips),
-        donate_argnums=0,
-        out_shardings=everywhere,
-    )
-    # Ahead of time: what cannot be compiled leaves no run directory behind, the run cannot compile
-    # its step twice, and no figure includes compiling it.
-    sample, _, _ = next(feed.pieces(0, 0, 1))
-    loop = jitted.lower(state, none, sample, np.int32(0), np.int32(0)).compile()
-    del sample
+    program = make_program(
+        ae, train, tx, init_key, order_key,
+        mesh=mesh, batch_size=batch_size, accumulate=accumulate, ema_decay=ema_decay,
+        max_skips=max_skips, params=params, stream=streamed["train"],
+    )  # fmt: skip
+    state, none, feed, order, _, loop = program
+    del program  # and with it the buffers that the loop takes
     evaluate, eval_count, beside = None, 0, 0
     if eval_data is not None:
         eval_count = len(eval_data["x"])
@@ -166,7 +157,8 @@ def fit(
         beside = 0 if streamed["eval_data"] else data_bytes(eval_data)
     check_batch(loop, mesh, eval_batch, beside=beside)
 
-    logger, sums, run, store = Logger(callbacks), none, None, None
+    tracking = Tracking(trackers if is_first_process() else ())
+    logger, sums, run, store = Logger([*callbacks, tracking]), none, None, None
     if run_dir is not None:
         rate = None if isinstance(optimizer, optax.GradientTransformation) else float(optimizer)
         settings = {
@@ -179,7 +171,7 @@ def fit(
             # A run that was stopped before its first checkpoint starts again from the beginning.
             if store.steps():
                 state = store.restore(state)
-                sums = put(from_notes(store.notes(int(state.step)), none), everywhere)
+                sums = put(from_notes(store.notes(int(state.step)), none), replicated(mesh))
                 store.discard_after(int(state.step))
             if is_first_process():
                 run.write_config(whole)
@@ -189,7 +181,8 @@ def fit(
         logger.write_to(run, int(state.step))
 
     pace = Pace()
-    with Interrupt(saves=store is not None) as interrupt:
+    tracked = tracking.running(run, logger.history)
+    with tracked, Interrupt(saves=store is not None) as interrupt:
         while True:
             step = int(state.step)
             last = step >= total or logger.stop

@@ -1,0 +1,228 @@
+"""Is this machine ready to train? ``python -m ae_jax.doctor``
+
+Shows versions, devices, data sets, disks, extras, and a training of some seconds, and names each
+problem with a remedy; the exit code is then 1. It looks at this machine, never at the network.
+"""
+
+import math
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ae_jax.capacity import device_bytes, size
+from ae_jax.compilation import compilation_cache_dir, use_compilation_cache
+from ae_jax.data import catalog, load
+from ae_jax.data.available import available
+from ae_jax.data.cache import cache_dir
+from ae_jax.models import Vanilla
+from ae_jax.networks import Dense
+from ae_jax.parallel import data_mesh
+from ae_jax.training import FitResult, fit
+
+EXTRAS = {  # extra -> what it installs, and what that is for
+    "cuda": ("jax-cuda13-plugin", "NVIDIA GPUs"),
+    "tpu": ("libtpu", "TPUs"),
+    "tensorflow": ("tensorflow", "preparing TFDS sets other than mnist, fashion_mnist, cifar10"),
+    "tensorboard": ("tensorboardX", "--track tensorboard"),
+    "wandb": ("wandb", "--track wandb"),
+    "mlflow": ("mlflow-skinny", "--track mlflow"),
+    "trackio": ("trackio", "--track trackio"),
+    "umap": ("umap-learn", "pictures of codes by UMAP"),
+    "notebooks": ("jupytext", "opening and testing the notebooks"),
+    "test": ("pytest", "running the tests"),
+    "dev": ("ruff", "changing the code"),
+}
+FREE = 500e6
+"""Bytes; with less on a disk, a run may not end."""
+_NVIDIA = Path("/proc/driver/nvidia/version")
+
+
+class Line(NamedTuple):
+    """One thing that was looked at. With a `remedy`, it is a problem."""
+
+    what: str
+    found: str
+    remedy: str = ""
+
+
+def main() -> int:
+    """Print everything; returns the exit code."""
+    use_compilation_cache()
+    console, problems = Console(), []
+    for title, lines in (
+        ("versions", versions()),
+        ("devices", devices()),
+        ("data sets", data_sets(catalog.data_root())),
+        ("disk", disk()),
+        ("extras", extras()),
+        ("self-test", self_test()),
+    ):
+        table = Table(title=title, title_justify="left", show_header=False)
+        for line in lines:
+            style = "red" if line.remedy else None
+            table.add_row(
+                Text(line.what), Text(line.found), style=style
+            )  # no markup: brackets stay
+            problems += [line] if line.remedy else []
+        console.print(table)
+    for what, found, remedy in problems:
+        text = f"problem: {what}: {found}: {remedy}"
+        console.print(text, style="red", highlight=False, soft_wrap=True, markup=False)
+    if not problems:
+        console.print("all is well")
+    return 1 if problems else 0
+
+
+def versions() -> Iterator[Line]:
+    """Python, and every package that ae_jax needs."""
+    yield Line("python", platform.python_version())
+    try:
+        needed = [Requirement(text) for text in metadata.requires("ae_jax") or ()]
+    except metadata.PackageNotFoundError:
+        yield Line("ae_jax", "is not installed", "run pip install -e . in its folder")
+        return
+    yield Line("ae_jax", metadata.version("ae_jax"))
+    yield Line("jaxlib", _version("jaxlib") or "missing")
+    for requirement in needed:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        there, remedy = _version(requirement.name), f"run pip install '{requirement}'"
+        if there is None:
+            yield Line(requirement.name, "missing", remedy)
+        elif not requirement.specifier.contains(there, prereleases=True):
+            yield Line(requirement.name, f"{there}, needs {requirement.specifier}", remedy)
+        else:
+            yield Line(requirement.name, there)
+
+
+def devices() -> Iterator[Line]:
+    """What jax computes on."""
+    there = jax.devices()
+    each = device_bytes(data_mesh())
+    memory = "memory unknown" if each is None else f"{size(each)} each"
+    yield Line(jax.default_backend(), f"{len(there)} x {there[0].device_kind}, {memory}")
+    yield Line("cores", f"{os.cpu_count()}")
+    if _NVIDIA.exists() and jax.default_backend() == "cpu":
+        remedy = "run pip install 'ae_jax[cuda]', or leave out JAX_PLATFORMS=cpu if it is set"
+        yield Line("GPU", "there is one, and jax does not use it", remedy)
+
+
+def data_sets(root: Path) -> Iterator[Line]:
+    """Those that `load` finds by name, and how to prepare the common ones that are not there."""
+    yield Line("digits", "inside scikit-learn")
+    names = set()
+    try:
+        for name, form, folder, splits in available(root):
+            sizes = ", ".join(f"{split} {count:,}" for split, count in (splits or {}).items())
+            names |= set(name.split("/")) if splits is None else {name}
+            yield Line(name, f"{form} in {folder}{f' ({sizes})' if sizes else ''}")
+    except (ValueError, OSError) as error:
+        yield Line(f"sets in {root}", str(error), "delete it, and prepare it again")
+    for name in catalog.COMMON:
+        if name not in names:
+            yield Line(name, f"not in {root}: python -m ae_jax.data prepare {name}")
+
+
+def disk() -> Iterator[Line]:
+    """Room where runs, data and caches go."""
+    for what, folder, remedy in (
+        ("runs", Path("runs"), "give --run-dir elsewhere"),
+        ("data sets", catalog.data_root(), "set AE_JAX_DATA to a folder elsewhere"),
+        ("decoded sets", cache_dir(), "set AE_JAX_CACHE to a folder elsewhere"),
+        ("compiled programs", compilation_cache_dir(), "set JAX_COMPILATION_CACHE_DIR elsewhere"),
+    ):
+        folder = folder.absolute()
+        parent = next(p for p in (folder, *folder.parents) if p.exists())
+        free = shutil.disk_usage(parent).free
+        held = f", {_held(folder)} in it" if what != "data sets" and folder.is_dir() else ""
+        text = f"{folder}: {size(free)} free{held}"
+        if what == "compiled programs" and not jax.config.values["jax_enable_compilation_cache"]:
+            text += ", turned off"
+        if free < FREE:
+            yield Line(what, text, f"less than {size(int(FREE))}: free some, or {remedy}")
+        elif what != "data sets" and not os.access(parent, os.W_OK):  # those are only read
+            yield Line(what, f"{text}, cannot be written", remedy)
+        else:
+            yield Line(what, text)
+
+
+def extras() -> Iterator[Line]:
+    """Optional packages; one that is missing is no problem."""
+    for extra, (package, purpose) in EXTRAS.items():
+        there = _version(package)
+        found = f"{package} {there}" if there else f"missing: pip install 'ae_jax[{extra}]'"
+        yield Line(extra, f"{found} (for {purpose})")
+
+
+def self_test(epochs: int = 25) -> Iterator[Line]:
+    """Train a small model on the digits, twice: the loss falls, and the bits are the same."""
+    results = []
+    try:
+        data = load("digits", "train")
+        ae = Vanilla(network=Dense(widths=(64,)), code_size=8).build(data["x"].shape[1:])
+        for _ in range(2):
+            results.append(fit(ae, data, epochs=epochs, batch_size=64))
+    except Exception as error:  # whatever is broken here is what we are asked to tell
+        reason = str(error).strip().splitlines() or [""]
+        remedy = "install it anew: pip install --force-reinstall -e ."
+        yield Line("training", f"{type(error).__name__}: {reason[0]}", remedy)
+        return
+    yield from judge(*results)
+
+
+def judge(first: FitResult, second: FitResult) -> Iterator[Line]:
+    """What two trainings with the same seed should have in common."""
+    begin, end = first.history[0]["loss"], first.history[-1]["loss"]
+    told = (
+        f"loss {begin:.2f} -> {end:.2f} nats per pixel in {len(first.history)} epochs of the digits"
+    )
+    if not math.isfinite(end) or not end < 0.8 * begin:
+        remedy = "jax computes wrongly here: install jax and jaxlib of one version anew"
+        yield Line("training", told, remedy)
+    else:
+        yield Line("training", told)
+    leaves = (jax.tree.leaves(result.state.params) for result in (first, second))
+    pairs = zip(*leaves, strict=True)
+    if all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs):
+        yield Line("twice", "the same bits")
+    elif jax.default_backend() == "cpu":
+        yield Line("twice", "other bits", "check the memory of this machine: a CPU repeats itself")
+    else:
+        yield Line("twice", "other bits, as sums on an accelerator may be: use --deterministic")
+    speeds = sorted(row["images_per_second"] for row in second.history)
+    yield Line("speed", f"{speeds[len(speeds) // 2]:,.0f} images/s (such a small net says little)")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _held(folder: Path) -> str:
+    """Bytes of the files under `folder`; links are not followed."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size
+            except OSError:  # deleted in the meantime
+                continue
+    return size(total)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

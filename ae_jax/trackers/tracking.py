@@ -1,0 +1,138 @@
+"""The rows of one run, handed to its trackers: each row once, however often the run goes on.
+
+RUN/trackers.json   {"id": of the run, "taken": {tracker: {split: the last step it took}}}
+"""
+
+import json
+import logging
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ae_jax.files import read_json, write_whole
+from ae_jax.runs import Run
+from ae_jax.trackers.tracker import Setting, TrackedRun, Tracker
+
+log = logging.getLogger(__name__)
+FILE = "trackers.json"
+
+
+class Tracking:
+    """A `fit` callback, while it is `running`.
+
+    A run that goes on computes some rows again, which are the same; and a tracker may be new to it.
+    So at the start every tracker gets those of the history that it has not taken yet, and then
+    those that it has not. (What one had taken but not yet written when its process was killed is
+    lost to it.)
+    """
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self.trackers = list(trackers)
+        self._path = Path()
+        self._id = ""
+        self._taken: dict[str, dict[str, int]] = {}
+
+    @contextmanager
+    def running(self, run: Run | None, history: Iterable[Mapping[str, Any]]) -> Iterator[None]:
+        """Start the trackers, and close them however it ends.
+
+        Raises `ValueError` where one does not start; those before it are closed. One that fails
+        later is given up with a warning: the rows are in ``metrics.jsonl`` all the same, and a
+        resumed run hands them on.
+        """
+        started, failed = self.trackers, True
+        self.trackers = []
+        try:
+            if run is not None and started:
+                self._read(run.path)
+                for tracker in started:
+                    self._start(tracker, run)
+                for row in history:
+                    self(None, row)
+            yield
+            failed = False
+        finally:
+            for tracker in self.trackers:
+                _close(tracker, failed=failed)
+
+    def __call__(self, state: object, row: Mapping[str, Any]) -> None:
+        step, split = row["step"], row["split"]
+        for tracker in list(self.trackers):
+            taken = self._taken.setdefault(tracker.name, {})
+            if step <= taken.get(split, -1):
+                continue
+            try:
+                tracker.log(step, numbers(row))
+            except Exception as error:
+                log.warning(
+                    "tracker %s: is given up at step %d (the rows are in metrics.jsonl, and a "
+                    "resumed run hands them on): %s", tracker.name, step, _line(error),
+                )  # fmt: skip
+                self.trackers.remove(tracker)
+                _close(tracker, failed=True)
+                continue
+            taken[split] = step
+            self._write()
+
+    def _start(self, tracker: Tracker, run: Run) -> None:
+        name = run.path.absolute().name
+        try:
+            tracker.start(TrackedRun(self._id, name, run.path, flat(run.config)))
+        except Exception as error:  # whatever a service and its client raise
+            raise ValueError(f"tracker {tracker.name!r} did not start: {_line(error)}") from error
+        self.trackers.append(tracker)
+
+    def _read(self, folder: Path) -> None:
+        self._path = folder / FILE
+        if not self._path.exists():
+            self._id, self._taken = secrets.token_hex(4), {}
+            self._write()
+            return
+        try:
+            there = read_json(self._path)
+            self._id = str(there["id"])
+            self._taken = {
+                str(name): {str(split): int(step) for split, step in steps.items()}
+                for name, steps in there["taken"].items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(
+                f"{self._path} is damaged: delete it, and trackers take this as a new run"
+            ) from None
+
+    def _write(self) -> None:
+        write_whole(self._path, json.dumps({"id": self._id, "taken": self._taken}) + "\n")
+
+
+def numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """Every number of a row but its step: ``{"test/loss": 1.5, "test/epoch": 2.0, ...}``."""
+    return {
+        f"{row['split']}/{name}": float(value)
+        for name, value in row.items()
+        if name != "step" and isinstance(value, int | float)
+    }
+
+
+def flat(config: Any, where: str = "") -> dict[str, Setting]:
+    """A JSON object in one level: ``{"a": {"b": 1}, "c": [2, 3]} -> {"a.b": 1, "c": "[2, 3]"}``."""
+    if isinstance(config, Mapping):
+        found: dict[str, Setting] = {}
+        for name, value in config.items():
+            found |= flat(value, f"{where}.{name}" if where else str(name))
+        return found
+    simple = config is None or isinstance(config, int | float | str)
+    return {where: config if simple else str(config)}
+
+
+def _close(tracker: Tracker, *, failed: bool) -> None:
+    try:
+        tracker.close(failed=failed)
+    except Exception as error:
+        log.warning("tracker %s: did not close: %s", tracker.name, _line(error))
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else repr(error)

@@ -1,0 +1,198 @@
+"""What a training would take: parameters, memory, FLOPs and time, from the program that `fit` runs.
+
+The program is compiled as `fit` compiles it, and run for about a second on a state that is thrown
+away. No run directory is made; what stays are the caches of programs and of decoded data sets.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ae_jax.capacity import check_batch, data_bytes, device_bytes, size
+from ae_jax.data.memory import steps_per_epoch
+from ae_jax.data.pipeline import which_to_stream
+from ae_jax.objective import check_accumulation
+from ae_jax.parallel import data_mesh
+from ae_jax.state import by_path
+from ae_jax.training.checks import check_settings, checked_data
+from ae_jax.training.drive import Pace, drive
+from ae_jax.training.program import Program, make_program
+from experiments.benchmarks.flops import count_flops
+from experiments.config import Config
+
+SECONDS = 1.0
+
+
+class Estimate(NamedTuple):
+    """What `estimate` finds; bytes, and FLOPs, are those of one update."""
+
+    modules: dict[str, dict[str, tuple[int, ...]]]
+    """Module -> parameter -> shape."""
+    parameters: int
+    memory: dict[str, int]
+    """Bytes by what they hold: parameters, optimiser, data (or a chunk of it), temporary."""
+    flops: int
+    """Of products and convolutions (see `experiments.benchmarks.flops`)."""
+    xla_flops: float | None
+    per_epoch: int
+    """Updates to an epoch."""
+    measured: int
+    """Updates that were timed."""
+    seconds: float
+    """That one update took."""
+
+
+def estimate(
+    config: Config,
+    data: Mapping[str, np.ndarray],
+    test: Mapping[str, np.ndarray],
+    *,
+    devices: int | None = 1,
+) -> Estimate:
+    """Compile and time the training of `config`; raises what `fit` would raise before it trains."""
+    settings = config.train
+    ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
+    train = checked_data(ae, data, "train", records=True)
+    test = checked_data(ae, test, "eval_data", records=True)
+    check_settings(
+        len(train["x"]), epochs=settings.epochs, batch_size=settings.batch_size,
+        accumulate=settings.accumulate,
+    )  # fmt: skip
+    check_accumulation(ae.objective, settings.accumulate)
+    mesh = data_mesh(devices)
+    batch = settings.batch_size * settings.accumulate
+    per_epoch = steps_per_epoch(len(train["x"]), batch)
+    init_key, order_key = jax.random.split(jax.random.key(config.seed))
+    streamed = which_to_stream({"train": train, "eval_data": test}, mesh, settings.stream)
+    program = make_program(
+        ae, train, settings.make_optimizer(settings.epochs * per_epoch), init_key, order_key,
+        mesh=mesh, batch_size=batch, accumulate=settings.accumulate,
+        ema_decay=settings.ema_decay, max_skips=settings.max_skips, stream=streamed["train"],
+    )  # fmt: skip
+    beside = 0 if streamed["eval_data"] else data_bytes(test)
+    check_batch(program.loop, mesh, settings.batch_size, beside=beside)
+
+    state = jax.eval_shape(lambda: program.state)
+    piece, _, _ = next(program.feed.pieces(0, 0, 1))
+    one = jax.eval_shape(program.feed.batch_at, piece, 0)
+    shapes = {path: leaf.shape for path, leaf in by_path(state.params).items()}
+    modules: dict[str, dict[str, tuple[int, ...]]] = {}
+    for path, shape in shapes.items():
+        module, _, name = path.rpartition("/")
+        modules.setdefault(module, {})[name] = shape
+    memory = {
+        "parameters": _bytes((state.params, state.ema_params, state.model_state)),
+        "optimiser": _bytes(state.opt_state),
+        "training data" + (", a chunk" if streamed["train"] else ""): _bytes(piece),
+    }
+    if beside:
+        memory["test data"] = beside
+    found = program.loop.memory_analysis()
+    if found is not None:
+        memory["temporary"] = found.temp_size_in_bytes
+    xla_flops = (program.loop.cost_analysis() or {}).get("flops")
+    flops = count_flops(program.step, state, one)
+    del piece
+    measured, seconds = _measure(program, per_epoch, settings.max_skips)
+    return Estimate(
+        modules, sum(leaf.size for leaf in jax.tree.leaves(state.params)), memory, flops,
+        xla_flops, per_epoch, measured, seconds,
+    )  # fmt: skip
+
+
+def _measure(program: Program, per_epoch: int, max_skips: int) -> tuple[int, float]:
+    """How many updates were timed, and the seconds of one, after others that warm up."""
+    carry, pace, done = (program.state, program.none), Pace(), 0
+
+    def run(count: int) -> float:
+        nonlocal carry, done
+        began, end = time.perf_counter(), done + count
+        while done < end:
+            epoch, first = divmod(done, per_epoch)
+            length = min(end - done, per_epoch - first)
+            pieces = program.feed.pieces(epoch, first, length)
+            carry = drive(lambda carry, *piece: program.loop(*carry, *piece), carry, pieces, pace)
+            done += length
+        skips = jax.block_until_ready(carry)[1].skips
+        if int(skips.streak) > max_skips:
+            raise ValueError(
+                f"the update of step {int(skips.last)} is not finite, and the training would stop "
+                "there: try a lower train.learning_rate"
+            )
+        return time.perf_counter() - began
+
+    run(1)
+    count = 1
+    while (took := run(count)) < SECONDS / 2:
+        count *= 2
+    return count, took / count
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+               if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key))  # fmt: skip
+
+
+def show(
+    found: Estimate,
+    config: Config,
+    examples: int,
+    tests: int,
+    console: Console,
+    devices: int | None,
+) -> None:
+    """Print an estimate as two tables."""
+    table = Table(title="parameters", title_justify="left")
+    for title in ("module", "shapes", "parameters", "float32"):
+        table.add_column(title, justify="right" if title in ("parameters", "float32") else "left")
+    for module, shapes in found.modules.items():
+        text = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        count = sum(int(np.prod(shape)) for shape in shapes.values())
+        table.add_row(module or "(top)", text, f"{count:,}", size(4 * count))
+    table.add_row("total", "", f"{found.parameters:,}", size(4 * found.parameters))
+    console.print(table)
+
+    settings, there = config.train, device_bytes(data_mesh(devices))
+    batch = settings.batch_size * settings.accumulate
+    epoch = found.seconds * found.per_epoch
+    rows = {
+        "examples": f"{examples:,} to train, {tests:,} to test",
+        "updates": f"{found.per_epoch:,} of {batch} examples to an epoch, "
+        f"{found.per_epoch * settings.epochs:,} in {settings.epochs} epochs",
+        **{f"memory: {name}": size(count) for name, count in found.memory.items()},
+        "memory: sum": size(sum(found.memory.values()))
+        + (f" of a device's {size(there)}" if there else ""),
+        "FLOPs of an update": f"{found.flops:.4g} in products and convolutions",
+        "the same as XLA counts": "unknown" if found.xla_flops is None else
+        f"{found.xla_flops:.4g} (all operations of one device; loops inside an update count once)",
+        "time of an update": f"{1e3 * found.seconds:.4g} ms, measured on {found.measured:,} updates"
+        f" on {jax.devices()[0].device_kind}",
+        "speed": f"{batch / found.seconds:,.0f} images/s, "
+        f"{found.flops / found.seconds / 1e9:.4g} GFLOP/s",
+        "time of an epoch": f"{_duration(epoch)}, without evaluation and checkpoints",
+        "time of the run": f"{_duration(epoch * settings.epochs)}, likewise",
+    }  # fmt: skip
+    if settings.pretrain != "none":
+        rows["time of pretraining"] = f"not measured ({settings.pretrain})"
+    table = Table(title="training", title_justify="left", show_header=False)
+    for name, text in rows.items():
+        table.add_row(name, text)
+    console.print(table)
+    console.print("nothing was trained or written (--dry-run)")
+
+
+def _duration(seconds: float) -> str:
+    """For people: 12.3 s, 4 min 05 s, 2 h 10 min."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
