@@ -112,7 +112,6 @@ def make_subject(options: Options) -> tuple[Subject, int]:
         test=test,
         everything=load_split(whole, "test") if data.keep_labels else test,
         name=data.name,
-        normal=data.keep_labels,
         seed=options.seed,
     )
     return subject, int(state.step)

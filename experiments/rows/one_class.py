@@ -38,9 +38,7 @@ def _one_class(setup: Setup, name: str, seed: int) -> Figures:
             batch_size=min(config.train.batch_size, len(normal["x"])),
             seed=seed,
         )
-        subject = Subject(
-            ae, state.variables, normal, with_labels(test, (digit,)), test, normal=(digit,)
-        )
+        subject = Subject(ae, state.variables, normal, with_labels(test, (digit,)), test)
         scores = anomaly.anomaly_scores(subject, settings)
         for score in SCORES:
             figures = detection_figures(scores[score], test["label"] != digit)

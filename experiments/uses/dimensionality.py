@@ -15,7 +15,7 @@ from ae_jax.evaluation.neighbours import neighbourhood_figures, probe_figures
 from ae_jax.evaluation.reconstruction import reconstruction_figures
 from ae_jax.objective import Batch
 from ae_jax.spec import require
-from experiments.uses.subject import Result, Subject
+from experiments.uses.subject import Result, Subject, some
 
 PCA_LIMIT = 4096  # elements of an example; beyond, PCA takes minutes and gigabytes
 LOGISTIC_LIMIT = 64  # components: the cost grows with their cube
@@ -48,6 +48,7 @@ def misfit(subject: Subject) -> str | None:
 def measure(subject: Subject, settings: Settings) -> Result:
     spaces = {"code": (subject.train_codes, subject.test_codes)}
     x, test_x = subject.train["x"], subject.test["x"]
+    few = some({"x": x, "row": np.arange(len(x))}, settings.probe_train)
     size = spaces["code"][0].shape[1]
     elements = x[0].size
     errors = {"code": reconstruction_figures(subject.ae, subject.variables, test_x)["mse"]}
@@ -57,8 +58,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
         spaces["PCA"] = (_encode(pca, subject.train), _encode(pca, subject.test))
         errors["PCA"] = _error(pca, subject.test)
         if settings.logistic_pca and subject.ae.unit_interval and size <= LOGISTIC_LIMIT:
-            few = x[_some(len(x), settings.probe_train)]
-            errors["logistic PCA"] = _error(fit_logistic_pca(few, size), subject.test)
+            errors["logistic PCA"] = _error(fit_logistic_pca(few["x"], size), subject.test)
     figures: dict[str, Any] = {"code_size": size, "mse": errors}
     conventions["mse"] = (
         "squared error of the test reconstructions, mean over elements and examples, beside PCA "
@@ -66,7 +66,8 @@ def measure(subject: Subject, settings: Settings) -> Result:
         f"code by minimisation, to at most {settings.probe_train} examples of it)"
     )
 
-    rows = _some(len(test_x), settings.examples)
+    every = {"x": test_x, "row": np.arange(len(test_x))}
+    rows = some(every, settings.examples)["row"]
     near = min(settings.neighbours, (len(rows) - 1) // 2)
     figures["neighbourhoods"] = {
         name: neighbourhood_figures(test_x[rows], z[rows], neighbours=near)
@@ -76,21 +77,31 @@ def measure(subject: Subject, settings: Settings) -> Result:
         f"of {near} neighbours among {len(rows)} test examples, 1 where all are kept: "
         "trustworthiness of those in the code, continuity of those in the data"
     )
-    label = subject.train.get("label")
-    if label is not None and len(np.unique(label)) > 1:
-        fit_rows = _some(len(x), settings.probe_train)
-        test_rows = _some(len(test_x), settings.probe_test)
+    left_out = {}
+    if why := _no_labels(subject):
+        left_out["accuracy"] = why
+    else:
+        fitted, tested = few["row"], some(every, settings.probe_test)["row"]
         figures["accuracy"] = {
             name: probe_figures(
-                (a[fit_rows], label[fit_rows]), (b[test_rows], subject.test["label"][test_rows])
+                (a[fitted], subject.train["label"][fitted]),
+                (b[tested], subject.test["label"][tested]),
             )
             for name, (a, b) in (spaces | {"data": (x, test_x)}).items()
         }
         conventions["accuracy"] = (
-            f"of classifiers fitted to {len(fit_rows)} training examples, on {len(test_rows)} test "
+            f"of classifiers fitted to {len(fitted)} training examples, on {len(tested)} test "
             "examples: k nearest neighbours, and logistic regression (linear)"
         )
-    return Result(figures, conventions, _pictures(subject, rows))
+    return Result(figures, conventions, _pictures(subject, rows), left_out)
+
+
+def _no_labels(subject: Subject) -> str | None:
+    if "label" not in subject.train or "label" not in subject.test:
+        return f"{subject.name} has no labels for a classifier to read from the codes"
+    if len(np.unique(subject.train["label"])) < 2:
+        return f"all training examples have the label {subject.train['label'][0]}"
+    return None
 
 
 def _pictures(subject: Subject, rows: np.ndarray) -> dict[str, Figure]:
@@ -110,11 +121,6 @@ def _pictures(subject: Subject, rows: np.ndarray) -> dict[str, Figure]:
         title = f"UMAP of {len(z)} test codes"
         pictures["dimensionality-umap"] = plots.code_scatter(points, label, title=title)
     return pictures
-
-
-def _some(count: int, most: int) -> np.ndarray:
-    """At most so many rows, evenly spaced over all."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
 
 
 def _encode(pca: PCA, data: Any) -> np.ndarray:

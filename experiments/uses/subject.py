@@ -19,8 +19,8 @@ from ae_jax.objective import Autoencoder, Batch, Variables
 class Subject:
     """A trained model, and the data it is measured on: ``"x"`` [N, ...], maybe ``"label"``.
 
-    `train` and `test` are as in training. `everything` is the whole test split: with
-    ``data.keep_labels`` the model was trained, and `test` is, on the classes `normal` only.
+    `train` and `test` are as in training. `everything` is the whole test split, of which `test` is
+    a part where ``data.keep_labels`` chose classes to train on.
     """
 
     ae: Autoencoder
@@ -29,7 +29,6 @@ class Subject:
     test: Mapping[str, np.ndarray]
     everything: Mapping[str, np.ndarray]
     name: str = "data"
-    normal: tuple[int, ...] | None = None
     seed: int = 0
 
     @cached_property
