@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,29 +32,39 @@ def load_csv(path: Path, split: str) -> dict[str, np.ndarray]:
     require_regular(path, limit=memory_limit(), links=True)
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, row) for row in reader if row]
+            names, table = _read(csv.reader(file))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a table in text: {error}") from None
-    names = None
-    if lines and not any(map(_is_number, lines[0][1])):
-        names = [name.strip() for name in lines.pop(0)[1]]
-    if not lines:
-        raise ValueError(f"{path} has no rows of numbers")
-    width = len(names or lines[0][1])
-    table = np.empty((len(lines), width))
-    for i, (number, row) in enumerate(lines):
-        if len(row) != width:
-            raise ValueError(f"{path}: line {number} has {len(row)} values, not {width}")
-        try:
-            table[i] = [float(value) for value in row]
-        except ValueError as error:
-            raise ValueError(f"{path}: line {number}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     try:
         data = validated(_columns(table, names))
         return validated(hold_out(data, split))
     except (TypeError, ValueError) as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def _read(reader: Any) -> tuple[list[str] | None, np.ndarray]:
+    """The names of the columns, if a first row has them, and the numbers [N, columns]."""
+    names, rows = None, []
+    width = 0
+    for row in reader:
+        if not row:
+            continue
+        if not rows and names is None and not any(map(_is_number, row)):
+            names = [name.strip() for name in row]
+            width = len(names)
+            continue
+        width = width or len(row)
+        if len(row) != width:
+            raise ValueError(f"line {reader.line_num} has {len(row)} values, not {width}")
+        try:
+            rows.append(np.array([float(value) for value in row]))
+        except ValueError as error:
+            raise ValueError(f"line {reader.line_num}: {error}") from None
+    if not rows:
+        raise ValueError("it has no rows of numbers")
+    return names, np.stack(rows)
 
 
 def _columns(table: np.ndarray, names: list[str] | None) -> dict[str, np.ndarray]:

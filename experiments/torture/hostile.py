@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from ae_jax import load_run
 from ae_jax.checkpoint import Checkpoints
+from ae_jax.data import load
 from ae_jax.export import export, load_exported
 from ae_jax.manifest import read_manifest, write_manifest
 from ae_jax.runs import Run
@@ -100,7 +102,13 @@ def _targets(folder: Path) -> Iterator[tuple[str, Path, Callable[[], Any], Calla
         sign = partial(write_manifest, shared, {})
         for _ in range(2):
             yield f"shared {name}", shared / name, partial(load_exported, shared), sign
-    for file, read in data_sets(folder):
+    table = folder / "table.csv"
+    rows = np.random.default_rng(0).normal(size=(60, 20)).round(3)
+    rows[:, 0] = rows[:, 0].round()
+    np.savetxt(table, rows, delimiter=",", header="label" + ",x" * 19, comments="", fmt="%g")
+    sets = data_sets(folder)
+    sets.append((table, partial(load, table, "train")))
+    for file, read in sets:
         for _ in range(2):
             yield file.name, file, read, _unsigned
 

@@ -39,8 +39,8 @@ def test_a_header_may_name_labels(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "has no rows of numbers"),
-        ("a,b\n", "has no rows of numbers"),
+        ("", "it has no rows of numbers"),
+        ("a,b\n", "it has no rows of numbers"),
         ("1,2\n3\n", "line 2 has 1 values, not 2"),
         ("1,2\n\n3,x\n", "line 3: could not convert string to float: 'x'"),
         ("a,label\n1,0.5\n", "the column 'label' must hold integers"),
