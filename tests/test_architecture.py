@@ -24,6 +24,7 @@ LAYERS = [  # each may import those before it
     {"training"},
     {"evaluation"},
     {"doctor"},
+    {"sklearn"},
 ]
 LEAVES = {"plots"}  # arrays in, figures out
 

@@ -46,7 +46,8 @@ def load_csv(path: Path, split: str) -> dict[str, np.ndarray]:
 
 def _read(reader: Any) -> tuple[list[str] | None, np.ndarray]:
     """The names of the columns, if a first row has them, and the numbers [N, columns]."""
-    names, rows = None, []
+    names: list[str] | None = None
+    rows: list[np.ndarray] = []
     width = 0
     for row in reader:
         if not row:
