@@ -22,6 +22,7 @@ LAYERS = [  # each may import those before it
     {"export"},
     {"training"},
     {"evaluation"},
+    {"report"},
 ]
 LEAVES = {"plots"}  # arrays in, figures out
 
