@@ -21,16 +21,21 @@ function plotLayout(settings) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: themeColor("text"), family: "system-ui, sans-serif", size: 12 },
-    margin: { l: 50, r: 10, t: 10, b: 40 },
+    margin: { l: 50, r: 10, t: 32, b: 40 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: themeColor("faint"), activecolor: themeColor("text") },
+    legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0 },
     hoverlabel: { bgcolor: themeColor("panel"), font: { color: themeColor("text") } },
     ...settings,
   };
 }
 
+// Where a finger both scrolls and drags, it scrolls; the buttons zoom.
+const TOUCH = matchMedia("(pointer: coarse)").matches;
+
 const PLOT_SETTINGS = {
   responsive: true,
   displaylogo: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
 };
 
 function startCurves({ runs, charts }) {
@@ -58,7 +63,7 @@ function startCurves({ runs, charts }) {
         xaxis: axisStyle({ title: { text: unit.value } }),
         yaxis: axisStyle({ type: log.checked ? "log" : "linear" }),
         showlegend: true,
-        legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+        dragmode: TOUCH ? false : "zoom",
       });
       Plotly.react(plots[i], lines(chart), layout, PLOT_SETTINGS);
     });

@@ -1,26 +1,27 @@
-"""The rows of metrics.jsonl as curves: one chart for each figure, one line for each run and split."""
+"""The rows of metrics.jsonl as curves: a chart for each figure, a line for each run and split."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 CHARTS = 24
+SPEED = "images_per_second"
 POINTS = 2_000
 """Of one line; of more, so many are drawn, evenly spaced, and the last."""
 
 
 def curves(named: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[list[dict[str, Any]], str]:
-    """Charts of the rows of runs, by name of the run, the loss first; and a line on what is not
-    drawn, or "".
+    """Charts of the rows of runs, by name of the run: the loss first, the speed last. And a line on
+    what is not drawn, or "".
 
     Returns:
       ``[{"name": "loss", "lines": [{"run": 0, "split": "test", "step", "epoch", "value"}]}]``. A
       figure that was not finite is None, which leaves a gap.
     """
-    names = ["loss", *sorted({key for rows in named.values() for row in rows for key in row})]
-    known = [name for name in dict.fromkeys(names) if name not in ("step", "epoch", "split")]
+    names = {key for rows in named.values() for row in rows for key in row}
+    terms = sorted(names - {"step", "epoch", "split", "loss", SPEED})
     charts = []
-    for name in known:
+    for name in ("loss", *terms, SPEED):
         lines = [
             line
             for number, rows in enumerate(named.values())

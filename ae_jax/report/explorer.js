@@ -148,10 +148,10 @@ async function startExplorer(found, root) {
       xaxis: axisStyle({ title: { text: across } }),
       yaxis: axisStyle({ title: { text: up }, showticklabels: Boolean(up) }),
       hovermode: "closest",
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", itemsizing: "constant" },
-      dragmode: "pan",
+      dragmode: TOUCH ? false : "pan",
     });
-    return Plotly.react(plot, traces(), layout, { ...PLOT_SETTINGS, scrollZoom: false });
+    layout.legend.itemsizing = "constant";
+    return Plotly.react(plot, traces(), layout, PLOT_SETTINGS);
   }
 
   await draw();

@@ -5,6 +5,7 @@ with a line that says so.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -48,13 +49,13 @@ def last_test_row(named: Mapping[str, Sequence[Mapping[str, Any]]]) -> Element:
     names = dict.fromkeys(name for row in rows.values() for name in row)
     figures = [name for name in names if name not in (*LEFT_OUT, "split")]
     shown = [name for name in ("step", "epoch", *figures) if name in names]
-    cells = [[number(row.get(name)) or "-" for row in rows.values()] for name in shown]
+    cells = [[number(row.get(name, "")) or "-" for row in rows.values()] for name in shown]
     made = zip(map(shorten, shown[:ROWS]), cells[:ROWS], strict=True)
     return table(["figure", *named], [(name, *row) for name, row in made])
 
 
 def measured(use: Mapping[str, Any], runs: Sequence[str]) -> list[Element]:
-    """The figures of one use, ``{run: {"figures": ..., "conventions": ...}}``: a table of the single
+    """The figures of one use, ``{run: {"figures": ..., "conventions": ...}}``: a table of single
     numbers with what they mean, and a table of its own for each that is nested."""
     figures = {run: _mapping(use.get(run, {}).get("figures")) for run in runs}
     conventions: dict[str, Any] = {}
@@ -88,10 +89,12 @@ def number(value: Any) -> str | None:
             return None
         return ", ".join(map(str, texts)) + (f", ... ({len(value)})" * (len(value) > INLINE))
     if value is None:
-        return "not finite"  # as JSON has it
+        return "not finite"  # JSON has no NaN
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
+        if not math.isfinite(value):
+            return "not finite"
         return str(value) if isinstance(value, int) and abs(value) < 10**9 else f"{value:.5g}"
     except OverflowError:
         return None

@@ -51,12 +51,17 @@ def table(
     marked = set(marked)
     body = tag("tbody")
     for number, (name, *cells) in enumerate(rows):
-        row = tag("tr", tag("th", name, scope="row"), *(tag("td", cell) for cell in cells))
+        row = tag("tr", tag("th", name, scope="row"), *map(_cell, cells))
         if number in marked:
             row.set("class", "differs")
         body.append(row)
     top = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in head)))
-    return tag("div", tag("table", top, body), class_="scroll", tabindex="0")
+    return tag("div", tag("table", top, body), class_="scroll")
+
+
+def _cell(content: Child) -> Element:
+    long = isinstance(content, str) and len(content) > 24
+    return tag("td", content, class_="text") if long else tag("td", content)
 
 
 def data(identifier: str, value: Any) -> Element:
@@ -71,7 +76,7 @@ def data(identifier: str, value: Any) -> Element:
 def page(title: str, *, style: str, scripts: Sequence[str], body: Sequence[Element]) -> str:
     """A whole document. Its policy lets these scripts run, no others, and nothing be fetched."""
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
-    policy = f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {hashes}"
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
     head = tag(
         "head",
         tag("meta", charset="utf-8"),

@@ -18,6 +18,7 @@ class Picture(NamedTuple):
     name: str
     description: str
     data: bytes
+    wide: bool
 
 
 def read_pictures(folder: Path) -> tuple[list[Picture], list[str]]:
@@ -29,9 +30,10 @@ def read_pictures(folder: Path) -> tuple[list[Picture], list[str]]:
             require_regular(file, limit=LARGEST)
             with Image.open(file, formats=["PNG"]) as image:
                 described = image.info.get("Description")
+                wide = image.width > 2 * image.height
             name = file.stem.replace("_", " ").replace("-", " ")
             description = described if isinstance(described, str) and described else name
-            pictures.append(Picture(file.name, description, file.read_bytes()))
+            pictures.append(Picture(file.name, description, file.read_bytes(), wide))
         except UnidentifiedImageError:
             problems.append(f"{file.name} is left out: it is not a PNG file")
         except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
@@ -44,6 +46,9 @@ def read_pictures(folder: Path) -> tuple[list[Picture], list[str]]:
 def figure(picture: Picture, run: str = "") -> Element:
     """A picture with its description as alternative text and below it, and the run it is of."""
     source = "data:image/png;base64," + base64.b64encode(picture.data).decode()
-    image = tag("img", src=source, alt=shorten(picture.description), loading="lazy")
+    image = tag("img", src=source, alt=shorten(picture.description))
     text = f"{run}: {picture.description}" if run else picture.description
-    return tag("figure", image, tag("figcaption", shorten(text)))
+    made = tag("figure", image, tag("figcaption", shorten(text)))
+    if picture.wide:
+        made.set("class", "wide")
+    return made

@@ -102,11 +102,11 @@ class _Translator:
         name, params = eqn.primitive.name, eqn.params
         if name == "platform_index":  # the default's: plain operations
             platforms = params["platforms"]
-            return [np.int32(platforms.index(None) if None in platforms else 0)]
+            return [np.asarray(platforms.index(None) if None in platforms else 0)]
         if name in CALLS:
             names = ("jaxpr", "call_jaxpr", "fun_jaxpr")
             return self._call(next(params[n] for n in names if n in params), values)
-        if name == "cond" and isinstance(values[0], np.ndarray | np.generic):
+        if name == "cond" and not isinstance(values[0], Traced):
             branch = int(np.clip(values[0], 0, len(params["branches"]) - 1))
             return self._call(params["branches"][branch], values[1:])
         if not any(isinstance(value, Traced) for value in values):
@@ -131,10 +131,10 @@ class _Translator:
         if name == "integer_pow":
             return self._by_element("pow", [values[0], np.float32(params["y"])], shape)
         if name == "dot_general":
-            return self._matmul(params["dimension_numbers"], *values, shape)
+            return self._matmul(params["dimension_numbers"], values[0], values[1], shape)
         if name == "conv_general_dilated":
-            return self._conv(params, *values, shape)
-        two_cases = name != "select_n" or (len(values) == 3 and atoms[0].aval.dtype == np.bool_)
+            return self._conv(params, values[0], values[1], shape)
+        two_cases = name != "select_n" or atoms[0].aval.dtype == np.bool_
         if name in BY_ELEMENT and two_cases:
             return self._by_element(name, values, shape)
         raise Unsupported(f"it uses {name}, which the page cannot compute")
