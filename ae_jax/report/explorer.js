@@ -48,7 +48,7 @@ async function startExplorer(found, root) {
   const numberOf = labels?.values && (await unpack(labels.values));
   const decode = found.decoder && (await makeDecoder(found.decoder));
   const pixels = examples.length / rows.length;
-  const plot = root.querySelector(".scatter");
+  const plot = root.querySelector(".plane");
   const find = (name) => root.querySelector(name);
   const codeOf = (i) => codes.slice(i * size, (i + 1) * size);
   let code = mean.slice();

@@ -159,7 +159,7 @@ def _labels(label: np.ndarray | None) -> dict[str, Any] | None:
     if label is None or label.ndim != 1:
         return None
     classes, index = np.unique(label, return_inverse=True)
-    if len(classes) <= CLASSES:
+    if label.dtype.kind != "f" and len(classes) <= CLASSES:
         return {"names": [str(name) for name in classes], "index": pack(index.astype(np.int32))}
     return {"values": pack(label.astype(np.float32))} if label.dtype.kind in "iuf" else None
 

@@ -49,7 +49,8 @@ class Traced(NamedTuple):
     shape: tuple[int, ...]
 
 
-Value = Traced | np.ndarray
+Value = Traced | Any
+"""Or an array of NumPy's or jax's."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,14 @@ class _Translator:
     _numbers: dict[tuple[str, bytes], int] = field(default_factory=dict)
 
     def run(self, jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Value]) -> list[Value]:
-        values: dict[Any, Value] = dict(zip(jaxpr.constvars, map(np.asarray, consts), strict=True))
+        values: dict[Any, Value] = dict(zip(jaxpr.constvars, consts, strict=True))
         values.update(zip(jaxpr.invars, inputs, strict=True))
 
         def read(atom: Any) -> Value:
-            return np.asarray(atom.val) if isinstance(atom, Literal) else values[atom]
+            if not isinstance(atom, Literal):
+                return values[atom]
+            aval: Any = atom.aval
+            return np.asarray(atom.val, aval.dtype)
 
         for eqn in jaxpr.eqns:
             outputs = self.apply(eqn, [read(atom) for atom in eqn.invars])
@@ -110,12 +114,12 @@ class _Translator:
             branch = int(np.clip(values[0], 0, len(params["branches"]) - 1))
             return self._call(params["branches"][branch], values[1:])
         if not any(isinstance(value, Traced) for value in values):
-            return [np.asarray(value) for value in _bind(eqn, values)]
+            return _bind(eqn, values)
+        if name == "scan":
+            return self._scan(eqn, values)
         for output in eqn.outvars:
             if output.aval.dtype not in (np.float32, np.bool_):
                 raise Unsupported(f"it computes in {output.aval.dtype}, where {name} is")
-        if name == "scan":
-            return self._scan(eqn, values)
         if name in MOVES:
             return self._move(values, lambda *arrays: _bind(eqn, arrays))
         shape = eqn.outvars[0].aval.shape
@@ -170,7 +174,7 @@ class _Translator:
     def _move(self, values: Sequence[Value], fn: Callable[..., Sequence[Any]]) -> list[Value]:
         """``fn(*values)``, which only moves elements, and gives several arrays."""
         if not any(isinstance(value, Traced) for value in values):
-            return [np.asarray(output) for output in fn(*values)]
+            return list(fn(*values))
         ends = np.cumsum([math.prod(value.shape) for value in values])
         numbers = [
             np.arange(end - math.prod(value.shape), end, dtype=np.int32).reshape(value.shape)

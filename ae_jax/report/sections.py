@@ -84,7 +84,7 @@ def explorer_section(number: int, found: Mapping[str, Any]) -> Element:
         note(f"{found['plane']['about']} {HELP}"),
         tag(
             "div",
-            tag("div", class_="plot scatter"),
+            tag("div", class_="plot plane"),
             tag(
                 "div",
                 tag("p", *choose, *buttons, class_="controls"),
@@ -131,7 +131,10 @@ def uses_section(
             about, found = _evaluation(run)
             made.append(note(f"{name}: {about}"))
             for use, measured in found.items():
-                uses.setdefault(use, {})[name] = measured
+                if isinstance(measured, dict):
+                    uses.setdefault(use, {})[name] = measured
+                else:
+                    made.append(note(f"{name}: {shorten(use)} is left out: it is not a table"))
         except (ValueError, OSError) as error:
             notes.append(f"{name}: no evaluation: {error}")
             made.append(note(f"{name}: {error}"))
@@ -149,12 +152,12 @@ def uses_section(
     return made
 
 
-def _evaluation(run: Run) -> tuple[str, dict[str, dict[str, Any]]]:
+def _evaluation(run: Run) -> tuple[str, dict[str, Any]]:
     """Which examples were measured, in words, and what was found for each use."""
     file = run.path / "evaluation.json"
     found = read_json(file)
     uses = found.get("uses") if isinstance(found, dict) else None
-    if not isinstance(uses, dict) or not all(isinstance(use, dict) for use in uses.values()):
+    if not isinstance(uses, dict):
         raise ValueError(f"{file} is not what experiments.evaluate writes")
     about = {name: value for name, value in found.items() if name not in ("uses", "conventions")}
     return ", ".join(f"{name} {text}" for name, text in figures.leaves(about)), uses
