@@ -143,7 +143,8 @@ def _plane(z: np.ndarray) -> dict[str, Any]:
             names.append("")
             about = "The one code, from left to right."
         return {"mean": [0.0] * size, "axes": axes.tolist(), "names": names, "about": about}
-    fitted = PCA(2, random_state=0).fit(z)
+    with np.errstate(invalid="ignore"):  # codes that are all the same have no variance to share
+        fitted = PCA(2, random_state=0).fit(z)
     shares = np.nan_to_num(fitted.explained_variance_ratio_)
     return {
         "mean": fitted.mean_.tolist(),
