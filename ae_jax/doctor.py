@@ -39,6 +39,7 @@ EXTRAS = {  # extra -> what it installs, and what that is for
     "wandb": ("wandb", "--track wandb"),
     "mlflow": ("mlflow-skinny", "--track mlflow"),
     "trackio": ("trackio", "--track trackio"),
+    "report": ("plotly", "pages about runs, experiments.report"),
     "umap": ("umap-learn", "pictures of codes by UMAP"),
     "notebooks": ("jupytext", "opening and testing the notebooks"),
     "test": ("pytest", "running the tests"),

@@ -25,6 +25,7 @@ LAYERS = [  # each may import those before it
     {"evaluation"},
     {"doctor"},
     {"sklearn"},
+    {"report"},
 ]
 LEAVES = {"plots"}  # arrays in, figures out
 

@@ -1,0 +1,181 @@
+"""What the latent explorer of a page needs: codes of test examples, the examples, the decoder."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.decomposition import PCA
+
+from ae_jax import losses
+from ae_jax.data import load
+from ae_jax.objective import Autoencoder, Variables, as_floats
+from ae_jax.report.packed import pack
+from ae_jax.report.program import Unsupported, translate
+from ae_jax.runs import Run, load_run
+
+POINTS = 2_000
+NUMBERS = 4_000_000
+"""At most so many pixels, and so many codes, are put into a page: large ones mean fewer points."""
+SLIDERS = 16
+CLASSES = 20
+"""More different labels than this are drawn on a scale of colours."""
+
+
+def explorer(
+    run: Run, *, step: int | None = None, data_name: str | None = None, data_dir: str | None = None
+) -> dict[str, Any]:
+    """The explorer of a run's newest checkpoint (or that of `step`), as JSON for `explorer.js`.
+
+    Raises `ValueError` or `OSError`, one line, where there can be none: no checkpoint, no data, or
+    data of another shape than the run was trained on.
+    """
+    ae, state, config = load_run(run.path, step)
+    test, source = _test_data(run, config, data_name, data_dir)
+    found = tuple(test["x"].shape[1:])
+    if found != ae.event_shape:
+        raise ValueError(
+            f"{source}: its test examples have shape {found}, and {run.path} was trained on "
+            f"{ae.event_shape}: name a set of that shape with --data-name"
+        )
+    described = {"run": str(run.path), "data": source, "step": int(state.step)}
+    return described | explore(ae, state.variables, test)
+
+
+def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> dict[str, Any]:
+    """The explorer of a model on test data ``"x"`` [N, *event], perhaps with ``"label"`` [N].
+
+    Raises `ValueError` for codes that are not finite.
+    """
+    ae = replace(ae, dtype=jnp.float32)  # as the page computes
+    total, pixels = len(test["x"]), math.prod(ae.event_shape)
+    shape = jax.eval_shape(
+        lambda x: ae.encode(variables, x), jax.ShapeDtypeStruct((1, *ae.event_shape), jnp.float32)
+    ).shape
+    points = min(total, POINTS, max(2, NUMBERS // max(pixels, math.prod(shape))))
+    rows = np.linspace(0, total - 1, points).astype(np.int32)
+    chosen = {name: np.asarray(column[rows]) for name, column in test.items()}
+    z, kl = _codes(ae, variables, chosen)
+    if not np.isfinite(z).all():
+        raise ValueError("the codes of the test set are not finite: the training diverged")
+    spread, measure = (z.std(axis=0), "variance") if kl is None else (kl, "KL divergence")
+    first = np.argsort(-spread, kind="stable")[:SLIDERS]
+    images, limits = _examples(ae, chosen["x"])
+    try:
+        decoder, reason = translate(lambda code: ae.decode(variables, code), shape), None
+    except Unsupported as error:
+        decoder, reason = None, str(error)
+    return {
+        "total": total,
+        "rows": pack(rows),
+        "codes": pack(z),
+        "size": z.shape[1],
+        "plane": _plane(z),
+        "labels": _labels(chosen.get("label")),
+        "examples": pack(images),
+        "shape": list(ae.event_shape),
+        "pictures": are_pictures(ae.event_shape),
+        "limits": limits,
+        "sliders": [
+            _slider(int(i), z[:, i]) for i in (sorted(first) if z.shape[1] <= SLIDERS else first)
+        ],
+        "order": measure,
+        "mean": pack(z.mean(axis=0)),
+        "decoder": decoder,
+        "reason": reason,
+    }
+
+
+def _slider(code: int, values: np.ndarray) -> dict[str, float]:
+    low, high = float(values.min()), float(values.max())
+    dead = 1.0 if low == high else 0.0  # it has no range of its own
+    return {"code": code, "low": low - dead, "high": high + dead}
+
+
+def are_pictures(shape: tuple[int, ...]) -> bool:
+    """Whether examples of this shape are shown as images, and not as lines."""
+    return (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))) and min(shape[:2]) > 2
+
+
+def _test_data(
+    run: Run, config: Mapping[str, Any], name: str | None, folder: str | None
+) -> tuple[Mapping[str, Any], str]:
+    data = config.get("data")
+    there = data if isinstance(data, dict) else {}
+    name, folder = name or there.get("name"), folder or there.get("dir")
+    if name is None:
+        raise ValueError(f"{run.path} does not say what it was trained on: give --data-name")
+    if not isinstance(name, str) or not isinstance(folder, str | None):
+        raise ValueError(f"{run.path}/config.json: data={data!r} does not name a data set")
+    return load(name, "test", folder), name
+
+
+def _codes(
+    ae: Autoencoder, variables: Variables, data: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Codes without noise, flat: [N, K]; and the mean KL divergence of each, [K], if it has one."""
+    inputs = [data["x"]] + ([data["length"]] if "length" in data else [])
+
+    def one(example: list[jax.Array]) -> dict[str, jax.Array]:
+        batch = [a[None] for a in example]
+        found = {"z": jnp.ravel(ae.encode(variables, *batch))}
+        outputs = ae.apply(variables, as_floats(batch[0]), *batch[1:])
+        if "logvar" in outputs:
+            mean, logvar = outputs["mean"], outputs["logvar"]
+            found["kl"] = losses.gaussian_kl(mean.reshape(-1), logvar.reshape(-1))
+        return found
+
+    found = jax.jit(lambda arrays: jax.lax.map(one, arrays, batch_size=250))(inputs)
+    kl = np.asarray(found["kl"]).mean(axis=0) if "kl" in found else None
+    return np.asarray(found["z"]), kl
+
+
+def _plane(z: np.ndarray) -> dict[str, Any]:
+    """How codes [N, K] are put on a plane: ``(z - mean) @ axes.T``."""
+    size = z.shape[1]
+    if size <= 2:
+        axes, names = np.eye(2, size), [f"code {i + 1}" for i in range(size)]
+        about = "The codes as they are."
+        if size == 1:
+            names.append("")
+            about = "The one code, from left to right."
+        return {"mean": [0.0] * size, "axes": axes.tolist(), "names": names, "about": about}
+    with np.errstate(invalid="ignore"):  # codes that are all the same have no variance to share
+        fitted = PCA(2, random_state=0).fit(z)
+    shares = np.nan_to_num(fitted.explained_variance_ratio_)
+    return {
+        "mean": fitted.mean_.tolist(),
+        "axes": fitted.components_.tolist(),
+        "names": [f"component {i + 1} ({share:.0%})" for i, share in enumerate(shares)],
+        "about": f"The first two principal components of the {size} codes: "
+        f"{shares.sum():.0%} of their variance.",
+    }
+
+
+def _labels(label: np.ndarray | None) -> dict[str, Any] | None:
+    """``{"names": one a class, "index": the class of each point}``, or ``{"values": numbers}``."""
+    if label is None or label.ndim != 1:
+        return None
+    classes, index = np.unique(label, return_inverse=True)
+    if label.dtype.kind != "f" and len(classes) <= CLASSES:
+        return {"names": [str(name) for name in classes], "index": pack(index.astype(np.int32))}
+    return {"values": pack(label.astype(np.float32))} if label.dtype.kind in "iuf" else None
+
+
+def _examples(ae: Autoencoder, x: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    """The examples for the page, and the values that are black and white: bytes where they are
+    pictures, else the numbers."""
+    if x.dtype == np.uint8:
+        if are_pictures(ae.event_shape):
+            return x, [0.0, 1.0]
+        x = x / np.float32(255)
+    x = x.astype(np.float32)
+    low, high = float(x.min()), float(x.max())
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    if are_pictures(ae.event_shape):
+        return np.rint((x - low) / (high - low or 1.0) * 255).astype(np.uint8), [low, high]
+    return x, [low, high]

@@ -1,0 +1,112 @@
+"""`write_report`: run directories in, one file out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from ae_jax.files import write_whole
+from ae_jax.report import figures, markup, sections
+from ae_jax.report.curves import curves
+from ae_jax.report.explorer import explorer
+from ae_jax.report.markup import tag
+from ae_jax.runs import Run
+
+SCRIPTS = ("decoder.js", "curves.js", "explorer.js", "page.js")
+
+
+def write_report(
+    paths: Sequence[str | Path],
+    output: str | Path,
+    *,
+    step: int | None = None,
+    data_name: str | None = None,
+    data_dir: str | None = None,
+) -> list[str]:
+    """Write a page about one run directory, or about several side by side.
+
+    The explorer uses the newest checkpoint (or that of `step`) and the test data that the run names
+    (or `data_name`, in `data_dir`).
+
+    Returns:
+      A line for each thing that the page had to do without; it says the same.
+
+    Raises:
+      ValueError: not a run directory, damaged rows, or plotly is not installed.
+      OSError: `output` cannot be written.
+    """
+    plotly = _plotly()
+    runs = dict(zip(_names(paths), map(Run.open, paths), strict=True))
+    rows = {name: run.rows() for name, run in runs.items()}
+    several = len(runs) > 1
+    title = " and ".join(runs) if len(runs) < 4 else f"{len(runs)} runs"
+    notes: list[str] = []
+    charts, omitted = curves(rows)
+    explorers: list[dict[str, Any]] = []
+    shown: list[Element] = []
+    for name, run in runs.items():
+        if several:
+            shown.append(tag("h3", name))
+        try:
+            found = explorer(run, step=step, data_name=data_name, data_dir=data_dir)
+        except (ValueError, TypeError, OSError) as error:
+            notes.append(f"{name}: no latent explorer: {error}")
+            shown.append(sections.note(f"There is none: {error}"))
+            continue
+        shown.append(sections.explorer_section(len(explorers), found))
+        explorers.append(found)
+    pictures = {name: sections.run_pictures(name, run, notes) for name, run in runs.items()}
+    differs = [sections.note("What differs comes first.")] if several else []
+    settings = figures.settings({name: run.config for name, run in runs.items()})
+    content = {
+        "Curves": sections.curves_section(charts, omitted),
+        "Test figures": [figures.last_test_row(rows)],
+        "Latent explorer": shown,
+        "Uses": sections.uses_section(runs, pictures, notes),
+        "Figures": sections.gallery(pictures, several),
+        "Settings": [*differs, settings],
+        "Environment": sections.environment_section(runs, notes),
+    }
+    text = markup.page(
+        title,
+        style=_file("report.css"),
+        scripts=[plotly, "\n".join(map(_file, SCRIPTS))],
+        body=[
+            *_body(title, content),
+            markup.data("data-curves", {"runs": list(runs), "charts": charts}),
+            markup.data("data-explorers", explorers),
+        ],
+    )
+    write_whole(Path(output), text)
+    return notes
+
+
+def _plotly() -> str:
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError:
+        raise ValueError("a report needs plotly: pip install 'ae_jax[report]'") from None
+    return str(get_plotlyjs())
+
+
+def _file(name: str) -> str:
+    return (Path(__file__).parent / name).read_text("utf-8")
+
+
+def _names(paths: Sequence[str | Path]) -> list[str]:
+    """The last part of each path, or the whole of it where several share that."""
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise ValueError(f"{', '.join(map(str, paths))}: give each run once")
+    short = [Path(path).resolve().name for path in paths]
+    alone = len(set(short)) == len(short)
+    return short if alone else list(map(str, paths))
+
+
+def _body(title: str, content: Mapping[str, Sequence[Element]]) -> list[Element]:
+    made, links = [], []
+    for name, elements in content.items():
+        if elements:
+            anchor = name.lower().replace(" ", "-")
+            made.append(tag("section", tag("h2", name), *elements, id=anchor))
+            links.append(tag("a", name, href=f"#{anchor}"))
+    return [tag("header", tag("h1", title), tag("nav", *links)), tag("main", *made)]
