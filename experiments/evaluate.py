@@ -47,6 +47,7 @@ class Options:
     reconstruction: uses.reconstruction.Settings = field(
         default_factory=uses.reconstruction.Settings
     )
+    generation: uses.generation.Settings = field(default_factory=uses.generation.Settings)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -79,6 +80,8 @@ def main(argv: Sequence[str]) -> None:
         seconds = time.monotonic() - start
         for table in _tables(name, result, subject, seconds):
             console.print(table)
+        for note in result.notes:
+            console.print(f"  {note}", highlight=False, soft_wrap=True)
         for picture in pictures:
             console.print(f"  {options.run}/figures/{picture}", highlight=False, soft_wrap=True)
     console.print(f"  {file}", highlight=False, soft_wrap=True)

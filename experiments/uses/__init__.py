@@ -6,7 +6,7 @@ measured on this model and data, or is None. ``measure(subject, settings)`` meas
 
 from typing import Any, Protocol
 
-from experiments.uses import reconstruction
+from experiments.uses import generation, reconstruction
 from experiments.uses.subject import Result, Subject
 
 
@@ -20,4 +20,5 @@ class Use(Protocol):
 
 USES: dict[str, Use] = {
     "reconstruction": reconstruction,
+    "generation": generation,
 }

@@ -1,6 +1,6 @@
 """What is measured, and what a measurement gives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -61,9 +61,11 @@ class Result(NamedTuple):
     """What a use of the model gave.
 
     `figures` are numbers, or lists or dicts of them, by name; `conventions` say by name what they
-    mean (sum or mean, unit); `pictures` are figures by file name, without ".png".
+    mean (sum or mean, unit); `pictures` are figures by file name, without ".png"; `notes` are lines
+    on what to know about them, what was left out and why.
     """
 
     figures: Mapping[str, Any]
     conventions: Mapping[str, str]
     pictures: Mapping[str, Figure]
+    notes: Sequence[str] = ()
