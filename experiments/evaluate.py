@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ae_jax import load_run, plots
@@ -156,7 +157,7 @@ def _tables(name: str, result: Result, subject: Subject, seconds: float) -> Iter
         title = f"{figure}: {result.conventions.get(figure, '')}"
         table = Table("", title=title, title_justify="left")
         for column in names:
-            table.add_column(column if column else "value", justify="right")
+            table.add_column(escape(column) if column else "value", justify="right")
         for row, values in cells.items():
             table.add_row(str(row), *(f"{values[n]:.5g}" if n in values else "" for n in names))
         yield table

@@ -12,14 +12,14 @@ from sklearn.mixture import GaussianMixture
 
 from ae_jax.spec import require
 
-ROWS = 20_000
+ROWS = 10_000
 FLOOR = 1e-6
 
 
 def fit_density(z: np.ndarray, components: int = 1, *, seed: int = 0) -> GaussianMixture:
     """A mixture of Gaussians with full covariances on codes [N, K], by expectation maximisation.
 
-    It is fitted to 20000 of them, drawn with `seed`, if there are more. A millionth of the codes'
+    It is fitted to 10000 of them, drawn with `seed`, if there are more. A millionth of the codes'
     mean variance is added to every variance, so that dead units leave it a density.
 
     Returns:

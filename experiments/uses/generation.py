@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from ae_jax.evaluation.classifiers import CLASSIFIERS, classifier_of, image_features
 from ae_jax.evaluation.density import draw, fit_density
 from ae_jax.evaluation.distances import fid, kid
-from ae_jax.evaluation.features import CLASSIFIERS, classifier_of, image_features
 from ae_jax.evaluation.likelihood import (
     bits_per_dimension,
     elbo,
@@ -24,7 +24,7 @@ from ae_jax.models import Variational
 from ae_jax.models.variational import binarized
 from ae_jax.objective import as_floats
 from ae_jax.spec import nearest, require
-from experiments.uses.generation_pictures import decode, draw_paths, draw_samples
+from experiments.uses.generation_pictures import decode, decode_all, draw_paths, draw_samples
 from experiments.uses.subject import Result, Subject
 
 LARGEST_CODE = 1024  # covariances of more take minutes and gigabytes
@@ -34,7 +34,7 @@ DRAWN = 100  # samples in a picture
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     likelihood_examples: int = 1000
-    """Test examples, drawn at random, whose importance-weighted likelihood is estimated."""
+    """Test examples, drawn at random, on which the importance-weighted likelihood is estimated."""
     importance_samples: int = 100
     """Posterior samples for each of them; 5000 in Burda et al. (2016)."""
     elbo_samples: int = 1
@@ -74,7 +74,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
     codes, density = _draw_codes(subject, settings)
     parts.append(density)
     if subject.are_images:
-        images = {name: decode(subject, z) for name, z in codes.items()}
+        images = decode_all(subject, codes)
         drawn = draw_samples(subject, {name: each[:DRAWN] for name, each in images.items()})
         parts.append(_distances(subject, settings, images))
         parts.append(Result({}, {}, drawn | draw_paths(subject, weight, unit)))
@@ -95,12 +95,15 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     elif spec.likelihood == "bernoulli" and not _is_binary(data["x"]):
         notes.append("x is not binary, so that nll is a cross-entropy and no likelihood")
     bound = elbo(ae, variables, data, samples=settings.elbo_samples, seed=seed)
-    chosen = _chosen(data, settings.likelihood_examples, seed)
-    nll = -log_likelihood(ae, variables, chosen, samples=settings.importance_samples, seed=seed)
+    chosen = _chosen({**data, "elbo": bound["elbo"]}, settings.likelihood_examples, seed)
+    base = chosen.pop("elbo")
+    gain = log_likelihood(ae, variables, chosen, samples=settings.importance_samples, seed=seed)
+    gain = np.float64(gain) - base
+    count, size = len(data["x"]), math.prod(ae.event_shape)
     posterior = posterior_figures(ae, variables, data)
     figures = {
-        "nll": _mean(nll),
-        "nll_error": float(nll.std(dtype=np.float64) / math.sqrt(len(nll))),
+        "nll": -_mean(bound["elbo"]) - _mean(gain),
+        "nll_error": float(gain.std() * math.sqrt(1 / len(gain) - 1 / count)),
         "negative_elbo": -_mean(bound["elbo"]),
         "distortion": _mean(bound["nll"]),
         "rate": _mean(bound["kl"]),
@@ -110,8 +113,8 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     }
     conventions = {
         "nll": f"-log p(x), importance-weighted, K = {settings.importance_samples}, nats per "
-        f"example, mean over {len(nll)} test examples{drawn}",
-        "nll_error": "standard error of that mean, over the examples",
+        f"example{drawn}: negative_elbo less the mean difference on {len(gain)} test examples",
+        "nll_error": f"standard error that comes of taking {len(gain)} examples of {count}",
         "negative_elbo": f"distortion + rate, nats per example, all test examples{drawn}",
         "distortion": f"-log p(x | z), z from the posterior, {settings.elbo_samples} an example",
         "rate": "KL(q(z | x) || p(z))",
@@ -120,8 +123,7 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
         "code_mean_variance": "variance over examples of each code's posterior mean",
     }
     if "length" not in data:
-        size, how = math.prod(ae.event_shape), ""
-        levels = None
+        how, levels = "", None
         if spec.likelihood != "bernoulli":
             levels = 256 if data["x"].dtype == np.uint8 else None
             how = ", of a density" if levels is None else " + log2(255), of 8-bit pixels x / 255"
@@ -162,7 +164,7 @@ def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndar
     return codes | drawn, Result({"code_density": figures}, {"code_density": meaning}, {})
 
 
-def _distances(subject: Subject, settings: Settings, images: dict[str, np.ndarray]) -> Result:
+def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]) -> Result:
     """FID and KID of sets of images against training images."""
     name = settings.classifier or classifier_of(subject.name)
     if name is None:
@@ -175,14 +177,16 @@ def _distances(subject: Subject, settings: Settings, images: dict[str, np.ndarra
     train = _chosen({"x": subject.train["x"]}, count, subject.seed)
     test = _chosen({"x": subject.test["x"]}, count, subject.seed)
     recon = decode(subject, subject.codes(test))
-    sets = {**images, "reconstructions": recon, "test": np.asarray(as_floats(test["x"]))}
-    reference, rows = image_features(name, train["x"]), {}
-    for row, each in sets.items():
-        found = image_features(name, np.clip(each, 0, 1))
-        rows[row] = {
-            f"fid[{name}]": fid(found, reference),
-            f"kid[{name}]": kid(found, reference, seed=subject.seed),
+    sets = {**made, "reconstructions": recon, "test": np.asarray(as_floats(test["x"]))}
+    images = np.concatenate([np.asarray(as_floats(train["x"])), *sets.values()])
+    reference, *found = np.split(image_features(name, images.clip(0, 1)), 1 + len(sets))
+    rows = {
+        row: {
+            f"fid[{name}]": fid(features, reference),
+            f"kid[{name}]": kid(features, reference, seed=subject.seed),
         }
+        for row, features in zip(sets, found, strict=True)
+    }
     meaning = (
         f"{count} images against as many training images, by features of {name} (test accuracy "
         f"{about.accuracy:.3f}); test images are the floor"

@@ -32,6 +32,13 @@ def decode(subject: Subject, codes: np.ndarray) -> np.ndarray:
     return found
 
 
+def decode_all(subject: Subject, codes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`decode` of several sets of codes, compiled once."""
+    ends = np.cumsum([len(each) for each in codes.values()])
+    images = np.split(decode(subject, np.concatenate(list(codes.values()))), ends[:-1])
+    return dict(zip(codes, images, strict=True))
+
+
 def draw_samples(subject: Subject, images: Mapping[str, np.ndarray]) -> dict[str, Figure]:
     """A grid of images by the density that their codes are from; the first one is the model's."""
     limits = _limits(subject)
@@ -61,12 +68,17 @@ def _interpolations(subject: Subject) -> Figure:
     count = min(PAIRS, len(subject.test["x"]) // 2)
     chosen = np.random.default_rng(subject.seed).permutation(len(subject.test["x"]))[: 2 * count]
     x, z = np.asarray(as_floats(subject.test["x"][chosen])), subject.test_codes[chosen]
-    rows = {}
-    for pair in range(count):
-        a, b = 2 * pair, 2 * pair + 1
-        for name, path in {"straight": straight, "spherical": spherical}.items():
-            between = decode(subject, path(z[a], z[b], STEPS))
-            rows[f"{name} {pair + 1}"] = np.concatenate([x[a : a + 1], between, x[b : b + 1]])
+    paths = {
+        f"{name} {pair + 1}": path(z[2 * pair], z[2 * pair + 1], STEPS)
+        for pair in range(count)
+        for name, path in {"straight": straight, "spherical": spherical}.items()
+    }
+    rows = {
+        name: np.concatenate([x[at : at + 1], images, x[at + 1 : at + 2]])
+        for at, (name, images) in zip(
+            np.repeat(2 * np.arange(count), 2), decode_all(subject, paths).items(), strict=True
+        )
+    }
     title = "interpolations between test examples, which are at both ends"
     return plots.image_rows(rows, count=STEPS + 2, title=title, limits=_limits(subject))
 
@@ -75,16 +87,16 @@ def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
     """The code of a test example, changed in one dimension at a time, the weightiest first."""
     at = int(np.random.default_rng(subject.seed).integers(len(subject.test_codes)))
     shares = np.linspace(TAIL, 1 - TAIL, STEPS)
-    rows = {}
+    paths = {}
     for k in np.argsort(-weight, kind="stable")[:TRAVERSED]:
         if isinstance(subject.ae.spec, Variational):
             values = np.array([NormalDist().inv_cdf(share) for share in shares])
         else:
             low, high = np.quantile(subject.train_codes[:, k], (TAIL, 1 - TAIL))
             values = np.linspace(low, high, STEPS)
-        codes = traversal(subject.test_codes[at], k, values)
-        rows[f"z{k}: {weight[k]:.2g}"] = decode(subject, codes)
+        paths[f"z{k}: {weight[k]:.2g}"] = traversal(subject.test_codes[at], k, values)
     title = f"traversals of the code of test example {at}, with the {unit} of each dimension"
+    rows = decode_all(subject, paths)
     return plots.image_rows(rows, count=STEPS, title=title, limits=_limits(subject))
 
 

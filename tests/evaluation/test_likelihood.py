@@ -171,7 +171,7 @@ def test_posterior_samples_have_the_posteriors_moments():
 
 
 def test_bits_per_dimension():
-    """With a density of 1 from 0 to 1, a level of 256 that are 1/255 apart has probability 1/255."""
+    """With a density of 1 from 0 to 1, each of 256 levels 1/255 apart has probability 1/255."""
     assert bits_per_dimension(10 * math.log(2), 10) == pytest.approx(1.0)
     assert bits_per_dimension(0.0, 10, levels=256) == pytest.approx(math.log2(255))
 
