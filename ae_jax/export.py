@@ -98,10 +98,14 @@ def load_exported(directory: str | Path) -> Exported:
     ae = build_model(config, str(folder / "config.json"))
     x = jax.ShapeDtypeStruct((1, *ae.event_shape), jnp.float32)
     wanted = jax.eval_shape(ae.module.init, jax.random.key(0), x)
-    return Exported(ae, _read_weights(folder / "model.safetensors", wanted), config)
+    return Exported(ae, read_weights(folder / "model.safetensors", wanted), config)
 
 
-def _read_weights(path: Path, wanted: Any) -> Any:
+def read_weights(path: Path, wanted: Any, *, stored: str = "F32") -> Any:
+    """The arrays in a safetensors file, all `stored` in this type, as the tree `wanted`.
+
+    Raises `ValueError`, one line, for other names, types or shapes than that, and for damage.
+    """
     shapes, leaves = by_path(wanted), []
     try:
         require_regular(path)
@@ -112,9 +116,10 @@ def _read_weights(path: Path, wanted: Any) -> Any:
             for name, want in shapes.items():
                 there = file.get_slice(name)
                 found = f"{there.get_dtype()}{list(there.get_shape())}"
-                if found != f"F32{list(want.shape)}":
+                if found != f"{stored}{list(want.shape)}":
                     raise ValueError(
-                        f"{path}: {name} is {found} there and F32{list(want.shape)} in the model"
+                        f"{path}: {name} is {found} there and {stored}{list(want.shape)} in the "
+                        "model"
                     )
             leaves = [jnp.asarray(file.get_tensor(name)) for name in shapes]
     except (SafetensorError, OSError) as error:

@@ -53,6 +53,7 @@ class Options:
     anomaly: uses.anomaly.Settings = field(default_factory=uses.anomaly.Settings)
     denoising: uses.denoising.Settings = field(default_factory=uses.denoising.Settings)
     features: uses.features.Settings = field(default_factory=uses.features.Settings)
+    generation: uses.generation.Settings = field(default_factory=uses.generation.Settings)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -60,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     for name in options.metrics:
         if name not in uses.USES:
             raise ValueError(f"--metrics {name}: {nearest(name, uses.USES)}")
-    console = Console()
+    console = Console(markup=False)  # names of figures have brackets
     subject, step = make_subject(options)
     misfits = {name: use.misfit(subject) for name, use in uses.USES.items()}
     fitting = [name for name, why in misfits.items() if why is None]
@@ -155,9 +156,9 @@ def _shown(name: str, result: Result, subject: Subject, seconds: float) -> Itera
     for figure, rows in result.figures.items():
         if not isinstance(rows, dict):
             continue
-        cells = {row: dict(_numbers(value)) for row, value in rows.items()}
+        cells = {str(row): dict(_numbers(value)) for row, value in rows.items()}
         names = list(dict.fromkeys(name for row in cells.values() for name in row))
-        yield f"[bold]{figure.replace('_', ' ')}[/]: {result.conventions.get(figure, '')}"
+        yield f"{figure.replace('_', ' ')}: {result.conventions.get(figure, '')}"
         table = Table("")
         for column in names:
             table.add_column(column.replace("_", " ") or "value", justify="right")

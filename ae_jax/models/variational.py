@@ -21,10 +21,19 @@ from ae_jax.spec import Spec, require
 Likelihood = Literal["bernoulli", "gaussian", "learned_gaussian"]
 
 
+def binarized(key: Array, x: Array) -> Array:
+    """0 or 1, drawn as Bernoulli(x), for every element of `x` [B, ...] in [0, 1].
+
+    Source: Salakhutdinov & Murray, On the quantitative analysis of deep belief networks, 2008.
+    """
+    return jax.random.bernoulli(key, x).astype(x.dtype)
+
+
 class VariationalModule(nn.Module):
     """``x -> encoder -> (mean, logvar) -> z ~ N(mean, exp(logvar)) -> decoder -> output``.
 
-    `z` is sampled where the ``latent`` stream is given, and is the mean where it is not.
+    `z` is sampled where the ``latent`` stream is given, and is the mean where it is not. With
+    `binarize`, x is so too where the ``corrupt`` stream is given, and is then the ``target``.
     """
 
     encoder: nn.Module
@@ -32,6 +41,7 @@ class VariationalModule(nn.Module):
     code_size: int
     likelihood: Likelihood
     variance: float
+    binarize: bool = False
 
     def setup(self) -> None:
         self.mean = dense(self.code_size)
@@ -41,12 +51,16 @@ class VariationalModule(nn.Module):
             self.recon_logvar = self.param("recon_logvar", start, ())
 
     def __call__(self, x: Array, length: Array | None = None) -> Outputs:
+        target = {}
+        if self.binarize and self.has_rng("corrupt"):
+            x = binarized(self.make_rng("corrupt"), x)
+            target = {"target": x}
         mean, logvar = self.posterior(x, length)
         z = mean
         if self.has_rng("latent"):
             noise = jax.random.normal(self.make_rng("latent"), mean.shape)
             z = mean + jnp.exp(0.5 * logvar) * noise.astype(mean.dtype)
-        return {"z": z, "mean": mean, "logvar": logvar, **self.decode(z)}
+        return {"z": z, "mean": mean, "logvar": logvar, **self.decode(z), **target}
 
     def posterior(self, x: Array, length: Array | None = None) -> tuple[Array, Array]:
         """Mean and log-variance of q(z | x), each [B, code_size]."""
@@ -93,6 +107,10 @@ class Variational(Spec):
     decoders, 2021)."""
     variance: float = 1.0
     """Of the gaussian likelihoods (where learned, at the start)."""
+    binarize: bool = False
+    """Draw every x anew as Bernoulli(x), input and target, wherever there is noise: in training and
+    its test rows. For the bernoulli likelihood, a true one of what is drawn (Burda et al.,
+    Importance weighted autoencoders, 2016, section 5)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,6 +121,8 @@ class Variational(Spec):
             if isinstance(value, int | float):  # a sweep's is traced
                 require(value >= 0, name, value, "must not be negative")
         require(self.variance > 0, "variance", self.variance, "must be positive")
+        fits = not self.binarize or self.likelihood == "bernoulli"
+        require(fits, "binarize", self.binarize, "is for the bernoulli likelihood only")
 
     def build(self, event_shape: Sequence[int]) -> Autoencoder:
         """The autoencoder for examples of `event_shape`."""
@@ -112,6 +132,7 @@ class Variational(Spec):
             code_size=self.code_size,
             likelihood=self.likelihood,
             variance=self.variance,
+            binarize=self.binarize,
         )
         beta = self.beta
         if self.warmup_steps:
@@ -137,7 +158,7 @@ class Variational(Spec):
 
 
 def _nll(outputs: Outputs, batch: Batch) -> Array:
-    x, where = batch["x"], event_mask(batch)
+    x, where = outputs.get("target", batch["x"]), event_mask(batch)
     if "logits" in outputs:
         return losses.bce(outputs["logits"], x, where=where)
     return losses.gaussian_nll(outputs["recon"], outputs["recon_logvar"], x, where=where)

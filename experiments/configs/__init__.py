@@ -22,6 +22,7 @@ from experiments.configs import (
     vae,
     vae2,
     vae_conv,
+    vae_nll,
 )
 
 CONFIGS: dict[str, Config] = {
@@ -45,4 +46,5 @@ CONFIGS: dict[str, Config] = {
     "vae": vae.CONFIG,
     "vae2": vae2.CONFIG,
     "vae_conv": vae_conv.CONFIG,
+    "vae_nll": vae_nll.CONFIG,
 }

@@ -6,7 +6,14 @@ measured on this model and data, or is None. ``measure(subject, settings)`` meas
 
 from typing import Any, Protocol
 
-from experiments.uses import anomaly, denoising, dimensionality, features, reconstruction
+from experiments.uses import (
+    anomaly,
+    denoising,
+    dimensionality,
+    features,
+    generation,
+    reconstruction,
+)
 from experiments.uses.subject import Result, Subject
 
 
@@ -23,5 +30,6 @@ USES: dict[str, Use] = {
     "dimensionality": dimensionality,
     "anomaly": anomaly,
     "denoising": denoising,
+    "generation": generation,
     "features": features,
 }

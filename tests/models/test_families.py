@@ -10,6 +10,7 @@ from ae_jax.evaluation import fit_pca
 from ae_jax.models import Contractive, Denoising, Sparse, Tied, Vanilla, Variational
 from ae_jax.models.contractive import jacobian_norm
 from ae_jax.models.denoising import corrupt
+from ae_jax.models.variational import binarized
 from ae_jax.networks import Dense
 from ae_jax.training import fit, make_eval_step
 
@@ -197,3 +198,37 @@ class TestVariationalOptions:
         error = (np.float64(outputs["recon"]) - X) ** 2
         nll = 0.5 * (np.log(2 * np.pi * variance) + error / variance).sum(1).mean()
         np.testing.assert_allclose(metrics["nll"], nll, rtol=1e-5)
+
+
+class TestBinarize:
+    ae = Variational(code_size=2, binarize=True).build((6,))
+
+    def test_draws_are_bernoulli_with_mean_x(self):
+        x = jnp.tile(jnp.float32([0.0, 0.1, 0.5, 0.9, 1.0]), (20_000, 1))
+        drawn = binarized(jax.random.key(0), x)
+        assert set(np.unique(drawn)) == {0.0, 1.0} and drawn.dtype == x.dtype
+        np.testing.assert_allclose(drawn.mean(0), x[0], atol=0.02)
+        assert (drawn[:, 0] == 0).all() and (drawn[:, -1] == 1).all()
+
+    def test_what_is_drawn_is_input_and_target(self, numpy_state):
+        state, key = numpy_state(self.ae, SGD), jax.random.key(0)
+        noisy = self.ae.apply(state.variables, X, rngs={"corrupt": key})
+        target = noisy["target"]
+        quiet = self.ae.apply(state.variables, X)
+        assert "target" not in quiet
+        same = self.ae.apply(state.variables, target)
+        np.testing.assert_array_equal(noisy["mean"], same["mean"])
+        found = self.ae.objective["nll"].fn(noisy, {"x": jnp.asarray(X)})
+        logits = np.float64(noisy["logits"])
+        nll = (np.log1p(np.exp(logits)) - target * logits).sum(1)
+        np.testing.assert_allclose(found, nll, rtol=1e-5)
+
+    def test_every_step_draws_anew(self, numpy_state):
+        state = numpy_state(self.ae, SGD)
+        step, batch = make_eval_step(self.ae), {"x": jnp.asarray(X)}
+        found = [float(step(state, batch, jax.random.key(k))["nll"]) for k in (0, 0, 1)]
+        assert found[0] == found[1] != found[2]
+
+    def test_is_for_bernoulli_only(self):
+        with pytest.raises(ValueError, match="binarize=True: is for the bernoulli likelihood only"):
+            Variational(binarize=True, likelihood="gaussian")

@@ -37,6 +37,7 @@ MODELS = {
     "contractive": Contractive(**SIGMOID),
     "contractive-probes": Contractive(network=Dense(widths=(9,)), code_size=4, probes=2),
     "vae": Variational(network=Dense(widths=(16,)), code_size=2),
+    "vae-binarize": Variational(code_size=2, binarize=True),
     "vae-free-bits": Variational(code_size=2, free_bits=0.1, warmup_steps=5),
     "vae-gaussian": Variational(code_size=2, likelihood="gaussian", variance=0.5),
     "vae-learned": Variational(code_size=2, likelihood="learned_gaussian"),

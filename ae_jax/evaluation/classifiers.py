@@ -1,0 +1,82 @@
+"""Small image classifiers that come with the package: features of images for FID and KID.
+
+Each is the encoder of an autoencoder with a linear head (`ae_jax.training.classify`), trained by
+``python -m experiments.train_features``; its features are the 64 units before the head, of mean
+square 1 over training images. Figures carry the classifier's name, as in ``fid[mnist-conv-64]``:
+they compare with no others.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ae_jax.evaluation.batches import in_batches
+from ae_jax.export import read_weights
+from ae_jax.models import Vanilla
+from ae_jax.networks import Conv
+from ae_jax.objective import Autoencoder, Batch, Variables
+from ae_jax.spec import nearest
+from ae_jax.training.classify import classifier
+
+WEIGHTS = Path(__file__).with_name("weights")
+CLASSES = 10
+SPEC = Vanilla(network=Conv(filters=(16, 32, 64)), code_size=64)
+
+
+class About(NamedTuple):
+    """What a classifier was trained on: the set, the shape of its images; its test accuracy."""
+
+    data: str
+    event_shape: tuple[int, ...]
+    accuracy: float
+
+
+CLASSIFIERS = {
+    "mnist-conv-64": About("mnist", (28, 28, 1), 0.9937),
+    "fashion_mnist-conv-64": About("fashion_mnist", (28, 28, 1), 0.9125),
+    "cifar10-conv-64": About("cifar10", (32, 32, 3), 0.0),
+}
+
+
+def classifier_of(data: str) -> str | None:
+    """The name of the classifier that was trained on a data set, or None."""
+    return next((name for name, about in CLASSIFIERS.items() if about.data == data), None)
+
+
+def build_classifier(event_shape: tuple[int, ...]) -> Autoencoder:
+    """The network of every classifier here, for images of a shape; it gives ``class_logits``."""
+    return classifier(SPEC.build(event_shape), CLASSES, frozen=False)
+
+
+def load_classifier(name: str) -> tuple[Autoencoder, Variables]:
+    """A classifier with its weights, stored as float16 and used as float32.
+
+    Raises `ValueError` for a name that is not in `CLASSIFIERS`, or a damaged file.
+    """
+    if name not in CLASSIFIERS:
+        raise ValueError(f"classifier {name!r}: {nearest(name, CLASSIFIERS)}")
+    model = build_classifier(CLASSIFIERS[name].event_shape)
+    x = jax.ShapeDtypeStruct((1, *model.event_shape), jnp.float32)
+    wanted = jax.eval_shape(model.module.init, jax.random.key(0), x)
+    weights = read_weights(WEIGHTS / f"{name}.safetensors", wanted, stored="F16")
+    return model, jax.tree.map(lambda a: a.astype(jnp.float32), weights)
+
+
+def image_features(name: str, images: np.ndarray) -> np.ndarray:
+    """Features [N, 64] of images [N, H, W, C], uint8 or floats in [0, 1]; raises as
+    `load_classifier`, and `ValueError` for images of another shape."""
+    model, variables = load_classifier(name)
+    if images.shape[1:] != model.event_shape:
+        raise ValueError(
+            f"classifier {name} is for images {model.event_shape}, not {images.shape[1:]}"
+        )
+
+    def fn(variables: Variables, batch: Batch) -> Array:
+        return model.encode(variables, batch["x"])
+
+    found: np.ndarray = in_batches(fn, variables, {"x": images})
+    return found
