@@ -76,6 +76,8 @@ FIGURES = {
     "filters": lambda: plots.filters(images(30, (3, 3, 1)) - 0.5),
     "unit histograms": lambda: plots.unit_histograms(codes(size=7), NAMES[:7]),
     "label curves": lambda: plots.label_curves({"codes": {10: (0.5, 0.1), 100: (0.7, 0.05)}}),
+    "roc": lambda: plots.roc_curves({"squared error": ([0, 0.2, 1], [0, 0.9, 1])}),
+    "scores": lambda: plots.score_histogram(codes()[:, 0], codes()[:, 1] > 0, threshold=0.5),
     "size curves": lambda: plots.size_curves({"PCA": {2: 0.05, 32: 0.01}, "dense": {2: 0.04}}),
 }
 
@@ -494,3 +496,29 @@ class TestFeatures:
         )
         with pytest.raises(ValueError, match="table is empty"):
             plots.label_curves({"codes": {}})
+
+
+class TestDetection:
+    def test_each_kind_has_its_shares(self):
+        scores, odd = np.array([1.0, 1.5, 2.5, 9.5, 2.6]), np.array([0, 0, 0, 1, 1], bool)
+        ax = plots.score_histogram(scores, odd, threshold=3.0, name="error", bins=9).axes[0]
+        normal, anomalous = (
+            [patch.get_height() for patch in container] for container in ax.containers
+        )
+        assert sum(normal) == pytest.approx(1) and sum(anomalous) == pytest.approx(1)
+        assert normal[0] == pytest.approx(2 / 3) and anomalous[-1] == pytest.approx(1 / 2)
+        assert texts(ax.get_legend().get_texts()) == ["normal (3)", "anomalous (2)", "threshold"]
+        assert ax.get_xscale() == "linear"
+        assert plots.score_histogram(scores * [1, 1, 1, 2, 1], odd).axes[0].get_xscale() == "log"
+
+    def test_curves_are_drawn_as_given(self):
+        rates = ([0, 0.1, 1], [0, 0.8, 1])
+        ax = plots.roc_curves({"error": rates}).axes[0]
+        np.testing.assert_array_equal(ax.lines[-1].get_xydata().T, rates)
+        assert texts(ax.get_legend().get_texts()) == ["error"]
+
+    def test_nothing_to_draw(self):
+        with pytest.raises(ValueError, match="curves is empty"):
+            plots.roc_curves({})
+        with pytest.raises(ValueError, match="need finite scores"):
+            plots.score_histogram([1.0, np.nan], [True, False])

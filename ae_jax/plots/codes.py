@@ -24,6 +24,7 @@ def code_scatter(
     *,
     class_names: Sequence[str] | None = None,
     title: str = "codes",
+    axes: tuple[str, str] = ("$z_1$", "$z_2$"),
     max_points: int = 10_000,
 ) -> Figure:
     """The codes as points on a plane, coloured by label.
@@ -38,6 +39,7 @@ def code_scatter(
             on a continuous scale of colours.
         class_names: the names of the integer classes 0, 1, ...
         title: printed above the points.
+        axes: the names of two coordinates.
         max_points: of more codes than this, so many are drawn, evenly spaced over the rows.
     """
     codes = first(z)
@@ -59,8 +61,8 @@ def code_scatter(
     ax = fig.add_subplot()
     tidy(ax)
     fig.set_label(f"{title}: {len(codes)} codes of size {codes.shape[1]}")
-    ax.set_xlabel("$z_1$")
-    ax.set_ylabel("$z_2$")
+    ax.set_xlabel(axes[0])
+    ax.set_ylabel(axes[1])
     if codes.shape[1] > 2:
         codes, parts = _principal_components(codes)
         title = f"{title}: two principal components, {parts.sum():.0%} of the variance"

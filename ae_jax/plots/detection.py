@@ -13,7 +13,7 @@ def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
     """ROC curves by name, each its false and its true positive rates, [P] in [0, 1]."""
     if not curves:
         raise ValueError("curves is empty: give at least one name with its two rates")
-    fig = new_figure(5.4, 5.0)
+    fig = new_figure(7.4, 5.0)
     ax = fig.add_subplot()
     ax.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle=":")
     for index, (name, (false, true)) in enumerate(curves.items()):
@@ -23,7 +23,7 @@ def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
     ax.set_xlabel("share of normal examples called anomalous")
     ax.set_ylabel("share of anomalies found")
     tidy(ax)
-    ax.legend(frameon=False, fontsize=9, loc="lower right")
+    ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
     fig.set_label(f"ROC curves: {', '.join(curves)}")
     return fig
 

@@ -78,7 +78,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
         ),
     }
     curves = {
-        f"{name} ({rows[name]['roc_auc']:.3f})": _curve(score, anomalous)
+        f"{name.replace('_', ' ')} ({rows[name]['roc_auc']:.3f})": _curve(score, anomalous)
         for name, score in scores.items()
     }
     pictures = {"anomaly-roc": plots.roc_curves(curves)}

@@ -111,16 +111,19 @@ def _pictures(subject: Subject, rows: np.ndarray) -> dict[str, Figure]:
     pictures = {"dimensionality-codes": plots.code_scatter(z, label)}
     if z.shape[1] > 2 and len(z) > 50:
         points = TSNE(random_state=subject.seed).fit_transform(z)
-        title = f"t-SNE of {len(z)} test codes"
-        pictures["dimensionality-tsne"] = plots.code_scatter(points, label, title=title)
+        pictures["dimensionality-tsne"] = _plane(points, label, "t-SNE")
         try:
             from umap import UMAP
         except ImportError:  # an extra
             return pictures
         points = UMAP(random_state=subject.seed).fit_transform(z)
-        title = f"UMAP of {len(z)} test codes"
-        pictures["dimensionality-umap"] = plots.code_scatter(points, label, title=title)
+        pictures["dimensionality-umap"] = _plane(points, label, "UMAP")
     return pictures
+
+
+def _plane(points: np.ndarray, label: np.ndarray | None, name: str) -> Figure:
+    title, axes = f"{name} of {len(points)} test codes", (f"{name} 1", f"{name} 2")
+    return plots.code_scatter(points, label, title=title, axes=axes)
 
 
 def _encode(pca: PCA, data: Any) -> np.ndarray:
