@@ -42,7 +42,7 @@ def test_anomalies_are_told_by_a_model_of_the_normal_class(zeros, capsys):
     test = load("digits", "test")["label"]
     assert anomaly["normal_examples"] == (test == 0).sum()
     assert anomaly["anomalies"] == (test != 0).sum()
-    # 0.999 when this was written; chance is 0.5.
+    # 1.000 when this was written; chance is 0.5.
     assert anomaly["scores"]["squared_error"]["roc_auc"] > 0.97
     assert found["examples"] == (test == 0).sum()
     for use in found["uses"].values():
