@@ -78,6 +78,7 @@ def test_vectors_have_figures_and_no_pictures(numpy_state):
     assert notes == ["no FID, KID and pictures: examples (7,) are not images [H, W, 1 or 3]"]
 
 
+@pytest.mark.slow
 def test_a_deterministic_model_with_spatial_codes(numpy_state):
     spec = Convolutional(network=Conv(filters=(3, 2)))
     x = IMAGES[:, :8, :8]
