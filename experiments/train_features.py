@@ -1,7 +1,7 @@
 """Train a classifier whose features FID and KID are measured on, and store it in the package.
 
-python -m experiments.train_features mnist
-python -m experiments.train_features cifar10 --epochs 20
+python -m experiments.train_features mnist --epochs 5
+python -m experiments.train_features cifar10 --epochs 4
 python -m experiments.train_features fashion_mnist --folder FOLDER     of raw idx .gz files
 
 The test accuracy that it prints, of the weights as stored, goes into the table of

@@ -80,6 +80,7 @@ def test_vectors_have_figures_and_no_pictures(numpy_state):
     }
 
 
+@pytest.mark.slow
 def test_a_deterministic_model_with_spatial_codes(numpy_state):
     spec = Convolutional(network=Conv(filters=(3, 2)))
     x = IMAGES[:, :8, :8]
