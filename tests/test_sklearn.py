@@ -26,7 +26,6 @@ QUICK = {  # few fits, and the ones that break first; all of them run in the slo
     "check_estimator_cloneable",
     "check_estimator_tags_renamed",
     "check_estimators_unfitted",
-    "check_methods_subset_invariance",
     "check_mixin_order",
     "check_no_attributes_set_in_init",
     "check_parameters_default_constructible",

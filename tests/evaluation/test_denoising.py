@@ -113,7 +113,7 @@ def test_vectors_have_no_filters(numpy_state):
 
 
 def test_padding_after_a_sequence_does_not_count(numpy_state):
-    ae = Vanilla(network=Recurrent(widths=(3,)), code_size=None).build((4, 2))
+    ae = Vanilla(network=Recurrent(widths=(3, 2)), code_size=None).build((4, 2))
     x = np.random.default_rng(0).random((5, 4, 2), np.float32)
     length = np.array([1, 2, 3, 4, 2], np.int32)
     variables = numpy_state(ae, optax.identity()).variables

@@ -62,6 +62,6 @@ def test_convolutions(remat, numpy_state):
 
 @pytest.mark.parametrize("event_shape", [(5, 4), (8, 8, 1)])
 def test_a_recurrent_layer_is_refused(event_shape, numpy_state):
-    ae = Vanilla(network=Recurrent(widths=(3,)), code_size=None).build(event_shape)
+    ae = Vanilla(network=Recurrent(widths=(3, 2)), code_size=None).build(event_shape)
     with pytest.raises(ValueError, match="reads a piece of an example"):
         first_filters(ae, variables_of(ae, numpy_state))

@@ -56,13 +56,15 @@ def test_flops_are_counted_in_loops_and_branches():
 
 
 def test_the_flops_of_an_lstm_count_its_steps():
-    ae = Vanilla(network=Recurrent(widths=(4,)), code_size=None).build((9, 3))
+    ae = Vanilla(network=Recurrent(widths=(5, 4)), code_size=None).build((9, 3))
     tx = optax.sgd(0.1)
     state = jax.eval_shape(lambda: init_state(ae, tx, jax.random.key(0)))
     flops = count_flops(make_train_step(ae, tx), state, {"x": np.zeros((2, 9, 3), np.float32)})
-    recurrent = 9 * 2 * 2 * 4 * 16  # forward, for its input, for its weights: three of them
-    inputs, outputs = 9 * 2 * 2 * 3 * 16, 2 * 2 * 4 * 3
-    assert flops == 3 * recurrent + 2 * inputs + 3 * outputs
+    # Forward, for its input, for its weights: three products of each, two of the first's input.
+    encoder = 3 * 9 * 2 * 2 * (5 * 20 + 5 * 16 + 4 * 16)
+    decoder = 3 * 2 * 2 * (4 * 20 + 9 * 5 * 20)  # the code is the input of every step
+    inputs, outputs = 2 * 9 * 2 * 2 * 3 * 20, 3 * 9 * 2 * 2 * 5 * 3
+    assert flops == encoder + decoder + inputs + outputs
 
 
 def test_tables_and_pictures(measured, tmp_path):

@@ -142,7 +142,7 @@ def test_conv_transpose_is_the_adjoint_of_conv(size, taps, stride, padding):
     np.testing.assert_allclose(np.vdot(image, x), np.vdot(y, forward), rtol=1e-4)
 
 
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_derivatives_of_both_modes_are_finite_differences(order):
     x, kernel = inputs((4, 5), 3, 3, features=3, batch=1)
 

@@ -32,7 +32,7 @@ MODELS = {
     "denoising": Denoising(network=SIDE, code_size=4, code_activation="tanh").build((8, 8)),
     "contractive": Contractive(code_size=4, code_activation="tanh").build((8, 8)),
     "conv": Convolutional(network=Conv(filters=(4, 3))).build((8, 8)),
-    "lstm": Vanilla(network=Recurrent(widths=(4,)), code_size=None).build((8, 8)),
+    "lstm": Vanilla(network=Recurrent(widths=(6, 4)), code_size=None).build((8, 8)),
 }
 SGD = optax.sgd(0.1)
 # Class k is bright in quarter k of the image.

@@ -102,7 +102,7 @@ def test_labels_that_do_not_fit_leave_a_line_or_are_an_error(label, why, numpy_s
 
 
 def test_filters_of_a_recurrent_net_are_an_error_when_asked_for(numpy_state, images):
-    recurrent = subject(numpy_state, images, network=Recurrent(widths=(3,)), code_size=None)
+    recurrent = subject(numpy_state, images, network=Recurrent(widths=(3, 2)), code_size=None)
     with pytest.raises(ValueError, match="features.parts filters: the first layer has weights"):
         features.measure(recurrent, features.Settings(parts=("filters",)))
 
