@@ -18,12 +18,16 @@ def load_split(data: Data, split: str) -> dict[str, Any]:
 
 
 def with_labels(data: dict[str, Any], labels: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """The examples of `data` with one of these labels; `ValueError` where there is none."""
+    """The examples of `data` with one of these labels; `ValueError` if one is not there."""
     if "label" not in data:
         raise ValueError(f"data.keep_labels={labels}: this data has no labels")
+    there = np.unique(data["label"]).tolist()
+    missing = sorted(set(labels) - set(there))
+    if missing or not labels:
+        known = ", ".join(map(str, there[:20]))
+        lacking = (
+            f"no example has {', '.join(map(str, missing))}" if missing else "give at least one"
+        )
+        raise ValueError(f"data.keep_labels={labels}: {lacking}; the labels are {known}")
     kept = np.flatnonzero(np.isin(data["label"], labels))
-    missing = sorted(set(labels) - set(np.unique(data["label"]).tolist()))
-    if missing or not len(kept):
-        there = ", ".join(map(str, np.unique(data["label"])[:20]))
-        raise ValueError(f"data.keep_labels={labels}: no example has these; the labels are {there}")
     return {name: column[kept] for name, column in data.items()}

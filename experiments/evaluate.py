@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ae_jax import load_run, plots
+from ae_jax.data import validated
 from ae_jax.files import finite, read_json, write_whole
 from ae_jax.runs import Run
 from ae_jax.spec import nearest
@@ -63,20 +64,25 @@ def main(argv: Sequence[str]) -> None:
             raise ValueError(f"--metrics {name}: {nearest(name, uses.USES)}")
     console = Console(markup=False)  # names of figures have brackets
     subject, step = make_subject(options)
-    misfits = {name: use.misfit(subject) for name, use in uses.USES.items()}
-    fitting = [name for name, why in misfits.items() if why is None]
     for name in options.metrics:
-        if misfits[name]:
-            raise ValueError(f"--metrics {name}: {misfits[name]}; what fits: {', '.join(fitting)}")
-    about = {"step": step, "data": subject.name, "examples": len(subject.test["x"])}
+        if why := uses.USES[name].misfit(subject):
+            fitting = [name for name, use in uses.USES.items() if use.misfit(subject) is None]
+            raise ValueError(f"--metrics {name}: {why}; what fits: {', '.join(fitting)}")
+    count = len(subject.test["x"])
+    about = {"step": step, "data": subject.name, "examples": count, "seed": options.seed}
     file = Path(options.run) / "evaluation.json"
     done = _earlier(file, about)
     for name in options.metrics or uses.USES:
-        if misfits[name]:
-            console.print(f"{name}: left out: {misfits[name]}")
-            continue
         start = time.monotonic()
-        result = uses.USES[name].measure(subject, getattr(options, name))
+        try:
+            if why := uses.USES[name].misfit(subject):
+                raise ValueError(why)
+            result = uses.USES[name].measure(subject, getattr(options, name))
+        except ValueError as error:  # too few examples, a code that never changes, ...
+            if options.metrics:
+                raise
+            console.print(f"{name}: left out: {error}")
+            continue
         pictures = _save(result, Path(options.run) / "figures")
         done[name] = {
             "figures": result.figures, "conventions": result.conventions, "pictures": pictures,
@@ -100,6 +106,10 @@ def make_subject(options: Options) -> tuple[Subject, int]:
     whole = replace(data, keep_labels=None, decode="once")
     train, test = load_split(replace(data, decode="once"), "train"), load_split(data, "test")
     for split, arrays in {"train": train, "test": test}.items():
+        try:
+            validated(arrays, unit_interval=ae.unit_interval)
+        except ValueError as error:
+            raise ValueError(f"{data.name}, {split}: {error}") from None
         found = arrays["x"].shape[1:]
         if found != ae.event_shape:
             raise ValueError(
@@ -146,7 +156,7 @@ def _save(result: Result, folder: Path) -> list[str]:
 
 def _shown(name: str, result: Result, subject: Subject, seconds: float) -> Iterator[str | Table]:
     """The numbers with what they mean, then each figure that is a table itself; lists stay out."""
-    title = f"{name}, {len(subject.test['x'])} test examples of {subject.name}, {seconds:.0f} s"
+    title = f"{name}: {subject.name}, {seconds:.0f} s"
     first = Table(title=title, title_justify="left")
     for column in ("figure", "value", "what it is"):
         first.add_column(column, justify="right" if column == "value" else "left")

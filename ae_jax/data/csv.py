@@ -18,8 +18,9 @@ LABEL = "label"
 def load_csv(path: Path, split: str) -> dict[str, np.ndarray]:
     """Loads a split of a .csv file, of which `splits.hold_out` makes a fixed fifth the test split.
 
-    A row is an example: numbers, all rows the same count of them. A first row that is not numbers
-    names the columns; the one that is called "label" holds integers and is no part of the example.
+    A row is an example: numbers, all rows the same count of them. A first row names the columns if
+    "label" is among its cells, or if none of them is a number. The column "label" (or "Label")
+    holds integers and is no part of the example; every other column is.
 
     Returns:
       {"x": float32 [N, T]}, and "label": int32 [N] where there is such a column.
@@ -31,7 +32,7 @@ def load_csv(path: Path, split: str) -> dict[str, np.ndarray]:
     require_split(split, ("train", "test"), path)
     require_regular(path, limit=memory_limit(), links=True)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             names, table = _read(csv.reader(file))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a table in text: {error}") from None
@@ -52,9 +53,10 @@ def _read(reader: Any) -> tuple[list[str] | None, np.ndarray]:
     for row in reader:
         if not row:
             continue
-        if not rows and names is None and not any(map(_is_number, row)):
-            names = [name.strip() for name in row]
-            width = len(names)
+        cells = [cell.strip().lower() for cell in row]
+        first = not rows and names is None
+        if first and (LABEL in cells or not any(map(_is_number, cells))):
+            names, width = cells, len(cells)
             continue
         width = width or len(row)
         if len(row) != width:

@@ -4,17 +4,23 @@ Every score is larger for what is less normal. Nothing here looks at labels but 
 which measures how well a score tells normal from anomalous.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import NearestNeighbors
 
 from ae_jax import losses
 from ae_jax.evaluation.batches import BATCH, in_batches
 from ae_jax.objective import Autoencoder, Batch, Variables, event_mask, reconstruction
 from ae_jax.spec import require
+
+FITTED = 10_000  # codes that a density is fitted to, at most
 
 
 def model_scores(
@@ -52,27 +58,24 @@ def model_scores(
     return scores
 
 
-def code_scores(
+def code_scorers(
     normal: ArrayLike,
-    z: ArrayLike,
     *,
     components: int = 10,
     neighbours: int = 5,
     seed: int = 0,
-) -> dict[str, np.ndarray]:
-    """Scores of codes `z` [N, K] by how far they are from those of `normal` training examples.
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Functions of codes [N, K] -> [N]: how far they are from those of `normal` examples [M, K].
 
     ``gaussian`` and ``mixture``: minus the log-density, in nats, of a Gaussian and of a mixture of
-    `components` of them, with full covariances, fitted to `normal` [M, K]. ``neighbours``: the mean
-    Euclidean distance to the so many nearest of `normal`. Codes are standardised by `normal` first
-    (densities are of the standardised codes); units that are constant there are left out.
+    `components` of them, with full covariances, fitted to `normal` (evenly spaced rows of it, if it
+    has more than 10,000). ``neighbours``: the mean Euclidean distance to the so many nearest of
+    `normal`. Codes are standardised by `normal` first (densities are of the standardised codes);
+    units that are constant there are left out.
 
-    Raises `ValueError` if there are fewer normal codes than are needed.
+    Raises `ValueError` if there are fewer normal codes than are needed, or all are the same.
     """
-    from sklearn.mixture import GaussianMixture
-    from sklearn.neighbors import NearestNeighbors
-
-    normal, z = np.asarray(normal, np.float64), np.asarray(z, np.float64)
+    normal = np.asarray(normal, np.float64)
     needed = max(2 * components, neighbours)
     require(len(normal) >= needed, "normal", len(normal), f"needs at least {needed} examples")
     deviation = normal.std(0)
@@ -80,15 +83,22 @@ def code_scores(
     centre, scale = normal.mean(0)[moving], deviation[moving]
     if not moving.any() or not deviation.max() > 0:
         raise ValueError("all normal examples have the same code: nothing tells others from them")
-    normal, z = (normal[:, moving] - centre) / scale, (z[:, moving] - centre) / scale
-    scores = {}
-    for name, count in {"gaussian": 1, "mixture": components}.items():
-        # The ridge is a hundredth of a standardised unit's deviation, squared.
-        density = GaussianMixture(count, reg_covar=1e-4, random_state=seed).fit(normal)
-        scores[name] = -density.score_samples(z)
+
+    def standardised(z: np.ndarray) -> np.ndarray:
+        scaled: np.ndarray = (np.asarray(z, np.float64)[:, moving] - centre) / scale
+        return scaled
+
+    normal = standardised(normal)
+    few = normal[np.unique(np.linspace(0, len(normal) - 1, FITTED).astype(int))]
+    # The ridge is a hundredth of a standardised unit's deviation, squared.
+    gaussian = GaussianMixture(1, reg_covar=1e-4, random_state=seed).fit(few)
+    mixture = GaussianMixture(components, reg_covar=1e-4, random_state=seed).fit(few)
     nearest = NearestNeighbors(n_neighbors=neighbours).fit(normal)
-    scores["neighbours"] = nearest.kneighbors(z)[0].mean(axis=1)
-    return scores
+    return {
+        "gaussian": lambda z: -gaussian.score_samples(standardised(z)),
+        "mixture": lambda z: -mixture.score_samples(standardised(z)),
+        "neighbours": lambda z: nearest.kneighbors(standardised(z))[0].mean(axis=1),
+    }
 
 
 def combined_score(
@@ -112,8 +122,6 @@ def detection_figures(
     Raises:
       ValueError: there are only normal examples, or only anomalies.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     scores, anomalous = np.asarray(scores, np.float64), np.asarray(anomalous, bool)
     ok = 0 < false_positive_rate < 1
     require(ok, "false_positive_rate", false_positive_rate, "must be between 0 and 1")
@@ -121,8 +129,9 @@ def detection_figures(
         kind = "anomalies" if anomalous.all() else "normal examples"
         raise ValueError(f"all {len(anomalous)} examples are {kind}: a ROC curve needs both kinds")
     normal = np.sort(scores[~anomalous])
-    # Of n normal examples floor(rate * n) may lie above.
-    threshold = normal[len(normal) - 1 - int(false_positive_rate * len(normal))]
+    # Of n normal examples floor(rate * n) may lie above, whatever the rounding of the product.
+    above = math.floor(false_positive_rate * len(normal) + 1e-9)
+    threshold = normal[len(normal) - 1 - above]
     return {
         "roc_auc": float(roc_auc_score(anomalous, scores)),
         "average_precision": float(average_precision_score(anomalous, scores)),

@@ -1,6 +1,5 @@
 """Anomaly detection: a model trained on normal examples only, and how well it tells the others."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,7 @@ from sklearn.metrics import roc_curve
 
 from ae_jax import plots
 from ae_jax.evaluation.anomaly import (
-    code_scores,
+    code_scorers,
     combined_score,
     detection_figures,
     model_scores,
@@ -16,6 +15,7 @@ from ae_jax.evaluation.anomaly import (
 from ae_jax.spec import require
 from experiments.uses.subject import Result, Subject
 
+LARGEST_CODE = 1024  # covariances of more take minutes and gigabytes
 POINTS = 500  # of a curve that is drawn
 DRAWN = {
     "squared_error": "squared error, summed per example",
@@ -31,8 +31,6 @@ class Settings:
     """Of the Gaussian mixture of the codes."""
     neighbours: int = 5
     """Among the normal codes, to which a distance is taken."""
-    normal: tuple[int, ...] = ()
-    """The labels of normal examples; by default those the model was trained on."""
 
     def __post_init__(self) -> None:
         rate = self.false_positive_rate
@@ -53,7 +51,7 @@ def misfit(subject: Subject) -> str | None:
 
 
 def measure(subject: Subject, settings: Settings) -> Result:
-    normal = settings.normal or tuple(np.unique(subject.train["label"]).tolist())
+    normal = np.unique(subject.train["label"])
     anomalous = ~np.isin(subject.everything["label"], normal)
     scores = anomaly_scores(subject, settings)
     rate = settings.false_positive_rate
@@ -67,12 +65,13 @@ def measure(subject: Subject, settings: Settings) -> Result:
         "scores": rows,
     }
     conventions = {
-        "normal_examples": f"of the test split, with labels {', '.join(map(str, normal))}",
+        "normal_examples": f"of the test split, with the labels {', '.join(map(str, normal))}",
         "anomalies": "the other examples of the test split",
         "scores": (
             "larger is less normal; the threshold lets at most the false positive rate of normal "
-            "test examples lie above; squared error summed, nll and kl in nats, gaussian and "
-            "mixture minus the log-density of standardised codes, neighbours the mean distance, "
+            "test examples lie above; squared error summed; terms of the loss as in training (nll "
+            "and kl summed, in nats); gaussian and mixture minus the log-density of standardised "
+            "codes, neighbours the mean distance, "
             "error_and_mixture the log squared error and mixture, each in standard deviations over "
             "the training examples"
         ),
@@ -82,37 +81,34 @@ def measure(subject: Subject, settings: Settings) -> Result:
         for name, score in scores.items()
     }
     pictures = {"anomaly-roc": plots.roc_curves(curves)}
-    for name, about in DRAWN.items():
+    for name in DRAWN.keys() & scores.keys():
         pictures[f"anomaly-{name.replace('_', '-')}"] = plots.score_histogram(
-            scores[name], anomalous, threshold=rows[name]["threshold"], name=about
+            scores[name], anomalous, threshold=rows[name]["threshold"], name=DRAWN[name]
         )
-    return Result(figures, conventions, pictures)
+    left_out = {}
+    if "mixture" not in scores:
+        left_out["scores of the code"] = f"its size is above {LARGEST_CODE}"
+    return Result(figures, conventions, pictures, left_out)
 
 
 def anomaly_scores(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:
     """Every score of the whole test split, by name: [N], larger for what is less normal."""
-    of_train = model_scores(subject.ae, subject.variables, subject.train)
-    of_test = model_scores(subject.ae, subject.variables, subject.everything)
+    scores = model_scores(subject.ae, subject.variables, subject.everything)
     z, codes = subject.train_codes, subject.codes(subject.everything)
+    if z.shape[1] > LARGEST_CODE:
+        return scores
+    scorers = code_scorers(
+        z, components=settings.components, neighbours=settings.neighbours, seed=subject.seed
+    )
+    scores |= {name: score(codes) for name, score in scorers.items()}
+    of_train = model_scores(subject.ae, subject.variables, subject.train)
 
-    def by_code(codes: np.ndarray) -> Mapping[str, np.ndarray]:
-        return code_scores(
-            z,
-            codes,
-            components=settings.components,
-            neighbours=settings.neighbours,
-            seed=subject.seed,
-        )
-
-    both = by_code(np.concatenate([codes, z]))
-    scores = of_test | {name: score[: len(codes)] for name, score in both.items()}
-
-    def parts(model: Mapping[str, np.ndarray], mixture: np.ndarray) -> dict[str, np.ndarray]:
-        return {"error": np.log(model["squared_error"] + 1e-30), "mixture": mixture}
+    def parts(error: np.ndarray, mixture: np.ndarray) -> dict[str, np.ndarray]:
+        return {"error": np.log(error + 1e-30), "mixture": mixture}
 
     scores["error_and_mixture"] = combined_score(
-        parts(of_train, both["mixture"][len(codes) :]),
-        parts(of_test, both["mixture"][: len(codes)]),
+        parts(of_train["squared_error"], scorers["mixture"](z)),
+        parts(scores["squared_error"], scores["mixture"]),
     )
     return scores
 

@@ -56,7 +56,7 @@ class Settings:
 
 def misfit(subject: Subject) -> str | None:
     x = subject.test["x"]
-    if x.dtype != np.uint8 and (x.min() < 0 or x.max() > 1):
+    if not subject.in_unit_interval:
         found = f"{subject.name} goes from {x.min():.3g} to {x.max():.3g}"
         return f"its noise is for data in [0, 1], and {found}"
     return None

@@ -12,13 +12,14 @@ from ae_jax import losses, plots
 from ae_jax.evaluation import PCA, LogisticPCA, fit_logistic_pca, fit_pca
 from ae_jax.evaluation.batches import in_batches
 from ae_jax.evaluation.neighbours import neighbourhood_figures, probe_figures
-from ae_jax.evaluation.reconstruction import reconstruction_figures
-from ae_jax.objective import Batch
+from ae_jax.evaluation.reconstruction import mean_figures, reconstruction_errors
+from ae_jax.objective import Batch, event_mask
 from ae_jax.spec import require
 from experiments.uses.subject import Result, Subject, some
 
 PCA_LIMIT = 4096  # elements of an example; beyond, PCA takes minutes and gigabytes
 LOGISTIC_LIMIT = 64  # components: the cost grows with their cube
+LEAST = {"neighbours": 1, "examples": 8, "probe_train": 10, "probe_test": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +33,19 @@ class Settings:
     probe_test: int = 5000
     """Test examples for the probes, at most."""
     logistic_pca: bool = True
-    """Fit logistic PCA too, where the data lie in [0, 1] (of probe_train examples)."""
+    """Fit logistic PCA too, where the data lie in [0, 1] (to probe_train examples)."""
 
     def __post_init__(self) -> None:
-        for name in ("neighbours", "examples", "probe_train", "probe_test"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            require(value >= least, f"dimensionality.{name}", value, f"must be at least {least}")
 
 
 def misfit(subject: Subject) -> str | None:
     if len(subject.test["x"]) < 8:
         return f"{subject.name} has only {len(subject.test['x'])} test examples"
+    if not (np.isfinite(subject.train_codes).all() and np.isfinite(subject.test_codes).all()):
+        return "the codes are not finite: has the training diverged?"
     return None
 
 
@@ -51,13 +55,21 @@ def measure(subject: Subject, settings: Settings) -> Result:
     few = some({"x": x, "row": np.arange(len(x))}, settings.probe_train)
     size = spaces["code"][0].shape[1]
     elements = x[0].size
-    errors = {"code": reconstruction_figures(subject.ae, subject.variables, test_x)["mse"]}
+    found = reconstruction_errors(subject.ae, subject.variables, subject.test)
+    errors = {"code": mean_figures(found)["mse"]}
     conventions = {"code_size": "units of the code, those of all positions of a spatial one"}
-    if elements <= PCA_LIMIT and size < min(elements, len(x)):
+    left_out = {}
+    if elements > PCA_LIMIT:
+        left_out["PCA"] = f"examples have {elements} elements, more than {PCA_LIMIT}"
+    elif size >= min(elements, len(x)):
+        left_out["PCA"] = f"codes of size {size} are not smaller than the data"
+    else:
         pca = fit_pca(x, size)
         spaces["PCA"] = (_encode(pca, subject.train), _encode(pca, subject.test))
         errors["PCA"] = _error(pca, subject.test)
-        if settings.logistic_pca and subject.ae.unit_interval and size <= LOGISTIC_LIMIT:
+        if settings.logistic_pca and (why := _no_logistic_pca(subject, size, len(few["x"]))):
+            left_out["logistic PCA"] = why
+        elif settings.logistic_pca:
             errors["logistic PCA"] = _error(fit_logistic_pca(few["x"], size), subject.test)
     figures: dict[str, Any] = {"code_size": size, "mse": errors}
     conventions["mse"] = (
@@ -77,7 +89,6 @@ def measure(subject: Subject, settings: Settings) -> Result:
         f"of {near} neighbours among {len(rows)} test examples, 1 where all are kept: "
         "trustworthiness of those in the code, continuity of those in the data"
     )
-    left_out = {}
     if why := _no_labels(subject):
         left_out["accuracy"] = why
     else:
@@ -86,6 +97,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
             name: probe_figures(
                 (a[fitted], subject.train["label"][fitted]),
                 (b[tested], subject.test["label"][tested]),
+                neighbours=[k for k in (1, 5, 10) if k <= len(fitted)],
             )
             for name, (a, b) in (spaces | {"data": (x, test_x)}).items()
         }
@@ -93,7 +105,18 @@ def measure(subject: Subject, settings: Settings) -> Result:
             f"of classifiers fitted to {len(fitted)} training examples, on {len(tested)} test "
             "examples: k nearest neighbours, and logistic regression (linear)"
         )
+    if np.ptp(subject.test_codes[rows], axis=0).max() == 0:
+        left_out["pictures"] = "all test examples have the same code"
+        return Result(figures, conventions, {}, left_out)
     return Result(figures, conventions, _pictures(subject, rows), left_out)
+
+
+def _no_logistic_pca(subject: Subject, size: int, count: int) -> str | None:
+    if not subject.in_unit_interval:
+        return "the data do not lie in [0, 1]"
+    if size > min(LOGISTIC_LIMIT, count):
+        return f"codes of size {size} are larger than {min(LOGISTIC_LIMIT, count)}"
+    return None
 
 
 def _no_labels(subject: Subject) -> str | None:
@@ -136,6 +159,7 @@ def _error(pca: PCA | LogisticPCA, data: Any) -> float:
 
     def error(pca: PCA | LogisticPCA, batch: Batch) -> Any:
         recon = pca.decode(pca.encode(batch["x"]))
-        return losses.mse(recon, jnp.asarray(batch["x"]), reduction="mean")
+        x = jnp.asarray(batch["x"])
+        return losses.mse(recon, x, reduction="mean", where=event_mask(batch))
 
-    return float(in_batches(error, pca, {"x": data["x"]}).mean())
+    return float(in_batches(error, pca, data).mean())

@@ -19,6 +19,7 @@ from experiments.uses.subject import Result, Subject, some
 
 Part = Literal["filters", "units", "few_labels"]
 T = TypeVar("T")
+PCA_LIMIT = 4096  # elements of an example
 TOP = 10  # examples of each unit
 CONVENTIONS = {
     "mean_activation": "absolute value, mean over test examples and units",
@@ -37,7 +38,8 @@ class Settings:
     units: int = 10
     """How many units to show, the most variable ones."""
     labels: tuple[int, ...] = (10, 100, 500)
-    """How many labels a classifier gets; numbers beyond the training split are left out."""
+    """How many labels a classifier gets; numbers beyond the pool are left out, and where that is
+    all of them, it gets those of the whole pool."""
     draws: int = 5
     """Of each number of labels."""
     pool: int = 10_000
@@ -145,7 +147,8 @@ def _few_labels(subject: Subject, settings: Settings) -> Result:
     codes = subject.codes(pool)
     features = {"codes": (codes, subject.test_codes), "input": (x, test)}
     size = codes.shape[1]
-    if size < min(len(x), x[0].size):  # else PCA does no more than turn the input
+    # A larger one does no more than turn the input, and that of larger data takes minutes.
+    if size < min(len(x), x[0].size) and x[0].size <= PCA_LIMIT:
         pca = fit_pca(x, size)
         features[f"PCA {size}"] = (np.asarray(pca.encode(x)), np.asarray(pca.encode(test)))
     rows: dict[str, dict[str, float]] = {}

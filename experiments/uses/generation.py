@@ -112,8 +112,9 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
         "code_mean_variance": posterior["mean_variance"].tolist(),
     }
     conventions = {
-        "nll": f"-log p(x), importance-weighted, K = {settings.importance_samples}, nats per "
-        f"example{drawn}: negative_elbo less the mean difference on {len(gain)} test examples",
+        "nll": "upper bound on -log p(x), importance-weighted, "
+        f"K = {settings.importance_samples}, nats per example{drawn}: negative_elbo less the mean "
+        f"difference on {len(gain)} test examples",
         "nll_error": f"standard error that comes of taking {len(gain)} examples of {count}",
         "negative_elbo": f"distortion + rate, nats per example, all test examples{drawn}",
         "distortion": f"-log p(x | z), z from the posterior, {settings.elbo_samples} an example",
@@ -126,7 +127,9 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
         how, levels = "", None
         if spec.likelihood != "bernoulli":
             levels = 256 if data["x"].dtype == np.uint8 else None
-            how = ", of a density" if levels is None else " + log2(255), of 8-bit pixels x / 255"
+            how = ", of a density"
+            if levels:
+                how = " + log2(255), of 8-bit pixels x / 255, approximate: without dequantisation"
         figures["bits_per_dimension"] = bits_per_dimension(figures["nll"], size, levels=levels)
         conventions["bits_per_dimension"] = f"nll / ({size} log 2){how}"
     return Result(figures, conventions, {})
@@ -146,10 +149,10 @@ def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndar
             why = f"codes of size {size}, more than {LARGEST_CODE}"
             return codes, Result({}, {}, {}, {"fitted densities": why})
         train, test = (
-            posterior_samples(ae, variables, split, seed=seed)
-            for split in (subject.train, subject.test)
+            posterior_samples(ae, variables, split, seed=seed + i)
+            for i, split in enumerate((subject.train, subject.test))
         )
-        of = "posterior samples"
+        of = "posterior samples" + _as_they_are(subject)
     components = min(settings.components, len(train))
     fitted = {
         "mixture": fit_density(train, components, seed=seed),
@@ -189,9 +192,15 @@ def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]
     }
     meaning = (
         f"{count} images against as many training images, by features of {name} (test accuracy "
-        f"{about.accuracy:.3f}); test images are the floor"
+        f"{about.accuracy:.3f}); test images are the floor{_as_they_are(subject)}"
     )
     return Result({"distances": rows}, {"distances": meaning}, {})
+
+
+def _as_they_are(subject: Subject) -> str:
+    """What to say of a model of binary images where it is given grey ones."""
+    spec = subject.ae.spec
+    return " (of x as it is, not drawn)" if getattr(spec, "binarize", False) else ""
 
 
 def _joined(parts: list[Result]) -> Result:

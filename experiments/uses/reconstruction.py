@@ -23,6 +23,11 @@ def misfit(subject: Subject) -> str | None:
 
 def measure(subject: Subject, settings: Settings) -> Result:
     errors = reconstruction_errors(subject.ae, subject.variables, subject.test)
+    left_out = {}
+    if not subject.in_unit_interval:
+        for name in {"psnr", "ssim"} & errors.keys():
+            del errors[name]
+            left_out[name] = "is for data in [0, 1], and these are not"
     order = np.argsort(errors["squared_error"], kind="stable")
     middle = len(order) // 2
     spread = {
@@ -37,8 +42,9 @@ def measure(subject: Subject, settings: Settings) -> Result:
         "median": order[max(0, middle - EACH // 2) :][:EACH],
         "worst": order[::-1][:EACH],
     }
+    means = mean_figures(errors)
     figures = {
-        **mean_figures(errors),
+        **{name: means[name] for name in means if name in errors},
         "percentiles": spread,
         **{f"{name}_examples": rows.tolist() for name, rows in chosen.items()},
     }
@@ -54,4 +60,5 @@ def measure(subject: Subject, settings: Settings) -> Result:
         x, recon = x.reshape(len(x), -1), recon.reshape(len(x), -1)
     names = [name for name, rows in chosen.items() for _ in rows]
     picture = plots.reconstructions(x, recon, count=len(rows), labels=names)
-    return Result(figures, conventions, {"reconstruction-extremes": picture})
+    conventions = {name: about for name, about in conventions.items() if name in figures}
+    return Result(figures, conventions, {"reconstruction-extremes": picture}, left_out)

@@ -52,6 +52,12 @@ class Subject:
         return found
 
     @property
+    def in_unit_interval(self) -> bool:
+        """Whether the test examples lie in [0, 1], as pixels do."""
+        x = self.test["x"]
+        return x.dtype == np.uint8 or bool(x.min() >= 0 and x.max() <= 1)
+
+    @property
     def are_images(self) -> bool:
         """Whether examples are images [H, W, 1] or [H, W, 3] (sequences and vectors are not)."""
         return are_images(self.ae.event_shape)

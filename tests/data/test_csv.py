@@ -29,6 +29,23 @@ def test_rows_are_examples(tmp_path):
     assert len(load(str(tmp_path / "series.csv"), "test")["x"]) == 2
 
 
+@pytest.mark.parametrize("header", ["0,1,2\n", ""])
+def test_a_first_row_of_numbers_is_an_example(tmp_path, header):
+    rows = "\n".join("7,8,9" for _ in range(9))
+    found = every(write(tmp_path, header + rows))
+    assert len(found["x"]) == (10 if header else 9)
+
+
+@pytest.mark.parametrize("header", ["label,0,1", "\ufeffLabel,a,b", "0, label ,1"])
+def test_a_label_is_found_among_any_names(tmp_path, header):
+    at = header.lower().split(",").index(next(n for n in header.lower().split(",") if "label" in n))
+    table = np.arange(30).reshape(10, 3)
+    text = "\n".join([header, *(",".join(map(str, row)) for row in table)])
+    found = every(write(tmp_path, text))
+    np.testing.assert_array_equal(found["label"], table[:, at])
+    np.testing.assert_array_equal(found["x"], np.delete(table, at, axis=1))
+
+
 def test_a_header_may_name_labels(tmp_path):
     rows = "\n".join(f"{i}, {i % 3}, 1e{i}" for i in range(10))
     found = every(write(tmp_path, f"a, label ,b\n{rows}"))

@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from ae_jax.evaluation.anomaly import (
-    code_scores,
+    code_scorers,
     combined_score,
     detection_figures,
     model_scores,
@@ -14,6 +14,10 @@ from ae_jax.models import Vanilla, Variational
 from ae_jax.networks import Dense, Recurrent
 
 RNG = np.random.default_rng(0)
+
+
+def code_scores(normal, z, **options):
+    return {name: score(z) for name, score in code_scorers(normal, **options).items()}
 
 
 def test_scores_of_a_model_are_its_terms_of_each_example(numpy_state):
