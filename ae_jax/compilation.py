@@ -7,21 +7,23 @@ from pathlib import Path
 
 import jax
 
+VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
-def compilation_cache_dir() -> Path:
-    """JAX_COMPILATION_CACHE_DIR, else a folder of ~/.cache/ae_jax.
+
+def compilation_cache_dir() -> str:
+    """JAX_COMPILATION_CACHE_DIR (which may be a bucket, gs://...), else in ~/.cache/ae_jax.
 
     A program for one CPU may not run on another, so each kind of CPU has a folder.
     """
-    if folder := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return Path(folder)
+    if VARIABLE in os.environ:
+        return os.environ[VARIABLE]
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         kind = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):  # not Linux: the machine's name must do
         kind = platform.node()
     digest = hashlib.sha256(kind.encode()).hexdigest()[:16]
-    return Path("~/.cache/ae_jax").expanduser() / digest
+    return str(Path("~/.cache/ae_jax").expanduser() / digest)
 
 
 def use_compilation_cache() -> None:
@@ -29,6 +31,7 @@ def use_compilation_cache() -> None:
 
     jax's own settings come first: JAX_COMPILATION_CACHE_DIR, or JAX_ENABLE_COMPILATION_CACHE=false.
     """
-    jax.config.update("jax_compilation_cache_dir", str(compilation_cache_dir()))
+    if VARIABLE not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", compilation_cache_dir())
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -2,6 +2,8 @@
 
 Shows versions, devices, data sets, disks, extras, and a training of some seconds, and names each
 problem with a remedy; the exit code is then 1. It looks at this machine, never at the network.
+
+What it looks at is imported where it is used: a package that is missing or broken is to be told.
 """
 
 import math
@@ -9,27 +11,18 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-import numpy as np
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ae_jax.capacity import device_bytes, size
-from ae_jax.compilation import compilation_cache_dir, use_compilation_cache
-from ae_jax.data import catalog, load
-from ae_jax.data.available import available
-from ae_jax.data.cache import cache_dir
-from ae_jax.models import Vanilla
-from ae_jax.networks import Dense
-from ae_jax.parallel import data_mesh
-from ae_jax.training import FitResult, fit
+if TYPE_CHECKING:
+    from ae_jax.training import FitResult
 
 EXTRAS = {  # extra -> what it installs, and what that is for
     "cuda": ("jax-cuda13-plugin", "NVIDIA GPUs"),
@@ -60,18 +53,17 @@ class Line(NamedTuple):
 
 def main() -> int:
     """Print everything; returns the exit code."""
-    use_compilation_cache()
     console, problems = Console(), []
-    for title, lines in (
-        ("versions", versions()),
-        ("devices", devices()),
-        ("data sets", data_sets(catalog.data_root())),
-        ("disk", disk()),
-        ("extras", extras()),
-        ("self-test", self_test()),
+    for title, look in (
+        ("versions", versions),
+        ("devices", devices),
+        ("data sets", data_sets),
+        ("disk", disk),
+        ("extras", extras),
+        ("self-test", self_test),
     ):
         table = Table(title=title, title_justify="left", show_header=False)
-        for line in lines:
+        for line in _told(title, look):
             style = "red" if line.remedy else None
             table.add_row(
                 Text(line.what), Text(line.found), style=style
@@ -84,6 +76,16 @@ def main() -> int:
     if not problems:
         console.print("all is well")
     return 1 if problems else 0
+
+
+def _told(title: str, look: Callable[[], Iterator[Line]]) -> Iterator[Line]:
+    """The lines of a section; whatever it breaks on is a problem, and no reason to stop."""
+    try:
+        yield from look()
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [""]
+        remedy = "mend what this says, and the problems above first"
+        yield Line(title, f"{type(error).__name__}: {reason[0]}".rstrip(": "), remedy)
 
 
 def versions() -> Iterator[Line]:
@@ -110,6 +112,11 @@ def versions() -> Iterator[Line]:
 
 def devices() -> Iterator[Line]:
     """What jax computes on."""
+    import jax
+
+    from ae_jax.capacity import device_bytes, size
+    from ae_jax.parallel import data_mesh
+
     there = jax.devices()
     each = device_bytes(data_mesh())
     memory = "memory unknown" if each is None else f"{size(each)} each"
@@ -120,8 +127,12 @@ def devices() -> Iterator[Line]:
         yield Line("GPU", "there is one, and jax does not use it", remedy)
 
 
-def data_sets(root: Path) -> Iterator[Line]:
+def data_sets(root: Path | None = None) -> Iterator[Line]:
     """Those that `load` finds by name, and how to prepare the common ones that are not there."""
+    from ae_jax.data import catalog
+    from ae_jax.data.available import available
+
+    root = root or catalog.data_root()
     yield Line("digits", "inside scikit-learn")
     names = set()
     try:
@@ -130,7 +141,10 @@ def data_sets(root: Path) -> Iterator[Line]:
             names |= set(name.split("/")) if splits is None else {name}
             yield Line(name, f"{form} in {folder}{f' ({sizes})' if sizes else ''}")
     except (ValueError, OSError) as error:
-        yield Line(f"sets in {root}", str(error), "delete it, and prepare it again")
+        denied = isinstance(error, OSError)
+        remedy = "see who may read it" if denied else "delete it, and prepare it again"
+        yield Line(f"sets in {root}", f"{error} (others were not looked for)", remedy)
+        return
     for name in catalog.COMMON:
         if name not in names:
             yield Line(name, f"not in {root}: python -m ae_jax.data prepare {name}")
@@ -138,14 +152,27 @@ def data_sets(root: Path) -> Iterator[Line]:
 
 def disk() -> Iterator[Line]:
     """Room where runs, data and caches go."""
+    import jax
+
+    from ae_jax.capacity import size
+    from ae_jax.compilation import compilation_cache_dir
+    from ae_jax.data import catalog
+    from ae_jax.data.cache import cache_dir
+
+    compiled = compilation_cache_dir()
+    if "://" in compiled:
+        yield Line("compiled programs", f"{compiled}: not on a disk of this machine")
+        compiled = ""
     for what, folder, remedy in (
         ("runs", Path("runs"), "give --run-dir elsewhere"),
         ("data sets", catalog.data_root(), "set AE_JAX_DATA to a folder elsewhere"),
         ("decoded sets", cache_dir(), "set AE_JAX_CACHE to a folder elsewhere"),
-        ("compiled programs", compilation_cache_dir(), "set JAX_COMPILATION_CACHE_DIR elsewhere"),
+        ("compiled programs", compiled, "set JAX_COMPILATION_CACHE_DIR elsewhere"),
     ):
-        folder = folder.absolute()
-        parent = next(p for p in (folder, *folder.parents) if p.exists())
+        if folder == "":
+            continue
+        folder = Path(folder).absolute()
+        parent = next(p for p in (folder, *folder.parents) if os.path.exists(p))
         free = shutil.disk_usage(parent).free
         held = f", {_held(folder)} in it" if what != "data sets" and folder.is_dir() else ""
         text = f"{folder}: {size(free)} free{held}"
@@ -169,6 +196,13 @@ def extras() -> Iterator[Line]:
 
 def self_test(epochs: int = 25) -> Iterator[Line]:
     """Train a small model on the digits, twice: the loss falls, and the bits are the same."""
+    from ae_jax.compilation import use_compilation_cache
+    from ae_jax.data import load
+    from ae_jax.models import Vanilla
+    from ae_jax.networks import Dense
+    from ae_jax.training import fit
+
+    use_compilation_cache()
     results = []
     try:
         data = load("digits", "train")
@@ -183,8 +217,11 @@ def self_test(epochs: int = 25) -> Iterator[Line]:
     yield from judge(*results)
 
 
-def judge(first: FitResult, second: FitResult) -> Iterator[Line]:
+def judge(first: "FitResult", second: "FitResult") -> Iterator[Line]:
     """What two trainings with the same seed should have in common."""
+    import jax
+    import numpy as np
+
     begin, end = first.history[0]["loss"], first.history[-1]["loss"]
     told = (
         f"loss {begin:.2f} -> {end:.2f} nats per pixel in {len(first.history)} epochs of the digits"
@@ -215,6 +252,8 @@ def _version(package: str) -> str | None:
 
 def _held(folder: Path) -> str:
     """Bytes of the files under `folder`; links are not followed."""
+    from ae_jax.capacity import size
+
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:

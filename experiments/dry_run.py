@@ -56,7 +56,10 @@ def estimate(
     *,
     devices: int | None = 1,
 ) -> Estimate:
-    """Compile and time the training of `config`; raises what `fit` would raise before it trains."""
+    """Compile and time the training of `config`, without its pretraining.
+
+    Raises what `fit` does for data, settings and batches that cannot work.
+    """
     settings = config.train
     ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
     train = checked_data(ae, data, "train", records=True)
@@ -124,7 +127,7 @@ def _measure(program: Program, per_epoch: int, max_skips: int) -> tuple[int, flo
         if int(skips.streak) > max_skips:
             raise ValueError(
                 f"the update of step {int(skips.last)} is not finite, and the training would stop "
-                "there: try a lower train.learning_rate"
+                "there: look for it in the data, or try a lower train.learning_rate"
             )
         return time.perf_counter() - began
 
@@ -185,7 +188,7 @@ def show(
     for name, text in rows.items():
         table.add_row(name, text)
     console.print(table)
-    console.print("nothing was trained or written (--dry-run)")
+    console.print("no run directory was made (--dry-run)")
 
 
 def _duration(seconds: float) -> str:

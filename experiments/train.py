@@ -62,6 +62,8 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--run-dir: needed by several processes, which must agree on it")
     if command.dry_run and command.several:
         raise ValueError("--dry-run: is for one process; use --devices instead")
+    if command.dry_run and command.resume:
+        raise ValueError("--dry-run: is for a whole run: leave out --resume")
     trackers = make_trackers(command.track)
     command.join()
     console = Console(quiet=not is_first_process())

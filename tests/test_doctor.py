@@ -96,7 +96,7 @@ def test_an_exception_of_the_self_test_is_a_problem(monkeypatch):
     def broken(*args, **options):
         raise RuntimeError("no such symbol\nin a library")
 
-    monkeypatch.setattr(doctor, "fit", broken)
+    monkeypatch.setattr("ae_jax.training.fit", broken)
     assert problems(doctor.self_test())["training"].startswith("RuntimeError: no such symbol: ")
 
 
@@ -115,3 +115,21 @@ def test_the_exit_code_and_the_line_of_a_problem(tmp_path):
     assert len(lines) == 4 and lines[0].startswith("problem: runs: ")
     assert "pip install 'ae_jax[" in done.stdout and "the same bits" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("breaks", "told"),
+    [
+        ("os.environ['JAX_PLATFORMS'] = 'cuda'", "problem: devices: "),
+        ("sys.modules['optax'] = None", "problem: self-test: ModuleNotFoundError: "),
+        ("os.environ['JAX_COMPILATION_CACHE_DIR'] = 'gs://bucket/a'", "gs://bucket/a: not on a"),
+    ],
+)
+def test_what_is_broken_is_told_and_the_rest_too(breaks, told, tmp_path):
+    code = f"import os, sys; {breaks}; from ae_jax import doctor; sys.exit(doctor.main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+    assert told in done.stdout and "extras" in done.stdout
+    assert done.stderr == "" or "Traceback" not in done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,3 +25,19 @@ def hold_out(arrays: dict[str, np.ndarray], split: str) -> dict[str, np.ndarray]
     order = np.random.RandomState(0).permutation(n)
     rows = order[:train] if split == "train" else order[train:]
     return {key: value[rows] for key, value in arrays.items()}
+
+
+def with_labels(data: Mapping[str, np.ndarray], labels: Sequence[int]) -> dict[str, np.ndarray]:
+    """The examples of `data` with one of these labels; `ValueError` if one is not there."""
+    if "label" not in data:
+        raise ValueError(f"keep_labels={labels}: this data has no labels")
+    there = np.unique(data["label"]).tolist()
+    missing = sorted(set(labels) - set(there))
+    if missing or not labels:
+        known = ", ".join(map(str, there[:20]))
+        lacking = (
+            f"no example has {', '.join(map(str, missing))}" if missing else "give at least one"
+        )
+        raise ValueError(f"keep_labels={labels}: {lacking}; the labels are {known}")
+    kept = np.flatnonzero(np.isin(data["label"], labels))
+    return {name: column[kept] for name, column in data.items()}

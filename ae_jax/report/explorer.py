@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 
 from ae_jax import losses
 from ae_jax.data import load
+from ae_jax.data.splits import with_labels
 from ae_jax.objective import Autoencoder, Variables, as_floats
 from ae_jax.report.packed import pack
 from ae_jax.report.program import Unsupported, translate
@@ -110,7 +111,11 @@ def _test_data(
         raise ValueError(f"{run.path} does not say what it was trained on: give --data-name")
     if not isinstance(name, str) or not isinstance(folder, str | None):
         raise ValueError(f"{run.path}/config.json: data={data!r} does not name a data set")
-    return load(name, "test", folder), name
+    test, kept = load(name, "test", folder), there.get("keep_labels")
+    if isinstance(kept, list):  # rows are numbered as in training and in evaluation.json
+        test = with_labels(test, tuple(kept))
+        name = f"{name}, labels {', '.join(map(str, kept))}"
+    return test, name
 
 
 def _codes(
@@ -136,9 +141,11 @@ def _codes(
 def _plane(z: np.ndarray) -> dict[str, Any]:
     """How codes [N, K] are put on a plane: ``(z - mean) @ axes.T``."""
     size = z.shape[1]
-    if size <= 2:
+    if size <= 2 or len(z) < 2:
         axes, names = np.eye(2, size), [f"code {i + 1}" for i in range(size)]
         about = "The codes as they are."
+        if size > 2:
+            names, about = names[:2], "The first two codes."
         if size == 1:
             names.append("")
             about = "The one code, from left to right."

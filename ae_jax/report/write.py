@@ -50,8 +50,9 @@ def write_report(
         try:
             found = explorer(run, step=step, data_name=data_name, data_dir=data_dir)
         except (ValueError, TypeError, OSError) as error:
-            notes.append(f"{name}: no latent explorer: {error}")
-            shown.append(sections.note(f"There is none: {error}"))
+            why = str(error).partition("\n")[0]
+            notes.append(f"{name}: no latent explorer: {why}")
+            shown.append(sections.note(f"There is none: {why}"))
             continue
         shown.append(sections.explorer_section(len(explorers), found))
         explorers.append(found)

@@ -22,14 +22,20 @@ FILE = "trackers.json"
 class Tracking:
     """A `fit` callback, while it is `running`.
 
-    A run that goes on computes some rows again, which are the same; and a tracker may be new to it.
-    So at the start every tracker gets those of the history that it has not taken yet, and then
-    those that it has not. (What one had taken but not yet written when its process was killed is
-    lost to it.)
+    A run that goes on computes some rows again, and a tracker may be new to it. So at the start
+    every tracker gets those of the history that are of later steps than it has taken, and then
+    those that are. (With other settings of logging, or changes that were allowed, it keeps what it
+    had of earlier steps. What one had taken but not yet written when its process was killed is lost
+    to it.)
+
+    Raises `ValueError` for two of one name.
     """
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = list(trackers)
+        names = [tracker.name for tracker in self.trackers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"trackers={names}: each at most once, by its name")
         self._path = Path()
         self._id = ""
         self._taken: dict[str, dict[str, int]] = {}
@@ -81,7 +87,10 @@ class Tracking:
         try:
             tracker.start(TrackedRun(self._id, name, run.path, flat(run.config)))
         except Exception as error:  # whatever a service and its client raise
-            raise ValueError(f"tracker {tracker.name!r} did not start: {_line(error)}") from error
+            raise ValueError(
+                f"tracker {tracker.name!r} did not start: {_line(error)} (the run directory is "
+                f"there: go on with --resume {run.path})"
+            ) from error
         self.trackers.append(tracker)
 
     def _read(self, folder: Path) -> None:

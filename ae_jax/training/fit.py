@@ -218,7 +218,6 @@ def fit(
                 logger.log({**row, "split": "train"}, sums, images, state)
                 # A streak goes on, whatever is logged.
                 sums = none._replace(skips=sums.skips._replace(total=none.skips.total))
-        asked = interrupt.asked()  # also while the last state was saved
-    if asked:
-        interrupt.end(step, None if run is None else run.path)
+        if interrupt.asked():  # also while the last state was saved
+            interrupt.end(step, None if run is None else run.path)
     return FitResult(state, logger.history)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ae_jax.data.splits import with_labels
 from ae_jax.evaluation.anomaly import detection_figures
 from ae_jax.training import fit
 from experiments.configs import CONFIGS
-from experiments.data import with_labels
 from experiments.rows.setup import Figures, Row, Setup
 from experiments.uses import anomaly
 from experiments.uses.subject import Subject

@@ -63,7 +63,7 @@ def test_the_command_prints_and_writes_nothing(tmp_path, monkeypatch, capsys):
     main(["digits", "--dry-run", "--train.epochs", "3"])
     out = capsys.readouterr().out
     assert "99,908" in out and "1,437 to train, 360 to test" in out and "36 in 3 epochs" in out
-    assert "measured on" in out and "nothing was trained or written" in out
+    assert "measured on" in out and "no run directory was made" in out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -132,7 +132,7 @@ def test_runs_that_cannot_be_evaluated(tmp_path, zeros):
 
 
 def test_labels_that_are_not_there_cannot_be_kept():
-    with pytest.raises(ValueError, match=r"data.keep_labels=\(3, 12\): no example has 12;"):
+    with pytest.raises(ValueError, match=r"keep_labels=\(3, 12\): no example has 12;"):
         load_split(Data(keep_labels=(3, 12)), "train")
     kept = load_split(Data(keep_labels=(3, 4)), "test")
     assert set(kept["label"]) == {3, 4} and len(kept["x"]) == len(kept["label"])

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import signal
 import sys
 
 import jax
@@ -120,9 +121,29 @@ def test_it_is_closed_when_training_ends_by_an_exception(tmp_path):
 
 def test_one_that_does_not_start_ends_the_run_in_one_line(run):
     before, broken = Memory(), Memory("start")
-    with pytest.raises(ValueError, match="tracker 'memory' did not start: not logged in$"):
+    broken.name = "broken"
+    line = r"^tracker 'broken' did not start: not logged in \(.* go on with --resume .*\)$"
+    with pytest.raises(ValueError, match=line):
         track(run, [before, broken])
     assert before.closed == [True] and broken.closed == [] and before.rows == []
+
+
+def test_two_of_one_name_are_refused(run):
+    with pytest.raises(ValueError, match=r"trackers=\['memory', 'memory'\]: each at most once"):
+        track(run, [Memory(), Memory()])
+
+
+def test_ctrl_c_is_no_success(tmp_path):
+    tracker = Memory()
+
+    def stop(state, row):
+        if row["epoch"] == 1:  # a second one would end the process
+            signal.raise_signal(signal.SIGINT)
+
+    options = {"epochs": 3, "batch_size": 8, "callbacks": [stop]}
+    with pytest.raises(KeyboardInterrupt):
+        fit(AE, X, run_dir=tmp_path / "run", trackers=[tracker], **options)
+    assert tracker.closed == [True]
 
 
 def test_one_that_fails_later_is_given_up_and_catches_up(run, caplog):
