@@ -117,6 +117,7 @@ def test_the_exit_code_and_the_line_of_a_problem(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("breaks", "told"),
     [

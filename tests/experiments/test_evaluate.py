@@ -18,8 +18,8 @@ from experiments.training import train
 MODEL = Vanilla(network=Dense(widths=(32,)), code_size=6, code_activation="linear")
 
 
-def train_run(path, data, model=MODEL):
-    config = Config(model=model, data=data, train=Train(batch_size=32))
+def train_run(path, data, model=MODEL, epochs=25):
+    config = Config(model=model, data=data, train=Train(batch_size=32, epochs=epochs))
     train(config, load_split(data, "train"), run_dir=path)
 
 
@@ -102,7 +102,7 @@ def test_mistakes(zeros, arguments, message):
 
 
 def test_what_does_not_fit_is_named(tmp_path):
-    train_run(tmp_path / "all", Data())
+    train_run(tmp_path / "all", Data(), epochs=1)
     with pytest.raises(ValueError, match="anomaly: the model was .* on every class.*fits: rec"):
         main([str(tmp_path / "all"), "--metrics", "anomaly"])
     x = np.zeros((50, 9, 9, 1), np.uint8)

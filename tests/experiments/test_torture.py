@@ -33,6 +33,7 @@ def test_kept(promise, times, tmp_path, monkeypatch):
     assert [problem for problem in itertools.islice(trials, times) if problem] == []
 
 
+@pytest.mark.slow
 def test_memory_is_measured_where_things_are_saved(tmp_path):
     memory, arrays, compiled = measure(tmp_path / "run", steps=80, saves=8)
     assert len(memory) == len(arrays) == 8 and min(memory) > 10**7

@@ -47,8 +47,13 @@ def test_geron_net():
     assert kernels == sorted((3, 3, *pair) for pair in pairs)
 
 
+def sizes(every, quick):
+    """`every` size, of which those that are not `quick` are tried in the slow group."""
+    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in every]
+
+
 @pytest.mark.parametrize("odd", ["crop", "valid"])
-@pytest.mark.parametrize("size", range(1, 30))
+@pytest.mark.parametrize("size", sizes(range(1, 30), {1, 2, 3, 7, 8, 13, 16, 29}))
 def test_any_size_comes_back(odd, size):
     net = Conv(filters=(2, 2, 2), odd=odd)
     assert shapes(Vanilla(network=net, code_size=3), (size, 30 - size, 2))[1] == (
@@ -59,7 +64,7 @@ def test_any_size_comes_back(odd, size):
 
 
 @pytest.mark.parametrize("kernel", [3, 4, 5])
-@pytest.mark.parametrize("size", range(8, 24))
+@pytest.mark.parametrize("size", sizes(range(8, 24), {8, 11, 14, 16, 23}))
 def test_any_size_comes_back_rounding_down(kernel, size):
     net = Conv(filters=(2, 2, 2), odd="floor", up="transpose", kernel=kernel)
     assert shapes(Vanilla(network=net, code_size=3), (size, 31 - size))[1] == (size, 31 - size)
