@@ -33,7 +33,7 @@ def train(*args, cwd=ROOT):
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
-    result = train("--train.epochs", 5, "--run-dir", path)
+    result = train("--train.epochs", 10, "--run-dir", path)
     assert result.returncode == 0, result.stderr
     return path, result.stdout
 
@@ -42,7 +42,7 @@ def test_the_default_leaves_a_complete_run(run_dir):
     path, printed = run_dir
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert [(r["epoch"], r["split"]) for r in rows] == [
-        (e, split) for e in range(1, 6) for split in ("train", "test")
+        (e, split) for e in range(1, 11) for split in ("train", "test")
     ]
     assert rows[-1]["loss"] < rows[1]["loss"]
     names = {"reconstructions", "loss", "codes", "samples", "manifold"}
@@ -71,11 +71,11 @@ def test_resume_continues_and_refuses_other_settings(run_dir):
     path, _ = run_dir
     with pytest.raises(ValueError, match="train.batch_size is 128 there and 64 here"):
         parse(["--resume", str(path), "--train.batch-size", "64"], CONFIGS, **COMMAND)
-    resumed = train("--resume", path, "--train.epochs", 6)
+    resumed = train("--resume", path, "--train.epochs", 11)
     assert resumed.returncode == 0, resumed.stderr
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    assert [r["epoch"] for r in rows if r["split"] == "test"] == list(range(1, 7))
-    assert json.loads((path / "config.json").read_text())["train"]["epochs"] == 6
+    assert [r["epoch"] for r in rows if r["split"] == "test"] == list(range(1, 12))
+    assert json.loads((path / "config.json").read_text())["train"]["epochs"] == 11
 
 
 @pytest.mark.parametrize(
