@@ -1,8 +1,7 @@
 """What the model has learnt: its first filters, its units, and what they make of few labels."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +14,9 @@ from ae_jax.evaluation.few_labels import few_label_accuracy
 from ae_jax.evaluation.pca import fit_pca
 from ae_jax.objective import as_floats
 from ae_jax.spec import require
-from experiments.uses.subject import Result, Subject, some
+from experiments.uses.subject import Result, Subject, joined, some
 
 Part = Literal["filters", "units", "few_labels"]
-T = TypeVar("T")
 PCA_LIMIT = 4096  # elements of an example
 TOP = 10  # examples of each unit
 CONVENTIONS = {
@@ -70,16 +68,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
         for part, measure_part in PARTS.items()
         if part in (settings.parts or PARTS) and part not in misfits
     ]
-    return Result(
-        figures=_joined(result.figures for result in results),
-        conventions=_joined(result.conventions for result in results),
-        pictures=_joined(result.pictures for result in results),
-        left_out={} if settings.parts else misfits,
-    )
-
-
-def _joined(parts: Iterable[Mapping[str, T]]) -> dict[str, T]:
-    return {name: value for part in parts for name, value in part.items()}
+    return joined(results)._replace(left_out={} if settings.parts else misfits)
 
 
 def _filters_misfit(subject: Subject) -> str | None:

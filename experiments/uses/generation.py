@@ -25,7 +25,7 @@ from ae_jax.models.variational import binarized
 from ae_jax.objective import as_floats
 from ae_jax.spec import nearest, require
 from experiments.uses.generation_pictures import decode, decode_all, draw_paths, draw_samples
-from experiments.uses.subject import Result, Subject
+from experiments.uses.subject import Result, Subject, joined
 
 LARGEST_CODE = 1024  # covariances of more take minutes and gigabytes
 DRAWN = 100  # samples in a picture
@@ -82,7 +82,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
         shape = subject.ae.event_shape
         why = f"examples of shape {shape} are not images [H, W, 1 or 3]"
         parts.append(Result({}, {}, {}, {"FID, KID and pictures": why}))
-    return _joined(parts)
+    return joined(parts)
 
 
 def _likelihood(subject: Subject, settings: Settings) -> Result:
@@ -201,14 +201,6 @@ def _as_they_are(subject: Subject) -> str:
     """What to say of a model of binary images where it is given grey ones."""
     spec = subject.ae.spec
     return " (of x as it is, not drawn)" if getattr(spec, "binarize", False) else ""
-
-
-def _joined(parts: list[Result]) -> Result:
-    figures = {name: figure for part in parts for name, figure in part.figures.items()}
-    meanings = {name: meaning for part in parts for name, meaning in part.conventions.items()}
-    pictures = {name: picture for part in parts for name, picture in part.pictures.items()}
-    left_out = {name: why for part in parts for name, why in part.left_out.items()}
-    return Result(figures, meanings, pictures, left_out)
 
 
 def _set_size(subject: Subject, settings: Settings) -> int:

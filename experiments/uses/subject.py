@@ -1,6 +1,6 @@
 """What is measured, and what a measurement gives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -82,3 +82,13 @@ class Result(NamedTuple):
     conventions: Mapping[str, str]
     pictures: Mapping[str, Figure]
     left_out: Mapping[str, str] = MappingProxyType({})
+
+
+def joined(parts: Sequence[Result]) -> Result:
+    """One result of several."""
+    return Result(
+        figures={name: each for part in parts for name, each in part.figures.items()},
+        conventions={name: each for part in parts for name, each in part.conventions.items()},
+        pictures={name: each for part in parts for name, each in part.pictures.items()},
+        left_out={name: each for part in parts for name, each in part.left_out.items()},
+    )
