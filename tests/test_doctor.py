@@ -107,6 +107,7 @@ def doctor_in(folder, code):
     )
 
 
+@pytest.mark.slow
 def test_the_exit_code_and_the_line_of_a_problem(tmp_path):
     code = "import sys; from ae_jax import doctor; doctor.FREE = 1e18; sys.exit(doctor.main())"
     done = doctor_in(tmp_path, code)

@@ -42,7 +42,12 @@ def shared(tmp_path_factory):
     return ae, state, x, path
 
 
-@pytest.mark.parametrize("name", SPECS)
+SLOW = ("conv", "lstm")  # to compile for any batch size
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in SPECS]
+)
 def test_an_exported_model_is_the_same_function(tmp_path, name):
     spec, shape = SPECS[name]
     ae, x = spec.build(shape), data(shape)

@@ -15,12 +15,12 @@ from experiments.torture.leaks import measure
     [
         ("corruption", 6),
         ("data", 200),
-        ("hostile", 50),
-        ("configurations", len(WRONG)),
+        ("hostile", 15),
         *(
             pytest.param(name, times, marks=pytest.mark.slow)
             for name, times in (
                 ("resume", 3), ("kill", 4), ("signals", 2), ("twice", 2), ("determinism", 3),
+                ("configurations", len(WRONG)),
             )
         ),
     ],
