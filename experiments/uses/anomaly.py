@@ -81,7 +81,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
         for name, score in scores.items()
     }
     pictures = {"anomaly-roc": plots.roc_curves(curves)}
-    for name in DRAWN.keys() & scores.keys():
+    for name in [name for name in DRAWN if name in scores]:
         pictures[f"anomaly-{name.replace('_', '-')}"] = plots.score_histogram(
             scores[name], anomalous, threshold=rows[name]["threshold"], name=DRAWN[name]
         )
