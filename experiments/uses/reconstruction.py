@@ -23,7 +23,7 @@ def misfit(subject: Subject) -> str | None:
 
 def measure(subject: Subject, settings: Settings) -> Result:
     errors = reconstruction_errors(subject.ae, subject.variables, subject.test)
-    left_out = {}
+    left_out: dict[str, str] = {}
     if not subject.in_unit_interval:
         for name in [name for name in ("psnr", "ssim") if name in errors]:
             del errors[name]
