@@ -82,9 +82,9 @@ def _told(title: str, look: Callable[[], Iterator[Line]]) -> Iterator[Line]:
     """The lines of a section; whatever it breaks on is a problem, and no reason to stop."""
     try:
         yield from look()
-    except Exception as error:
+    except Exception as error:  # whatever is broken here is what we are asked to tell
         reason = str(error).strip().splitlines() or [""]
-        remedy = "mend what this says, and the problems above first"
+        remedy = "mend that, or install anew: pip install --force-reinstall -e ."
         yield Line(title, f"{type(error).__name__}: {reason[0]}".rstrip(": "), remedy)
 
 
@@ -203,18 +203,10 @@ def self_test(epochs: int = 25) -> Iterator[Line]:
     from ae_jax.training import fit
 
     use_compilation_cache()
-    results = []
-    try:
-        data = load("digits", "train")
-        ae = Vanilla(network=Dense(widths=(64,)), code_size=8).build(data["x"].shape[1:])
-        for _ in range(2):
-            results.append(fit(ae, data, epochs=epochs, batch_size=64))
-    except Exception as error:  # whatever is broken here is what we are asked to tell
-        reason = str(error).strip().splitlines() or [""]
-        remedy = "install it anew: pip install --force-reinstall -e ."
-        yield Line("training", f"{type(error).__name__}: {reason[0]}", remedy)
-        return
-    yield from judge(*results)
+    data = load("digits", "train")
+    ae = Vanilla(network=Dense(widths=(64,)), code_size=8).build(data["x"].shape[1:])
+    first, second = (fit(ae, data, epochs=epochs, batch_size=64) for _ in range(2))
+    yield from judge(first, second)
 
 
 def judge(first: "FitResult", second: "FitResult") -> Iterator[Line]:

@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
         pictures = _save(result, Path(options.run) / "figures")
         done[name] = {
             "figures": result.figures, "conventions": result.conventions, "pictures": pictures,
-            "settings": vars(getattr(options, name)),
+            "left_out": result.left_out, "settings": vars(getattr(options, name)),
         }  # fmt: skip
         write_whole(file, json.dumps(finite({**about, "uses": done}), indent=2) + "\n")
         seconds = time.monotonic() - start

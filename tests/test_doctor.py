@@ -92,12 +92,13 @@ def test_the_self_test_finds_what_is_wrong():
     assert bad["twice"].startswith("other bits: check the memory")
 
 
-def test_an_exception_of_the_self_test_is_a_problem(monkeypatch):
+def test_an_exception_of_a_section_is_a_problem(monkeypatch):
     def broken(*args, **options):
         raise RuntimeError("no such symbol\nin a library")
 
     monkeypatch.setattr("ae_jax.training.fit", broken)
-    assert problems(doctor.self_test())["training"].startswith("RuntimeError: no such symbol: ")
+    (line,) = doctor._told("self-test", doctor.self_test)
+    assert line.found == "RuntimeError: no such symbol" and "install anew" in line.remedy
 
 
 def doctor_in(folder, code):

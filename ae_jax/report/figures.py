@@ -25,9 +25,9 @@ def settings(named: Mapping[str, Mapping[str, Any]]) -> Element:
     """Settings of runs, by name of the run, one column a run; those that differ are marked."""
     columns = [dict(leaves(each)) for each in named.values()]
     keys = list(dict.fromkeys(key for column in columns for key in column))
-    rows = [(key, [column.get(key, "(none)") for column in columns]) for key in keys[:ROWS]]
+    rows = [(key, [column.get(key, "(none)") for column in columns]) for key in keys]
     # What differs comes first.
-    rows.sort(key=lambda row: len(set(row[1])) == 1)
+    rows = sorted(rows, key=lambda row: len(set(row[1])) == 1)[:ROWS]
     marked = [number for number, (_, cells) in enumerate(rows) if len(set(cells)) > 1]
     made = table(["setting", *named], [(key, *cells) for key, cells in rows], marked=marked)
     return with_note(made, f"{len(keys) - ROWS} more are left out." if len(keys) > ROWS else "")
