@@ -1,5 +1,7 @@
 """What a code's units do over a data set: how active they are, and which of them are dead."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
@@ -11,6 +13,23 @@ from ae_jax.spec import require
 NEAR_ZERO = 1e-3
 
 
+def encode_all(
+    ae: Autoencoder,
+    variables: Variables,
+    data: Mapping[str, np.ndarray],
+    *,
+    batch_size: int = BATCH,
+) -> np.ndarray:
+    """Codes of `data` (``"x"`` [N, *event_shape], maybe ``"length"``) without noise, flat: [N, K]."""
+
+    def encode(variables: Variables, batch: Batch) -> Array:
+        z = ae.encode(variables, batch["x"], batch.get("length"))
+        return z.reshape(len(z), -1)
+
+    codes: np.ndarray = in_batches(encode, variables, data, batch_size=batch_size)
+    return codes
+
+
 def code_figures(
     ae: Autoencoder,
     variables: Variables,
@@ -20,11 +39,7 @@ def code_figures(
     batch_size: int = BATCH,
 ) -> dict[str, float]:
     """`activity_figures` of the codes of `x` [N, *event_shape]."""
-
-    def encode(variables: Variables, batch: Batch) -> Array:
-        return ae.encode(variables, batch["x"])
-
-    z = in_batches(encode, variables, {"x": np.asarray(x)}, batch_size=batch_size)
+    z = encode_all(ae, variables, {"x": np.asarray(x)}, batch_size=batch_size)
     return activity_figures(z, near_zero=near_zero)
 
 

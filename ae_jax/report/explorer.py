@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.decomposition import PCA
 
-from ae_jax import losses
 from ae_jax.data import load
 from ae_jax.data.splits import with_labels
-from ae_jax.objective import Autoencoder, Variables, as_floats
+from ae_jax.evaluation.codes import encode_all
+from ae_jax.evaluation.likelihood import posterior_figures
+from ae_jax.models import Variational
+from ae_jax.objective import Autoencoder, Variables
 from ae_jax.report.packed import pack
 from ae_jax.report.program import Unsupported, translate
 from ae_jax.runs import Run, load_run
@@ -59,10 +61,12 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
     points = min(total, POINTS, max(2, NUMBERS // max(pixels, math.prod(shape))))
     rows = np.linspace(0, total - 1, points).astype(np.int32)
     chosen = {name: np.asarray(column[rows]) for name, column in test.items()}
-    z, kl = _codes(ae, variables, chosen)
+    z = encode_all(ae, variables, chosen)
     if not np.isfinite(z).all():
         raise ValueError("the codes of the test set are not finite: the training diverged")
-    spread, measure = (z.std(axis=0), "variance") if kl is None else (kl, "KL divergence")
+    spread, measure = z.std(axis=0), "variance"
+    if isinstance(ae.spec, Variational):
+        spread, measure = posterior_figures(ae, variables, chosen)["kl"], "KL divergence"
     first = np.argsort(-spread, kind="stable")[:SLIDERS]
     images, limits = _examples(ae, chosen["x"])
     try:
@@ -116,26 +120,6 @@ def _test_data(
         test = with_labels(test, tuple(kept))
         name = f"{name}, labels {', '.join(map(str, kept))}"
     return test, name
-
-
-def _codes(
-    ae: Autoencoder, variables: Variables, data: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Codes without noise, flat: [N, K]; and the mean KL divergence of each, [K], if it has one."""
-    inputs = [data["x"]] + ([data["length"]] if "length" in data else [])
-
-    def one(example: list[jax.Array]) -> dict[str, jax.Array]:
-        batch = [a[None] for a in example]
-        found = {"z": jnp.ravel(ae.encode(variables, *batch))}
-        outputs = ae.apply(variables, as_floats(batch[0]), *batch[1:])
-        if "logvar" in outputs:
-            mean, logvar = outputs["mean"], outputs["logvar"]
-            found["kl"] = losses.gaussian_kl(mean.reshape(-1), logvar.reshape(-1))
-        return found
-
-    found = jax.jit(lambda arrays: jax.lax.map(one, arrays, batch_size=250))(inputs)
-    kl = np.asarray(found["kl"]).mean(axis=0) if "kl" in found else None
-    return np.asarray(found["z"]), kl
 
 
 def _plane(z: np.ndarray) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from ae_jax.evaluation.batches import in_batches
+from ae_jax.evaluation.codes import encode_all
 from ae_jax.evaluation.ssim import are_images
-from ae_jax.objective import Autoencoder, Batch, Variables
+from ae_jax.objective import Autoencoder, Variables
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,7 @@ class Subject:
 
     def codes(self, data: Mapping[str, np.ndarray]) -> np.ndarray:
         """Codes of `data`, without noise, flat: [N, K]."""
-
-        def encode(variables: Variables, batch: Batch) -> jax.Array:
-            z = self.ae.encode(variables, batch["x"], batch.get("length"))
-            return z.reshape(len(z), -1)
-
-        found: np.ndarray = in_batches(encode, self.variables, data)
-        return found
+        return encode_all(self.ae, self.variables, data)
 
     @property
     def in_unit_interval(self) -> bool:
