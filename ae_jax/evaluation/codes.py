@@ -20,7 +20,7 @@ def encode_all(
     *,
     batch_size: int = BATCH,
 ) -> np.ndarray:
-    """Codes of `data` (``"x"`` [N, *event_shape], maybe ``"length"``) without noise, flat: [N, K]."""
+    """Codes of `data` ("x" [N, *event_shape], maybe "length" [N]) without noise, flat: [N, K]."""
 
     def encode(variables: Variables, batch: Batch) -> Array:
         z = ae.encode(variables, batch["x"], batch.get("length"))
