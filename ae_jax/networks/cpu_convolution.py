@@ -1,5 +1,6 @@
 """Convolutions in the forms that XLA's CPU backend is fast at, inside loops too."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from ae_jax.networks.product import product
 FEW_CHANNELS = 3  # grey and colour images; with 8, patches no longer pay
 MANY_CHANNELS = 16
 CHUNK = 16  # examples
+SEPARATE = 128
 
 
 def cpu_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
@@ -141,16 +143,43 @@ class Phases(NamedTuple):
 
 
 def phase_conv(x: Array, kernel: Array, rows: Phases, cols: Phases) -> Array:
-    """All phases at once, as channels of one convolution, then put where they belong."""
+    """All phases, put where they belong.
+
+    As channels of one convolution, whose taps are those that any phase has; from `SEPARATE`
+    channels on it pays to multiply by no zeros: each phase then is a convolution of its own
+    (upsampling 7x7 pixels, 128 -> 64 channels, forward and backward: 0.65 of the time).
+    """
+    batch, channels, features = len(x), *kernel.shape[2:]
+    r, s = rows.taps.shape[1], cols.taps.shape[1]
+    if channels >= SEPARATE:
+        each = [_joint_conv(x, kernel, row, col) for row in _each(rows) for col in _each(cols)]
+        y = jnp.concatenate(each, axis=-1)
+    else:
+        y = _joint_conv(x, kernel, rows, cols)
+    height, width = y.shape[1:3]
+    y = y.reshape(batch, height, width, r, s, features).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(batch, height * r, width * s, features)[:, : rows.out, : cols.out]
+
+
+def _joint_conv(x: Array, kernel: Array, rows: Phases, cols: Phases) -> Array:
+    """Phases as channels of one convolution, ``[B, H, W, C] -> [B, H', W', phases * features]``."""
     (kh, r, _), (kw, s, _) = rows.taps.shape, cols.taps.shape
-    _, _, channels, features = kernel.shape
+    channels, features = kernel.shape[2:]
     taps = jnp.asarray(np.einsum("drt,esu->derstu", rows.taps, cols.taps), kernel.dtype)
     kernels = jnp.einsum("derstu,tuio->deirso", taps, kernel)
     kernels = kernels.reshape(kh, kw, channels, r * s * features)
-    y = cpu_conv(x, kernels, (rows.stride, cols.stride), (rows.pads, cols.pads))
-    batch, height, width, _ = y.shape
-    y = y.reshape(batch, height, width, r, s, features).transpose(0, 1, 3, 2, 4, 5)
-    return y.reshape(batch, height * r, width * s, features)[:, : rows.out, : cols.out]
+    return cpu_conv(x, kernels, (rows.stride, cols.stride), (rows.pads, cols.pads))
+
+
+def _each(axis: Phases) -> Iterator[Phases]:
+    """Each phase with the taps that it has, and no others."""
+    for phase in range(axis.taps.shape[1]):
+        taps = axis.taps[:, phase : phase + 1]
+        met = np.flatnonzero(taps.any(axis=(1, 2)))
+        first, last = (met[0], met[-1]) if len(met) else (0, 0)
+        low, high = axis.pads
+        pads = (low - int(first), high - (len(taps) - 1 - int(last)))
+        yield axis._replace(taps=taps[first : last + 1], pads=pads)
 
 
 def block_phases(n: int, taps: int, pads: Pair) -> Phases:

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from ae_jax.compilation import compiler_options
 from ae_jax.data.memory import batch_at, epoch_order, sequential_order, steps_per_epoch
 from ae_jax.objective import Autoencoder
 from ae_jax.parallel import data_mesh, replicated, split
@@ -152,8 +153,11 @@ def sweep(
         jax.vmap(train_epoch, in_axes=(0, 0, 0, None, None)),
         donate_argnums=0,
         out_shardings=spread,
+        compiler_options=compiler_options(),
     )
-    test_all = jax.jit(jax.vmap(test_epoch, in_axes=(0, 0, 0, None)))
+    test_all = jax.jit(
+        jax.vmap(test_epoch, in_axes=(0, 0, 0, None)), compiler_options=compiler_options()
+    )
     if eval_data is not None:
         eval_data = jax.device_put(eval_data, shared)
     history: list[dict[str, Any]] = []

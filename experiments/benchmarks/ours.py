@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ae_jax.compilation import compiler_options
 from ae_jax.data import load
 from ae_jax.data.memory import InMemory, batch_at, epoch_order
 from ae_jax.data.stream import Streamed
@@ -143,7 +144,10 @@ def _loop(
     step = make_train_step(ae, tx, guard=True)
     none = put(no_sums(("loss", *ae.objective)), place)
     loop = jax.jit(
-        make_train_loop(step, feed.batch_at, max_skips=0), donate_argnums=0, out_shardings=place
+        make_train_loop(step, feed.batch_at, max_skips=0),
+        donate_argnums=0,
+        out_shardings=place,
+        compiler_options=compiler_options(),
     )
     sample, _, _ = next(feed.pieces(0, 0, 1))
     began = time.perf_counter()
@@ -181,7 +185,11 @@ def _sweep(ae: Autoencoder, x: np.ndarray, batch: int) -> tuple[Epoch, Any, floa
 
     keys = jax.random.split(jax.random.key(0), REPLICAS)
     state = jax.jit(jax.vmap(partial(init_state, ae, tx)))(keys)
-    mapped = jax.jit(jax.vmap(train_epoch, in_axes=(0, 0, None, None)), donate_argnums=0)
+    mapped = jax.jit(
+        jax.vmap(train_epoch, in_axes=(0, 0, None, None)),
+        donate_argnums=0,
+        compiler_options=compiler_options(),
+    )
     began = time.perf_counter()
     compiled = mapped.lower(state, keys, data, np.int32(0)).compile()
     seconds = time.perf_counter() - began
@@ -208,7 +216,8 @@ def _batches(
         shape = (devices, batch // devices, *x.shape[1:])
         run, example = mapped, jax.ShapeDtypeStruct(shape, x.dtype)
     else:
-        run = jax.jit(make_train_step(ae, tx), donate_argnums=0)
+        step = make_train_step(ae, tx)
+        run = jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
         example = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
     began = time.perf_counter()
     program = run.lower(state, {"x": example}).compile()

@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 from jax.test_util import check_grads
 
-from ae_jax.networks import convolution
+from ae_jax.networks import convolution, cpu_convolution
 from ae_jax.networks.convolution import conv, conv_transpose, max_pool, upsample, upsample_conv
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -122,6 +122,34 @@ def test_upsample_conv_is_conv_of_upsample(monkeypatch, platform, size, channels
         monkeypatch.setattr(convolution, "_stretch_conv", convolution.lax_stretch_conv)
     size = size if padding == "SAME" else (max(size[0], 3), max(size[1], 3))
     x, kernel = inputs(size, channels, taps)
+    assert_same(
+        lambda x, kernel: upsample_conv(x, kernel, padding=padding),
+        lambda x, kernel: conv(upsample(x), kernel, padding=padding),
+        x,
+        kernel,
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "taps", "stride", "padding"),
+    [
+        ((4, 5), 128, 3, 2, "SAME"),
+        *sample(6, SIZES, [4, 8], TAPS, [1, 2, 3], ["SAME", "VALID"]),
+    ],
+)
+def test_phases_that_are_convolutions_of_their_own_are_the_same(
+    monkeypatch, size, channels, taps, stride, padding
+):
+    monkeypatch.setattr(cpu_convolution, "SEPARATE", min(channels, cpu_convolution.SEPARATE))
+    size = (max(size[0], 3), max(size[1], 3))
+    x, kernel = inputs(size, channels, taps)
+    x /= channels
+    assert_same(
+        lambda x, kernel: conv_transpose(x, kernel, strides=stride, padding=padding),
+        lambda x, kernel: lax.conv_transpose(x, kernel, (stride, stride), padding),
+        x,
+        kernel,
+    )
     assert_same(
         lambda x, kernel: upsample_conv(x, kernel, padding=padding),
         lambda x, kernel: conv(upsample(x), kernel, padding=padding),

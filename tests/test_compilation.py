@@ -1,0 +1,72 @@
+"""What programs are compiled with."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ae_jax import compilation
+from ae_jax.compilation import compiler_options
+from ae_jax.models import Convolutional
+from ae_jax.networks import Conv
+from ae_jax.networks.convolution import conv
+from ae_jax.parallel import data_mesh
+from ae_jax.training.program import make_program
+
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="about programs for the CPU")
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    yield
+    compiler_options.cache_clear()
+
+
+def handed_over(program):
+    """Whether a convolution of the program is in a fusion that YNNPACK runs."""
+    text = program.as_text()
+    names = [line.split("calls=")[1].split(",")[0] for line in text.splitlines() if "__ynn" in line]
+    bodies = {part.strip().split(" ", 1)[0]: part for part in text.split("\n\n")}
+    return any("convolution(" in bodies[name] for name in names)
+
+
+def test_convolutions_stay_with_xla_and_are_the_same():
+    x, kernel = jnp.ones((32, 14, 14, 16)), jnp.full((3, 3, 16, 32), 0.01)
+    plain = jax.jit(conv).lower(x, kernel).compile()
+    ours = jax.jit(conv, compiler_options=compiler_options()).lower(x, kernel).compile()
+    if not handed_over(plain):
+        pytest.skip("XLA keeps convolutions here anyway")
+    assert not handed_over(ours)
+    np.testing.assert_allclose(ours(x, kernel), plain(x, kernel), rtol=1e-5)
+
+
+def test_the_program_of_fit_is_compiled_with_them():
+    ae = Convolutional(network=Conv(filters=(16, 16))).build((8, 8, 1))
+    data = {"x": np.zeros((16, 8, 8, 1), np.uint8)}
+    keys = jax.random.split(jax.random.key(0))
+    program = make_program(ae, data, optax.sgd(0.1), *keys, mesh=data_mesh(1), batch_size=8)
+    assert "convolution(" in program.loop.as_text()
+    assert not handed_over(program.loop)
+
+
+def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
+    monkeypatch.setattr(compilation, "YNNPACK", "xla_cpu_of_another_version")
+    compiler_options.cache_clear()
+    assert compiler_options() == {}
+
+
+def test_the_users_own_flags_come_first():
+    code = "from ae_jax.compilation import compiler_options as o; print(len(o()))"
+    found = []
+    for flags in ("", f"--{compilation.YNNPACK}=individual_dot"):
+        env = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(Path(__file__).parents[1])}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found.append(int(done.stdout))
+    assert found[1] == 0 and found[0] == len(compiler_options())
