@@ -145,7 +145,8 @@ def _in_parts(grad_fn, model_state, batch, key, parts, axis_name):
     rest = jax.tree.map(lambda a: a[1:], split)
     carry = weighted(model_state, first, 0)
     (total, rows, model_state), _ = lax.scan(one, carry, (rest, jnp.arange(1, parts)))
-    grads, metrics = jax.tree.map(lambda a: a / rows, total)
+    # A batch without a real row has no gradient, as when it is taken whole.
+    grads, metrics = jax.tree.map(lambda a: a / jnp.maximum(rows, 1.0), total)
     return grads, metrics, model_state
 
 

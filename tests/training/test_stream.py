@@ -218,6 +218,15 @@ def test_accumulation_and_a_mask_of_its_own():
     assert_close(train(stream=False).state.params, train(stream=True).state.params)
 
 
+def test_parts_of_a_batch_without_a_real_row_change_nothing():
+    ae = SPECS["dense"].build((6, 5))
+    data = {"x": X[:24], "mask": np.zeros(24, np.float32)}
+    data["mask"][0] = 1
+    train = partial(fit, ae, data, optimizer=optax.sgd(0.1), epochs=1)
+    whole, parts = train(batch_size=8), train(batch_size=4, accumulate=2)
+    assert_close(whole.state.params, parts.state.params)
+
+
 def test_a_batch_too_large_for_the_memory_names_one_that_fits(monkeypatch, tmp_path):
     ae = Vanilla(network=Dense(widths=(512,)), code_size=2).build((6, 5))
     train = partial(fit, ae, np.zeros((4096, 6, 5), np.uint8), steps=1, run_dir=tmp_path / "run")
