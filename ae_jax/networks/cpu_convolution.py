@@ -150,7 +150,7 @@ def phase_conv(x: Array, kernel: Array, rows: Phases, cols: Phases) -> Array:
     channels on it pays to multiply by no zeros: each phase then is a convolution of its own
     (upsampling 7x7 pixels, 128 -> 64 channels, forward and backward: 0.65 of the time).
     """
-    batch, channels, features = len(x), *kernel.shape[2:]
+    batch, channels, features = x.shape[0], *kernel.shape[2:]
     r, s = rows.taps.shape[1], cols.taps.shape[1]
     if channels >= SEPARATE:
         each = [_joint_conv(x, kernel, row, col) for row in _each(rows) for col in _each(cols)]

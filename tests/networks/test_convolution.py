@@ -240,6 +240,17 @@ def test_the_same_in_eager_mode():
         np.testing.assert_allclose(fn(x, kernel), jax.jit(fn)(x, kernel), **TOLERANCE)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4, 128])
+def test_a_batch_of_any_size_can_be_traced(channels):
+    """As `ae_jax.export` does."""
+    (batch,) = jax.export.symbolic_shape("batch")
+    x = jax.ShapeDtypeStruct((batch, 8, 6, channels), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, channels, 2), jnp.float32)
+    assert jax.eval_shape(conv, x, kernel).shape == (batch, 8, 6, 2)
+    for fn in (partial(conv_transpose, strides=2), upsample_conv):
+        assert jax.eval_shape(fn, x, kernel).shape == (batch, 16, 12, 2)
+
+
 def test_bfloat16_stays_bfloat16_and_close():
     x, kernel = inputs((5, 4), 4, 3)
     for fn in (conv, conv_transpose, upsample_conv):
