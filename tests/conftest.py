@@ -1,6 +1,7 @@
 """Shared set-up: four CPU devices (for the parallel tests), and where the real data is."""
 
 import os
+import re
 import resource
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,20 @@ def real_data() -> Path:
     if not (folder / "mnist").is_dir():
         pytest.skip("no real data: set AE_JAX_DATA to a folder with TFDS's mnist")
     return folder
+
+
+@pytest.fixture(scope="session")
+def loops_that_sum_over_devices():
+    """``compiled program -> names`` of its loops with an all-reduce: one at every turn."""
+
+    def find(program) -> list[str]:
+        text = program.as_text()
+        parts = dict(re.findall(r"^%?([\w.-]+) \(.*\{\n((?:  .*\n)*)", text, re.MULTILINE))
+        bodies = re.findall(r" while\(.*body=%?([\w.-]+)", text)
+        assert parts and set(bodies) <= set(parts)
+        return [body for body in bodies if "all-reduce(" in parts[body]]
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from jax.test_util import check_grads
 
 from ae_jax.networks import convolution, cpu_convolution
 from ae_jax.networks.convolution import conv, conv_transpose, max_pool, upsample, upsample_conv
+from ae_jax.parallel import data_mesh, replicated, split
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 SIZES = [(1, 1), (2, 3), (4, 4), (5, 9), (6, 1), (7, 8)]
@@ -354,3 +355,15 @@ def test_large_batches_of_many_channels_are_taken_in_parts(padding, strides, dty
     for a, b in zip(got, want, strict=True):
         assert a.dtype == dtype
         np.testing.assert_allclose(np.float32(a), b, atol=bound * np.abs(b).max())
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about programs for the CPU")
+def test_devices_add_up_the_gradient_of_a_kernel_once(loops_that_sum_over_devices):
+    x, kernel = inputs((5, 6), 16, 3, features=16, batch=64)  # taken in parts on one device
+    grad = jax.jit(jax.grad(lambda x, kernel: jnp.square(conv(x, kernel)).sum(), 1))
+    mesh = data_mesh(2)
+    placed = (jax.device_put(x, split(mesh)), jax.device_put(kernel, replicated(mesh)))
+    program = grad.lower(*placed).compile()
+    assert "all-reduce(" in program.as_text()
+    assert loops_that_sum_over_devices(program) == []
+    np.testing.assert_allclose(program(*placed), grad(x, kernel), rtol=1e-4, atol=1e-2)

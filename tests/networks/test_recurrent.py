@@ -10,8 +10,9 @@ import pytest
 
 from ae_jax.models import Vanilla, Variational
 from ae_jax.networks import Recurrent
-from ae_jax.networks.recurrence import lstm
+from ae_jax.networks.recurrence import gru, lstm
 from ae_jax.networks.recurrent import RecurrentLayer
+from ae_jax.parallel import data_mesh, put, replicated, split
 from ae_jax.training import make_train_step
 
 RNG = np.random.default_rng(0)
@@ -72,20 +73,44 @@ def plain_lstm(x, kernel, bias, recurrent, steps):
     return jax.lax.scan(step, (zeros, zeros), jnp.broadcast_to(x, (steps, *x.shape[1:])))[1]
 
 
+def plain_gru(x, kernel, bias, recurrent, recurrent_bias, steps):
+    def step(h, x):
+        r, u, n = jnp.split(x @ kernel + bias, 3, axis=-1)
+        hr, hu, hn = jnp.split(h @ recurrent + recurrent_bias, 3, axis=-1)
+        u = jax.nn.sigmoid(u + hu)
+        h = u * h + (1 - u) * jnp.tanh(n + jax.nn.sigmoid(r + hr) * hn)
+        return h, h
+
+    zeros = jnp.zeros((x.shape[1], len(recurrent)))
+    return jax.lax.scan(step, zeros, jnp.broadcast_to(x, (steps, *x.shape[1:])))[1]
+
+
+def recurrence(cell, steps, given, inputs):
+    """Both forms of a cell of 5 units, and their arguments."""
+    gates = 5 * {"lstm": 4, "gru": 3}[cell]
+    shapes = [(given, 4, inputs), (inputs, gates), (gates,), (5, gates)]
+    forms = {"lstm": (lstm, plain_lstm), "gru": (gru, plain_gru)}[cell]
+    arrays = [np.float32(RNG.normal(size=shape) / 2) for shape in shapes]
+    if cell == "gru":
+        arrays.append(np.float32(RNG.normal(size=gates) / 2))
+    return forms, arrays
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize(
     ("steps", "given", "inputs"),
     [(1, 1, 3), (7, 7, 3), (7, 7, 9), (7, 1, 3)],
     ids=["one", "narrow", "wide", "constant"],
 )
-def test_the_gradient_of_the_lstm_is_that_of_its_definition(steps, given, inputs):
-    shapes = [(given, 4, inputs), (inputs, 20), (20,), (5, 20)]
-    arrays = [np.float32(RNG.normal(size=shape) / 2) for shape in shapes]
+def test_derivatives_are_those_of_the_definition(cell, steps, given, inputs):
+    forms, arrays = recurrence(cell, steps, given, inputs)
     weights = np.float32(RNG.normal(size=(steps, 4, 5)))
+    directions = [np.float32(RNG.normal(size=a.shape)) for a in arrays]
 
     @jax.jit
     def everything(*arrays):
         found = []
-        for fn in (lstm, plain_lstm):
+        for fn in forms:
 
             def loss(*arrays, fn=fn):
                 return (weights * fn(*arrays, steps)).sum()
@@ -93,13 +118,29 @@ def test_the_gradient_of_the_lstm_is_that_of_its_definition(steps, given, inputs
             def norm(*arrays, loss=loss):  # a second derivative, as contractive has
                 return jnp.square(jax.grad(loss)(*arrays)).sum()
 
-            every = tuple(range(4))
+            every = tuple(range(len(arrays)))
             value = jax.value_and_grad(loss, every)(*arrays)
-            found.append((value, jax.grad(norm, every)(*arrays)))
+            forward = jax.jvp(loss, arrays, tuple(directions))
+            only = [jax.jvp(partial(loss, arrays[0]), arrays[1:], tuple(directions[1:]))]
+            found.append((value, forward, only, jax.grad(norm, every)(*arrays)))
         return found
 
-    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=2e-5)
     jax.tree.map(close, *everything(*arrays))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_devices_add_up_the_gradient_of_the_weights_once(cell, loops_that_sum_over_devices):
+    (fn, _), arrays = recurrence(cell, 7, 7, 3)
+    every = tuple(range(len(arrays)))
+    grad = jax.jit(jax.grad(lambda *arrays: jnp.square(fn(*arrays)).sum(), every))
+    mesh = data_mesh(2)
+    placed = [jax.device_put(arrays[0], split(mesh, 1)), *put(arrays[1:], replicated(mesh))]
+    program = grad.lower(*placed).compile()
+    assert "all-reduce(" in program.as_text()
+    assert loops_that_sum_over_devices(program) == []
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, program(*placed), grad(*arrays))
 
 
 def test_the_lstm_at_extreme_inputs():
