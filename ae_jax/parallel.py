@@ -10,6 +10,7 @@ calls in the same order, with the same data (`jax.distributed`).
 from typing import Any
 
 import jax
+from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -47,6 +48,11 @@ def put(tree: Any, sharding: NamedSharding) -> Any:
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
     return jax.jit(lambda tree: tree, out_shardings=sharding)(tree)
+
+
+def may_be_split(x: Array) -> bool:
+    """Whether the program that is being traced may split `x` over devices: its mesh has several."""
+    return jax.typeof(x).sharding.mesh.size > 1
 
 
 def is_first_process() -> bool:

@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "ae_jax"
 LAYERS = [  # each may import those before it
     {"spec", "losses", "files", "manifest", "compilation"},
     {"objective"},
+    {"parallel"},
     {"networks"},
     {"models"},
-    {"parallel"},
     {"capacity"},
     {"state", "data"},
     {"array_files"},

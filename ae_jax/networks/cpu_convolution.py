@@ -11,7 +11,8 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
 from ae_jax.networks.lax_convolution import Pads, Pair, Stretch, lax_conv, views
-from ae_jax.networks.product import product, split_over_devices
+from ae_jax.networks.product import product
+from ae_jax.parallel import may_be_split
 
 FEW_CHANNELS = 3  # grey and colour images; with 8, patches no longer pay
 MANY_CHANNELS = 16
@@ -115,7 +116,7 @@ def _kernel_gradient(
     batch, channels, features = x.shape[0], x.shape[3], dy.shape[3]
     few = min(channels, features) < MANY_CHANNELS or batch % CHUNK or batch == CHUNK
     # A sum over devices within the loop below takes longer than the loop saves.
-    if few or split_over_devices(x):
+    if few or may_be_split(x):
         return gradient(x, dy).transpose(1, 2, 0, 3)
 
     def add(total: Array, chunk: tuple[Array, ...]) -> tuple[Array, None]:

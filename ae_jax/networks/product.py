@@ -43,8 +43,3 @@ def _backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
 
 
 _half_product.defvjp(_forward, _backward)
-
-
-def split_over_devices(x: Array) -> bool:
-    """Whether the program that is being traced may split `x` over devices: its mesh has several."""
-    return jax.typeof(x).sharding.mesh.size > 1

@@ -5,8 +5,8 @@ broadcast, because XLA's CPU backend takes longer to sum their gradients over ti
 rest. The kernels of the G gates lie side by side, [D, G H] and [H, G H], to share one product.
 
 The gradient of the weights is one product after the loop. Summed within it, as reverse mode would,
-it is also summed over devices at every step of time: on two CPU devices, 100 units and 28 steps,
-that takes a fifth of the training step of an autoencoder.
+it is also summed over devices at every step of time: on two CPU devices a training step of LSTMs of
+100 and 30 units over 28 steps then takes 46 to 52 ms instead of 38.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,8 @@ import numpy as np
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
-from ae_jax.networks.product import product, split_over_devices
+from ae_jax.networks.product import product
+from ae_jax.parallel import may_be_split
 
 State = tuple[Array, ...]  # [B, H] each, h first
 
@@ -157,7 +158,7 @@ def _weights_gradient(read: Array, dy: Array) -> Array:
 
     More than one axis to sum over would make XLA's CPU backend transpose them, which takes longer.
     """
-    if split_over_devices(dy):  # the batch first, or else T and B together could not stay split
+    if may_be_split(dy):  # the batch first, or else T and B together could not stay split
         read, dy = read.swapaxes(0, 1), dy.swapaxes(0, 1)
     read, dy = (a.reshape(-1, a.shape[-1]) for a in (read, dy))
     dtype = jnp.promote_types(dy.dtype, jnp.float32)
