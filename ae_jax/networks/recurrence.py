@@ -29,6 +29,7 @@ class Cell(NamedTuple):
     step: Callable[[Array, Array, State], State]
     """From what the inputs and what the state give to the gates, [B, G H] each, to the state."""
     states: int
+    """Arrays of the state."""
 
 
 def gru(
@@ -92,9 +93,10 @@ def _lstm_step(given: Array, own: Array, state: State) -> State:
 def _recur(
     cell: Cell, joint: bool, steps: int | None, x: Array, weights: Array, bias: Array
 ) -> Array:
-    """h after each step, of ``cell.step(x[t], h @ weights + bias, state)``.
+    """h [T, B, H] after each step of ``state = cell.step(x[t], h @ weights + bias, state)``.
 
-    `joint`: of ``cell.step(0, [x[t], h] @ weights + bias, state)``.
+    x is [T or 1, B, G H], weights [H, G H], bias [G H]. With `joint`, x is [T, B, D], weights
+    [D + H, G H], and the step is ``cell.step(0, [x[t], h] @ weights + bias, state)``.
     """
     return _loop(cell, joint, steps, x, weights, bias, None)
 
