@@ -231,7 +231,7 @@ def _bce_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tup
 
 
 def _log1p(e: Array) -> Array:
-    """log(1 + e) for e in [0, 1], to 3e-7 of the value; XLA's own takes a CPU three times as long."""
+    """log(1 + e) for e in [0, 1], to 3e-7 of the value; XLA's own takes longer on a CPU."""
     # 2 atanh(s), s = e / (2 + e) <= 1/3: 1 + s^2 / 3 + s^4 / 5 + ..., its later terms as a
     # polynomial in s^2 that was fitted to them for the least largest error.
     s = e / (2.0 + e)
@@ -306,6 +306,6 @@ def _reduce(loss: Array, reduction: Reduction, mask: Array | None) -> Array:
 
 
 def _sum_by_product(loss: Array) -> Array:
-    """[B, elements] -> [B]. XLA's CPU backend gives a plain sum to YNNPACK with all that leads up to
-    it, the loss itself, which it computes more slowly."""
+    """[B, elements] -> [B]. XLA's CPU backend gives a plain sum to YNNPACK, with all that leads up
+    to it: the loss, which YNNPACK is slower at (a step of 784-32-784 takes 0.85 of the time so)."""
     return lax.dot(loss, jnp.ones(loss.shape[1], loss.dtype), precision=lax.Precision.HIGHEST)

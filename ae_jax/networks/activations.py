@@ -13,6 +13,9 @@ Activation = Literal[
     "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh", "linear"
 ]
 
+INCREASING = ("relu", "leaky_relu", "elu", "selu", "softplus", "sigmoid", "tanh", "linear")
+"""Those of which a larger input never makes less."""
+
 
 def activation(name: Activation) -> Callable[[Array], Array]:
     """The function called `name`; `ValueError` for any other."""

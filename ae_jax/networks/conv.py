@@ -9,7 +9,7 @@ import flax.linen as nn
 from jax import Array
 from jax.nn.initializers import Initializer
 
-from ae_jax.networks.activations import Activation, activation, kernel_init
+from ae_jax.networks.activations import INCREASING, Activation, activation, kernel_init
 from ae_jax.networks.convolution import Padding, max_pool
 from ae_jax.networks.layers import Conv as ConvLayer
 from ae_jax.networks.layers import ConvTranspose, UpsampleConv, dense
@@ -118,14 +118,21 @@ class ConvEncoder(nn.Module):
 
     def level(self, h: Array, filters: int) -> Array:
         spec = self.spec
+        padding: Padding = "VALID" if spec.odd == "floor" else "SAME"
+        # The maximum of what an increasing activation makes is what it makes of the maximum.
+        early = spec.down == "pool" and spec.activation in INCREASING
         for i in range(spec.convs):
-            strides = 2 if spec.down == "stride" and i == spec.convs - 1 else 1
+            last = i == spec.convs - 1
             layer = ConvLayer(
-                filters, spec.kernel_size, strides=strides, kernel_init=spec.kernel_init
+                filters,
+                spec.kernel_size,
+                strides=2 if last and spec.down == "stride" else 1,
+                pool=padding if last and early else None,
+                kernel_init=spec.kernel_init,
             )
             h = activation(spec.activation)(layer(h))
-        if spec.down == "pool":
-            h = max_pool(h, padding="VALID" if spec.odd == "floor" else "SAME")
+        if spec.down == "pool" and not early:
+            h = max_pool(h, padding=padding)
         return h
 
 

@@ -7,25 +7,34 @@ routine for the convolutions that differentiation makes inside a loop (`lax.scan
 compiled for a CPU takes other forms (see `ae_jax.networks.cpu_convolution`).
 """
 
-from functools import partial, reduce
+from functools import partial
 from typing import get_args
 
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ae_jax.networks.cpu_convolution import cpu_conv, phase_conv, stretch_phases
+from ae_jax.networks.cpu_convolution import cpu_conv, cpu_pooled_conv, phase_conv
 from ae_jax.networks.lax_convolution import (
     Padding,
     Pair,
     Stretch,
     lax_conv,
     lax_stretch_conv,
+    max_of_windows,
     upsample,
-    views,
     window_pads,
 )
+from ae_jax.networks.phases import stretch_phases
 
-__all__ = ["Padding", "conv", "conv_transpose", "max_pool", "upsample", "upsample_conv"]
+__all__ = [
+    "Padding",
+    "conv",
+    "conv_transpose",
+    "max_pool",
+    "pooled_conv",
+    "upsample",
+    "upsample_conv",
+]
 
 
 def conv(x: Array, kernel: Array, *, strides: int | Pair = 1, padding: Padding = "SAME") -> Array:
@@ -45,6 +54,33 @@ def conv(x: Array, kernel: Array, *, strides: int | Pair = 1, padding: Padding =
         cpu=partial(cpu_conv, strides=strides, pads=pads),
         default=partial(lax_conv, strides=strides, pads=pads),
     )
+
+
+def pooled_conv(
+    x: Array,
+    kernel: Array,
+    *,
+    strides: int | Pair = 1,
+    padding: Padding = "SAME",
+    pool: Padding = "SAME",
+) -> Array:
+    """``max_pool(conv(x, kernel, strides=strides, padding=padding), padding=pool)``.
+
+    Raises what `conv` raises.
+    """
+    _check(x, kernel, padding)
+    _check_padding(pool)
+    strides = _pair(strides, "strides")
+    pads = window_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    sizes = zip(x.shape[1:3], kernel.shape[:2], strides, pads, strict=True)
+    size = tuple((n + sum(pad) - k) // s + 1 for n, k, s, pad in sizes)
+    pool_pads = window_pads(size, (2, 2), (2, 2), pool)
+
+    def default(x: Array, kernel: Array) -> Array:
+        return max_of_windows(lax_conv(x, kernel, strides, pads), (2, 2), (2, 2), pool_pads)
+
+    cpu = partial(cpu_pooled_conv, strides=strides, pads=pads, pool_pads=pool_pads)
+    return lax.platform_dependent(x, kernel, cpu=cpu, default=default)
 
 
 def conv_transpose(
@@ -99,10 +135,7 @@ def max_pool(
     strides = window if strides is None else _pair(strides, "strides")
     _check_padding(padding)
     pads = window_pads(x.shape[1:3], window, strides, padding)
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
-    # Strided views, because the gradient of lax.reduce_window is 5 times slower on a CPU.
-    x = reduce(jnp.maximum, views(x, (window[0], 1), (strides[0], 1)))
-    return reduce(jnp.maximum, views(x, (1, window[1]), (1, strides[1])))
+    return max_of_windows(x, window, strides, pads)
 
 
 def _zeros_between(n: int, taps: int, factor: int, padding: Padding) -> Stretch:

@@ -4,6 +4,7 @@ Images are ``[B, H, W, C]``, kernels ``[kh, kw, C, features]``.
 """
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -70,6 +71,13 @@ def views(x: Array, window: tuple[int, ...], strides: Pair) -> Iterator[Array]:
         for j in range(window[1]):
             rows = slice(i, i + (height - 1) * strides[0] + 1, strides[0])
             yield x[:, rows, j : j + (width - 1) * strides[1] + 1 : strides[1]]
+
+
+def max_of_windows(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
+    # Strided views, because the gradient of lax.reduce_window is 5 times slower on a CPU.
+    x = reduce(jnp.maximum, views(x, (window[0], 1), (strides[0], 1)))
+    return reduce(jnp.maximum, views(x, (1, window[1]), (1, strides[1])))
 
 
 def window_pads(

@@ -21,6 +21,7 @@ from ae_jax.networks.convolution import (
     conv,
     conv_transpose,
     max_pool,
+    pooled_conv,
     upsample,
     upsample_conv,
 )
@@ -66,12 +67,18 @@ class _KernelLayer(nn.Module):
 
 
 class Conv(_KernelLayer):
-    """`flax.linen.Conv` for images."""
+    """`flax.linen.Conv` for images; with `pool`, `max_pool` of this padding follows.
+
+    The bias is added last, since it is the same for all pixels of a window.
+    """
 
     strides: int | tuple[int, int] = 1
+    pool: Padding | None = None
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
-        return conv(x, kernel, strides=self.strides, padding=self.padding)
+        if self.pool is None:
+            return conv(x, kernel, strides=self.strides, padding=self.padding)
+        return pooled_conv(x, kernel, strides=self.strides, padding=self.padding, pool=self.pool)
 
 
 class ConvTranspose(_KernelLayer):
