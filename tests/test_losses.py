@@ -173,6 +173,14 @@ def test_bce_is_exact_for_extreme_logits():
     np.testing.assert_allclose(grad, expit(np.float64(logits)) - x, atol=1e-7)
 
 
+def test_bce_is_exact_for_every_size_of_logit():
+    logits = np.linspace(-100, 0, 20_001, dtype=np.float32)[:, None]
+    want = np.log1p(np.exp(np.float64(logits[:, 0])))
+    np.testing.assert_allclose(
+        losses.bce(logits, np.zeros_like(logits)), want, rtol=5e-7, atol=3e-38
+    )
+
+
 def test_bce_gradient_of_gradient():
     logits, x = jnp.linspace(-4, 4, 9), jnp.linspace(0, 1, 9)
     second = jax.vmap(jax.grad(jax.grad(lambda a, t: losses.bce(a[None], t[None])[0])))(logits, x)

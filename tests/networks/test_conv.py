@@ -1,6 +1,7 @@
 """Convolutional networks: the sizes and weights that the published ones have."""
 
 from functools import partial
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ import pytest
 
 from ae_jax.models import Convolutional, Vanilla
 from ae_jax.networks import Conv
+from ae_jax.networks.activations import INCREASING, Activation, activation
+from ae_jax.networks.convolution import conv, max_pool
 from ae_jax.state import init_state
 
 
@@ -91,6 +94,42 @@ def test_too_small_to_round_down():
     net = Conv(filters=(2, 2, 2), odd="floor", up="transpose")
     with pytest.raises(ValueError, match=r"\(7, 9\): too small"):
         Convolutional(network=net).build((7, 9))
+
+
+@pytest.mark.parametrize("name", get_args(Activation))
+@pytest.mark.parametrize("odd", ["crop", "floor"])
+def test_levels_are_pooled_after_their_activation(name, odd, numpy_state):
+    """Whether that, or the maximum of what goes into it, is what is computed."""
+    net = Conv(filters=(2, 5), odd=odd, up="transpose", activation=name)
+    ae = Vanilla(network=net, code_size=None).build((9, 10, 1))
+    state = numpy_state(ae, optax.sgd(0.1))
+    x = np.random.default_rng(0).normal(size=(3, 9, 10, 1)).astype(np.float32)
+    bias = jnp.linspace(-0.5, 0.5, 5)
+
+    def with_bias(params):
+        layers = params["encoder"]
+        return {"encoder": layers | {"Conv_1": layers["Conv_1"] | {"bias": bias}}}
+
+    def reference(params):
+        h = x
+        for layer in ("Conv_0", "Conv_1"):
+            weights = params["encoder"][layer]
+            h = activation(name)(conv(h, weights["kernel"]) + weights["bias"])
+            h = max_pool(h, padding="VALID" if odd == "floor" else "SAME")
+        return h
+
+    params = with_bias(state.params)
+    ours = {**state.params, **params}
+    np.testing.assert_allclose(ae.encode({"params": ours}, x), reference(params), atol=1e-6)
+    got = jax.grad(lambda p: jnp.square(ae.encode({"params": {**ours, **p}}, x)).sum())(params)
+    want = jax.grad(lambda p: jnp.square(reference(p)).sum())(params)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), got, want)
+
+
+@pytest.mark.parametrize("name", get_args(Activation))
+def test_increasing_activations_are_those(name):
+    made = activation(name)(jnp.linspace(-8, 8, 2_001))
+    assert bool((jnp.diff(made) >= -1e-6).all()) == (name in INCREASING)
 
 
 @pytest.mark.slow

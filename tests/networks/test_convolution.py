@@ -15,13 +15,21 @@ from jax.sharding import AxisType, PartitionSpec
 from jax.test_util import check_grads
 
 from ae_jax.networks import convolution, cpu_convolution
-from ae_jax.networks.convolution import conv, conv_transpose, max_pool, upsample, upsample_conv
+from ae_jax.networks.convolution import (
+    conv,
+    conv_transpose,
+    max_pool,
+    pooled_conv,
+    upsample,
+    upsample_conv,
+)
 from ae_jax.parallel import data_mesh, replicated, split
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 SIZES = [(1, 1), (2, 3), (4, 4), (5, 9), (6, 1), (7, 8)]
 CHANNELS = [1, 3, 8]
 TAPS = [1, 2, 3, 5]
+FEATURES = [1, 4, 12]  # few are computed in another way
 
 
 def sample(count, *choices):
@@ -71,17 +79,19 @@ def definition(x, kernel, dy, strides, pads):
 
 @pytest.mark.parametrize("platform", ["cpu", "other"])
 @pytest.mark.parametrize(
-    ("size", "channels", "taps", "strides", "padding"),
+    ("size", "channels", "features", "taps", "strides", "padding"),
     [
-        ((9, 8), 1, 3, (1, 1), "SAME"),
-        ((7, 7), 3, 2, (1, 1), "VALID"),
-        ((8, 8), 8, 3, (1, 1), "VALID"),
-        *sample(10, SIZES, CHANNELS, TAPS, [(1, 1), (2, 2), (2, 1)], ["SAME", "VALID"]),
+        ((9, 8), 1, 4, 3, (1, 1), "SAME"),
+        ((7, 7), 3, 4, 2, (1, 1), "VALID"),
+        ((8, 8), 8, 4, 3, (1, 1), "VALID"),
+        ((8, 8), 8, 8, 3, (1, 1), "SAME"),
+        ((8, 8), 8, 12, 3, (1, 1), "VALID"),
+        *sample(12, SIZES, CHANNELS, FEATURES, TAPS, [(1, 1), (2, 2), (2, 1)], ["SAME", "VALID"]),
     ],
 )
-def test_conv_is_its_definition(platform, size, channels, taps, strides, padding):
+def test_conv_is_its_definition(platform, size, channels, features, taps, strides, padding):
     size = size if padding == "SAME" else (max(size[0], taps), max(size[1], taps))
-    x, kernel = inputs(size, channels, taps)
+    x, kernel = inputs(size, channels, taps, features)
     pads = lax.padtype_to_pads(size, (taps, taps), strides, padding)
 
     def fn(x, kernel):
@@ -115,14 +125,20 @@ def test_conv_transpose_is_that_of_lax(
 
 @pytest.mark.parametrize("platform", ["cpu", "other"])
 @pytest.mark.parametrize(
-    ("size", "channels", "taps", "padding"),
-    [((4, 4), 8, 3, "VALID"), *sample(5, SIZES, CHANNELS, TAPS, ["SAME", "VALID"])],
+    ("size", "channels", "features", "taps", "padding"),
+    [
+        ((4, 4), 8, 4, 3, "VALID"),
+        ((4, 5), 8, 1, 3, "SAME"),
+        *sample(5, SIZES, CHANNELS, FEATURES, TAPS, ["SAME", "VALID"]),
+    ],
 )
-def test_upsample_conv_is_conv_of_upsample(monkeypatch, platform, size, channels, taps, padding):
+def test_upsample_conv_is_conv_of_upsample(
+    monkeypatch, platform, size, channels, features, taps, padding
+):
     if platform == "other":
         monkeypatch.setattr(convolution, "_stretch_conv", convolution.lax_stretch_conv)
     size = size if padding == "SAME" else (max(size[0], 3), max(size[1], 3))
-    x, kernel = inputs(size, channels, taps)
+    x, kernel = inputs(size, channels, taps, features)
     assert_same(
         lambda x, kernel: upsample_conv(x, kernel, padding=padding),
         lambda x, kernel: conv(upsample(x), kernel, padding=padding),
@@ -185,10 +201,17 @@ def test_derivatives_of_both_modes_are_finite_differences(order):
     )
 
 
-def test_jacobians_of_both_modes_agree():
-    x, kernel = inputs((3, 4), 3, 2, features=2, batch=1)
-    fn = jax.jit(lambda x: conv(x, kernel, strides=2))
-    np.testing.assert_allclose(jax.jacfwd(fn)(x), jax.jacrev(fn)(x), **TOLERANCE)
+@pytest.mark.parametrize(
+    ("channels", "features", "strides"),
+    [(3, 2, 2), (5, 2, 1), (5, 7, 1)],
+    ids=["patches", "spread", "loop"],
+)
+def test_jacobians_of_both_modes_agree(channels, features, strides):
+    x, kernel = inputs((3, 4), channels, 2, features, batch=1)
+    fn = jax.jit(lambda x, kernel: conv(x, kernel, strides=strides))
+    for argument in (0, 1):
+        forward, reverse = jax.jacfwd(fn, argument), jax.jacrev(fn, argument)
+        np.testing.assert_allclose(forward(x, kernel), reverse(x, kernel), **TOLERANCE)
 
 
 def everything(x, kernel):
@@ -248,6 +271,7 @@ def test_a_batch_of_any_size_can_be_traced(channels):
     x = jax.ShapeDtypeStruct((batch, 8, 6, channels), jnp.float32)
     kernel = jax.ShapeDtypeStruct((3, 3, channels, 2), jnp.float32)
     assert jax.eval_shape(conv, x, kernel).shape == (batch, 8, 6, 2)
+    assert jax.eval_shape(pooled_conv, x, kernel).shape == (batch, 4, 3, 2)
     for fn in (partial(conv_transpose, strides=2), upsample_conv):
         assert jax.eval_shape(fn, x, kernel).shape == (batch, 16, 12, 2)
 
@@ -294,10 +318,43 @@ def test_max_pool_and_its_gradient_are_those_of_flax(size, window, padding):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("platform", ["cpu", "other"])
+@pytest.mark.parametrize(
+    ("size", "channels", "strides", "padding", "pool"),
+    [
+        ((8, 6), 1, 1, "SAME", "SAME"),
+        ((8, 6), 3, 1, "SAME", "VALID"),
+        ((8, 6), 8, 1, "SAME", "SAME"),
+        *sample(6, [(5, 6), (9, 8)], CHANNELS, [1, 2], ["SAME", "VALID"], ["SAME", "VALID"]),
+    ],
+)
+def test_pooled_conv_is_max_pool_of_conv(
+    monkeypatch, platform, size, channels, strides, padding, pool
+):
+    if platform == "other":
+        choose = lambda *args, cpu, default: default(*args)  # noqa: E731
+        monkeypatch.setattr(convolution.lax, "platform_dependent", choose)
+    x, kernel = inputs(size, channels, 3, features=5)
+    pads = lax.padtype_to_pads(size, (3, 3), (strides, strides), padding)
+
+    def reference(x, kernel):
+        y = convolution.lax_conv(x, kernel, (strides, strides), tuple(pads))
+        return nn.max_pool(y, (2, 2), (2, 2), pool)
+
+    fn = partial(pooled_conv, strides=strides, padding=padding, pool=pool)
+    assert_same(fn, reference, x, kernel)
+    _, forward = jax.jvp(fn, (x, kernel), (x, kernel))
+    _, want = jax.jvp(reference, (x, kernel), (x, kernel))
+    np.testing.assert_allclose(forward, want, **TOLERANCE)
+
+
 def test_pixels_that_tie_share_the_gradient_of_max_pool():
     grad = jax.grad(lambda x: max_pool(x).sum())(jnp.ones((1, 3, 4, 2)))
     np.testing.assert_allclose(grad.sum(), 2 * 2 * 2)
     assert grad.min() > 0
+    kernel = jnp.ones((1, 1, 1, 1))
+    grad = jax.grad(lambda x: pooled_conv(x, kernel).sum())(jnp.ones((1, 2, 2, 1)))
+    np.testing.assert_allclose(grad, np.full((1, 2, 2, 1), 0.25))
 
 
 def test_upsample_repeats_pixels():
