@@ -10,8 +10,12 @@ from jax.experimental.multihost_utils import broadcast_one_to_all
 
 from ae_jax.training.loop import Sums
 
-TARGET = 0.05
-"""Seconds to a call, or one step where that takes longer."""
+TARGET = 0.5
+"""Seconds to a call, or one step where that takes longer.
+
+A CPU's call finds its working memory anew, and no page of it in place: in calls of one step, a
+convolutional net of 34 MB of it trained 3,250 images/s, and 4,790 in calls of this length.
+"""
 
 Pieces = Iterable[tuple[Any, int, int]]
 Call = Callable[[Any, Any, np.int32, np.int32], Any]
