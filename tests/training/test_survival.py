@@ -24,7 +24,7 @@ from ae_jax.objective import Autoencoder, Term
 from ae_jax.parallel import data_mesh
 from ae_jax.runs import Run
 from ae_jax.state import by_path
-from ae_jax.training import Diverged, fit, init_state, make_train_step
+from ae_jax.training import Diverged, drive, fit, init_state, make_train_step
 from ae_jax.training.diagnose import first_not_finite
 from experiments.torture.worker import Normalised, digest
 
@@ -73,8 +73,9 @@ def test_a_run_stopped_by_sigterm_at_any_step_goes_on_exactly(tmp_path, step):
     assert Run.open(tmp_path / "run").rows() == resumed.history
 
 
-def test_ctrl_c_inside_a_row_is_exact_too(tmp_path):
+def test_ctrl_c_inside_a_row_is_exact_too(tmp_path, monkeypatch):
     """Sums of a row that is not complete are part of the checkpoint."""
+    monkeypatch.setattr(drive, "TARGET", 0.05)
     ae = replace(VAE, objective={**VAE.objective, "slow": Term(_slow, weight=0.0)})
     options = {"batch_size": 8, "epochs": 3, "run_dir": tmp_path / "run"}
     whole = fit(ae, X, **(options | {"run_dir": tmp_path / "whole"}))
@@ -97,7 +98,7 @@ def _slow(outputs, batch):
 
     def call(z):
         _SLOW["calls"] += 1
-        time.sleep(0.03)  # so that a call of the loop is one step
+        time.sleep(0.03)  # so that a call of the loop is one step at that target
         if _SLOW["calls"] == _SLOW["after"]:
             os.kill(os.getpid(), signal.SIGINT)
         return np.zeros(z.shape[0], np.float32)
