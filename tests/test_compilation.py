@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -54,6 +55,33 @@ def test_the_program_of_fit_is_compiled_with_them():
     program = make_program(ae, data, optax.sgd(0.1), *keys, mesh=data_mesh(1), batch_size=8)
     assert "convolution(" in program.loop.as_text()
     assert not handed_over(program.loop)
+
+
+def test_convolutions_in_bfloat16_are_those_of_onednn():
+    """Those of a whole training step: one by way of float32 takes 6 times as long."""
+    if compilation.ONEDNN not in compiler_options(half_convolutions=True):
+        pytest.skip("this XLA, or this CPU, has no convolution in bfloat16")
+    ae = replace(
+        Convolutional(network=Conv(filters=(16, 32))).build((16, 16, 1)), dtype=jnp.bfloat16
+    )
+    data = {"x": np.zeros((16, 16, 16, 1), np.uint8)}
+    keys = jax.random.split(jax.random.key(0))
+    program = make_program(ae, data, optax.sgd(0.1), *keys, mesh=data_mesh(1), batch_size=8)
+    text = program.loop.as_text()
+    calls = [line for line in text.splitlines() if 'target="__onednn$convolution"' in line]
+    assert calls and all("= (bf16[" in line for line in calls)
+    assert " convolution(" not in text
+
+
+def test_only_convolutions_in_bfloat16_call_for_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr(compilation, "compiler_options", lambda **given: asked.append(given) or {})
+    matrix, image = jnp.ones((4, 4)), jnp.ones((1, 4, 4, 4))
+    for fn, x in ((jnp.matmul, matrix), (conv, image)):
+        for dtype in (jnp.float32, jnp.bfloat16):
+            x = x.astype(dtype)
+            compilation.compile_program(jax.jit(fn).lower(x, x))
+    assert [given["half_convolutions"] for given in asked] == [False, False, False, True]
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):

@@ -38,8 +38,9 @@ def _forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, w = residuals
-    # Transposed first: the CPU's routine is for rows by columns only.
-    return _half_product(dy, w.T), _half_product(x.T, dy)
+    # dy @ w.T: a transposed matrix would be brought to float32 first.
+    dx = lax.dot_general(dy, w, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32)
+    return dx.astype(x.dtype), _half_product(x.T, dy)
 
 
 _half_product.defvjp(_forward, _backward)

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from ae_jax.compilation import compiler_options
+from ae_jax.compilation import compile_program
 from ae_jax.data.memory import InMemory, sequential_order, steps_per_epoch
 from ae_jax.data.stream import Streamed
 from ae_jax.objective import Autoencoder
@@ -42,13 +42,9 @@ def make_evaluator(
     feed = pipeline(data, lambda _: order(), padded=True, mesh=mesh)
     none, key = put((no_sums(("loss", *ae.objective)), key), everywhere)
     sample, _, _ = next(feed.pieces(0, 0, 1))
-    loop = jax.jit(
-        make_eval_loop(make_eval_step(ae), feed.batch_at),
-        out_shardings=everywhere,
-        compiler_options=compiler_options(),
-    )
+    loop = jax.jit(make_eval_loop(make_eval_step(ae), feed.batch_at), out_shardings=everywhere)
     zero = np.int32(0)
-    compiled = loop.lower(state, none, sample, zero, zero, key, zero).compile()
+    compiled = compile_program(loop.lower(state, none, sample, zero, zero, key, zero))
     epochs, pace = itertools.count(), Pace()
 
     def evaluate(state: TrainState, stop: Callable[[], bool]) -> Sums | None:

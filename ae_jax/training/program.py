@@ -10,7 +10,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from ae_jax.compilation import compiler_options
+from ae_jax.compilation import compile_program
 from ae_jax.data.memory import InMemory, Order, epoch_order
 from ae_jax.data.stream import Streamed
 from ae_jax.objective import Autoencoder
@@ -65,8 +65,7 @@ def make_program(
         make_train_loop(step, feed.batch_at, max_skips=max_skips),
         donate_argnums=0,
         out_shardings=everywhere,
-        compiler_options=compiler_options(),
     )
     sample, _, _ = next(feed.pieces(0, 0, 1))
-    loop = jitted.lower(state, none, sample, np.int32(0), np.int32(0)).compile()
+    loop = compile_program(jitted.lower(state, none, sample, np.int32(0), np.int32(0)))
     return Program(state, none, feed, order, step, loop)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ae_jax.compilation import compiler_options
+from ae_jax.compilation import compile_program, compiler_options
 from ae_jax.data import load
 from ae_jax.data.memory import InMemory, batch_at, epoch_order
 from ae_jax.data.stream import Streamed
@@ -147,11 +147,10 @@ def _loop(
         make_train_loop(step, feed.batch_at, max_skips=0),
         donate_argnums=0,
         out_shardings=place,
-        compiler_options=compiler_options(),
     )
     sample, _, _ = next(feed.pieces(0, 0, 1))
     began = time.perf_counter()
-    compiled = loop.lower(state, none, sample, np.int32(0), np.int32(0)).compile()
+    compiled = compile_program(loop.lower(state, none, sample, np.int32(0), np.int32(0)))
     seconds = time.perf_counter() - began
     one = jax.jit(step, out_shardings=place)
     where = place if batch % devices else split(mesh)
@@ -217,10 +216,10 @@ def _batches(
         run, example = mapped, jax.ShapeDtypeStruct(shape, x.dtype)
     else:
         step = make_train_step(ae, tx)
-        run = jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
+        run = jax.jit(step, donate_argnums=0)
         example = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
     began = time.perf_counter()
-    program = run.lower(state, {"x": example}).compile()
+    program = compile_program(run.lower(state, {"x": example}))
     seconds = time.perf_counter() - began
     call = run if pmap else program
     rng, held = np.random.default_rng(0), [state]

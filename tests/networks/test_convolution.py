@@ -287,6 +287,22 @@ def test_bfloat16_stays_bfloat16_and_close():
             np.testing.assert_allclose(np.float32(a), b, rtol=0.05, atol=0.02 * np.abs(b).max())
 
 
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize(
+    ("channels", "features", "taps", "strides"),
+    [(16, 20, 3, 1), (16, 20, 2, 1), (20, 16, 3, 1), (16, 20, 3, 2)],
+    ids=["swapped", "swapped, even", "not swapped", "strided"],
+)
+def test_gradients_in_bfloat16(channels, features, taps, strides, padding):
+    x, kernel = (jnp.bfloat16(a) for a in inputs((7, 6), channels, taps, features))
+    fn = partial(conv, strides=strides, padding=padding)
+    *got, _ = value_and_gradients(fn, x, kernel)
+    *want, _ = value_and_gradients(fn, np.float32(x), np.float32(kernel))
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.float32(a), b, rtol=0.02, atol=0.01 * np.abs(b).max())
+
+
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="about programs for the CPU")
 def test_a_loop_on_the_cpu_holds_only_convolutions_the_fast_routine_takes():
     x, kernel = inputs((9, 10), 4, 3)
