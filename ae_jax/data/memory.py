@@ -54,8 +54,28 @@ def epoch_order(
 
     The width is `batch_size` rounded up to a `multiple`, for batches that are split evenly.
     """
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), count)
+    order = shuffled(jax.random.fold_in(key, epoch), count)
     return _batched(order, count, batch_size, multiple)
+
+
+def shuffled(key: Array, count: int) -> Array:
+    """``0 .. count - 1`` in random order, [count]: every order as likely as any other, but that of
+    two examples with equal random numbers of 32 bits, who keep theirs.
+
+    `jax.random.permutation` sorts pairs of a random number and an index. Here an index lies in the
+    low bits of its random number, which XLA's CPU backend sorts faster; the bits that this takes
+    from it are made up for by sorting again, by others, which is the same as sorting once by both.
+    60,000 examples take 6.5 ms for 24 (jax 0.12: 6.1 for 9.3), in an epoch of 784-32-784 of 0.2 s.
+    """
+    low = max((count - 1).bit_length(), 1)
+    if low > 24:  # too few bits a round
+        return jax.random.permutation(key, count)
+    place = jnp.arange(count, dtype=jnp.uint32)
+    order = place
+    for one in jax.random.split(key, -(-32 // (32 - low))):
+        bits = jax.random.bits(one, (count,), jnp.uint32) << low
+        order = order[jnp.sort(bits | place) & (2**low - 1)]
+    return order.astype(jnp.int32)
 
 
 def sequential_order(*, count: int, batch_size: int, multiple: int = 1) -> Array:
