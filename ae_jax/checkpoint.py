@@ -23,6 +23,7 @@ import contextlib
 import errno
 import logging
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ class Checkpoints:
                 self._write(step, parts, dict(notes or {}))
             except Exception as error:
                 # Whatever it is, of orbax or of the system, nothing half-written stays.
-                shutil.rmtree(self.directory / _SAVING, ignore_errors=True)
+                _remove_while_written(self.directory / _SAVING)
                 failure = error
         if _of_first(failure is not None):
             raise self._cannot_save(step, parts, failure) from failure
@@ -184,6 +185,18 @@ class Checkpoints:
             raise Damaged(f"{folder} holds the state of step {int(parts['training']['step'])}")
         key = jax.random.wrap_key_data(parts["training"]["key"])
         return TrainState(**parts["model"], **(dict(parts["training"]) | {"key": key}))
+
+
+def _remove_while_written(folder: Path) -> None:
+    """Orbax writes several files at once, and when one fails it does not wait for the others: the
+    folder is removed until it has stayed away for a moment."""
+    away = 0
+    for _ in range(200):
+        if away == 5:
+            return
+        away = 0 if folder.exists() else away + 1
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.02)
 
 
 def _of_first(value: int) -> int:

@@ -1,10 +1,12 @@
 """What a training survives: signals, values that are not finite, a full disk, other settings."""
 
+import contextlib
 import errno
 import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import replace
 
@@ -15,7 +17,7 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from ae_jax import load_run
+from ae_jax import checkpoint, load_run
 from ae_jax.checkpoint import Checkpoints
 from ae_jax.manifest import verify
 from ae_jax.models import Vanilla, Variational
@@ -247,6 +249,28 @@ def test_what_cannot_be_written_leaves_earlier_checkpoints(tmp_path, numpy_state
     verify(tmp_path / "0")
     store.save(state.replace(step=state.step + 1))
     assert store.steps() == [0, 1]
+
+
+def test_files_that_are_written_after_the_failure_do_not_stay(tmp_path, numpy_state, monkeypatch):
+    """As by orbax, whose other writes go on when one fails."""
+    writers = []
+
+    def fail(folder, tree):
+        def write():
+            for i in range(20):
+                with contextlib.suppress(OSError):
+                    (folder / str(i)).mkdir(parents=True, exist_ok=True)
+                time.sleep(0.005)
+
+        writers.append(threading.Thread(target=write))
+        writers[0].start()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_arrays", fail)
+    with pytest.raises(OSError, match="cannot save the checkpoint of step 0 "):
+        Checkpoints(tmp_path).save(numpy_state(MSE, optax.adam(1e-3)))
+    writers[0].join()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk(tmp_path):
