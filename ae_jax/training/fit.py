@@ -104,8 +104,8 @@ def fit(
       stream: whether to leave the data on the host. By default a set is, with a warning in the log,
         if it would take more than half of a device's memory.
 
-    With a `run_dir`, the first SIGTERM or Ctrl-C saves within a step (or the twentieth of a second
-    that short steps are run in) and ends with exit code 143, or `KeyboardInterrupt`.
+    With a `run_dir`, the first SIGTERM or Ctrl-C saves within a step (or, of short steps, about a
+    second) and ends with exit code 143, or `KeyboardInterrupt`.
 
     Raises:
       Diverged: updates were not finite. It names the step, the term and the first layer, and
