@@ -54,7 +54,7 @@ def compile_program(lowered: Lowered) -> Compiled:
 
 
 @cache
-def compiler_options(*, half_convolutions: bool = False) -> dict[str, str | int]:
+def compiler_options(*, half_convolutions: bool = False) -> dict[str, str | bool]:
     """What programs that train are compiled with: ``jax.jit(..., compiler_options=this)``.
 
     On a CPU, products and sums go to YNNPACK, as by default, but convolutions do not: XLA's own
@@ -71,9 +71,9 @@ def compiler_options(*, half_convolutions: bool = False) -> dict[str, str | int]
     if jax.default_backend() != "cpu":
         return {}
     kinds = ("INDIVIDUAL_DOT", "REDUCE")
-    options: dict[str, str | int] = {}
+    options: dict[str, str | bool] = {}
     _add(options, YNNPACK, ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds), lambda: 0)
-    _add(options, VECTORS, 512, lambda: 0)
+    _add(options, VECTORS, "512", lambda: 0)
     if half_convolutions:
         x, kernel = jnp.ones((2, 8, 8, 16), jnp.bfloat16), jnp.ones((3, 3, 16, 16), jnp.bfloat16)
         conv = partial(
@@ -87,9 +87,9 @@ def compiler_options(*, half_convolutions: bool = False) -> dict[str, str | int]
 
 
 def _add(
-    options: dict[str, str | int],
+    options: dict[str, str | bool],
     name: str,
-    value: str | int,
+    value: str | bool,
     fn: Callable[..., Any],
     *args: Array,
     shows: str = "",
@@ -103,5 +103,5 @@ def _add(
         program = jax.jit(fn, compiler_options=tried).lower(*args).compile()
     except jax.errors.JaxRuntimeError:
         return
-    if shows in program.as_text():
+    if shows in (program.as_text() or ""):
         options[name] = value

@@ -216,9 +216,8 @@ def _half_conv_backward(
         return dx, gradient.transpose(1, 2, 0, 3)
     # With the smaller of the two as the kernel, since oneDNN spends its time on bringing that into
     # a form of its own: the output's pixels then are the taps from last to first.
-    sizes = zip(taps, pads, strict=True)
-    swapped = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in sizes)
-    gradient = _whole_kernel_gradient(dy, x, taps=taps, strides=strides, pads=swapped)
+    top, left = ((k - 1 - low, k - 1 - high) for k, (low, high) in zip(taps, pads, strict=True))
+    gradient = _whole_kernel_gradient(dy, x, taps=taps, strides=strides, pads=(top, left))
     return dx, gradient[:, ::-1, ::-1].transpose(1, 2, 3, 0)
 
 
