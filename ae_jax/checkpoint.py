@@ -189,7 +189,8 @@ class Checkpoints:
 
 def _remove_while_written(folder: Path) -> None:
     """Orbax writes several files at once, and when one fails it does not wait for the others: the
-    folder is removed until it has stayed away for a moment."""
+    folder is removed until it has stayed away for a tenth of a second, for 4 seconds at most. What
+    comes later goes when the run is opened again."""
     away = 0
     for _ in range(200):
         if away == 5:

@@ -4,14 +4,12 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import lax
 from jax.stages import Compiled, Lowered
 
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
@@ -49,11 +47,12 @@ def use_compilation_cache() -> None:
 
 def compile_program(lowered: Lowered) -> Compiled:
     """``lowered.compile()`` with `compiler_options`, those for its own convolutions included."""
+    if jax.default_backend() != "cpu":
+        return lowered.compile()
     half = bool(re.search(r"stablehlo\.convolution.*bf16", lowered.as_text()))
     return lowered.compile(compiler_options=compiler_options(half_convolutions=half))
 
 
-@cache
 def compiler_options(*, half_convolutions: bool = False) -> dict[str, str | bool]:
     """What programs that train are compiled with: ``jax.jit(..., compiler_options=this)``.
 
@@ -71,37 +70,34 @@ def compiler_options(*, half_convolutions: bool = False) -> dict[str, str | bool
     if jax.default_backend() != "cpu":
         return {}
     kinds = ("INDIVIDUAL_DOT", "REDUCE")
-    options: dict[str, str | bool] = {}
-    _add(options, YNNPACK, ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds), lambda: 0)
-    _add(options, VECTORS, "512", lambda: 0)
-    if half_convolutions:
-        x, kernel = jnp.ones((2, 8, 8, 16), jnp.bfloat16), jnp.ones((3, 3, 16, 16), jnp.bfloat16)
-        conv = partial(
-            lax.conv_general_dilated,
-            window_strides=(1, 1),
-            padding="SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        _add(options, ONEDNN, True, conv, x, kernel, shows="__onednn$convolution")
-    return options
+    kept = ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds)
+    wanted: dict[str, str | bool] = {YNNPACK: kept, VECTORS: "512"}
+    if half_convolutions and _onednn_convolves():
+        wanted[ONEDNN] = True
+    given = os.environ.get("XLA_FLAGS", "")
+    return {name: v for name, v in wanted.items() if name not in given and _is_known(name, v)}
 
 
-def _add(
-    options: dict[str, str | bool],
-    name: str,
-    value: str | bool,
-    fn: Callable[..., Any],
-    *args: Array,
-    shows: str = "",
-) -> None:
-    """Add the option, unless XLA_FLAGS sets it, XLA does not know it (they are experimental: other
-    versions may have others), or the program of `fn` compiled with it does not show this."""
-    if name in os.environ.get("XLA_FLAGS", ""):
-        return
-    tried = options | {name: value}
+@cache
+def _is_known(name: str, value: str | bool) -> bool:
+    """Whether XLA has the option: they are experimental, and other versions may have others."""
     try:
-        program = jax.jit(fn, compiler_options=tried).lower(*args).compile()
+        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
     except jax.errors.JaxRuntimeError:
-        return
-    if shows in (program.as_text() or ""):
-        options[name] = value
+        return False
+    return True
+
+
+@cache
+def _onednn_convolves() -> bool:
+    if not _is_known(ONEDNN, True):
+        return False
+    conv = partial(
+        lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    x, kernel = jnp.ones((2, 8, 8, 16), jnp.bfloat16), jnp.ones((3, 3, 16, 16), jnp.bfloat16)
+    program = jax.jit(conv, compiler_options={ONEDNN: True}).lower(x, kernel).compile()
+    return "__onednn$convolution" in (program.as_text() or "")

@@ -24,12 +24,6 @@ from ae_jax.training.program import make_program
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="about programs for the CPU")
 
 
-@pytest.fixture(autouse=True)
-def forget():
-    yield
-    compiler_options.cache_clear()
-
-
 def handed_over(program):
     """Whether a convolution of the program is in a fusion that YNNPACK runs."""
     text = program.as_text()
@@ -74,20 +68,21 @@ def test_convolutions_in_bfloat16_are_those_of_onednn():
 
 
 def test_only_convolutions_in_bfloat16_call_for_them(monkeypatch):
-    asked = []
+    asked, convolves = [], []
     monkeypatch.setattr(compilation, "compiler_options", lambda **given: asked.append(given) or {})
-    matrix, image = jnp.ones((4, 4)), jnp.ones((1, 4, 4, 4))
-    for fn, x in ((jnp.matmul, matrix), (conv, image)):
+    image, kernel = jnp.ones((1, 4, 4, 8)), jnp.ones((3, 3, 8, 16))
+    for fn, args in ((jnp.matmul, (kernel[0, 0].T, kernel[0, 0])), (conv, (image, kernel))):
         for dtype in (jnp.float32, jnp.bfloat16):
-            x = x.astype(dtype)
-            compilation.compile_program(jax.jit(fn).lower(x, x))
+            lowered = jax.jit(fn).lower(*(a.astype(dtype) for a in args))
+            compilation.compile_program(lowered)
+            convolves.append("stablehlo.convolution" in lowered.as_text())
+    assert convolves == [False, False, True, True]
     assert [given["half_convolutions"] for given in asked] == [False, False, False, True]
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
     known = compiler_options()
     monkeypatch.setattr(compilation, "YNNPACK", "xla_cpu_of_another_version")
-    compiler_options.cache_clear()
     assert compiler_options() == {k: v for k, v in known.items() if "ynn" not in k}
 
 

@@ -181,6 +181,13 @@ def test_bce_is_exact_for_every_size_of_logit():
     )
 
 
+@pytest.mark.parametrize("elements", [784, 3072, 4096, 4097, 200_000])
+def test_sums_are_exact_for_events_of_every_size(elements):
+    x, y = np.random.default_rng(0).random((2, 2, elements), np.float32)
+    want = ((np.float64(x) - np.float64(y)) ** 2).sum(1)
+    np.testing.assert_allclose(losses.mse(x, y), want, rtol=5e-7)
+
+
 def test_bce_gradient_of_gradient():
     logits, x = jnp.linspace(-4, 4, 9), jnp.linspace(0, 1, 9)
     second = jax.vmap(jax.grad(jax.grad(lambda a, t: losses.bce(a[None], t[None])[0])))(logits, x)

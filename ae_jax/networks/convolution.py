@@ -66,7 +66,8 @@ def pooled_conv(
 ) -> Array:
     """``max_pool(conv(x, kernel, strides=strides, padding=padding), padding=pool)``.
 
-    Raises what `conv` raises.
+    ``[B, H, W, C], [kh, kw, C, features] -> [B, H', W', features]``, the sizes of `conv` halved (up
+    for SAME, down for VALID). Raises what these raise.
     """
     _check(x, kernel, padding)
     _check_padding(pool)

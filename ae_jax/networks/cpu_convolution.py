@@ -13,7 +13,7 @@ from ae_jax.networks.phases import Phases, block_phases, each_phase
 from ae_jax.networks.product import product
 from ae_jax.parallel import may_be_split
 
-FEW_FEATURES = 4
+FEW_FEATURES = 4  # the phases of a grey image
 FEW_CHANNELS = 3  # grey and colour images; with 8, patches no longer pay
 MANY_CHANNELS = 16
 SPREAD = 2**15  # numbers of an example that stay in the cache, in a batch of 128
@@ -38,7 +38,7 @@ def cpu_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
 
 
 def cpu_pooled_conv(x: Array, kernel: Array, strides: Pair, pads: Pads, pool_pads: Pads) -> Array:
-    """`cpu_conv`, and the maximum of each 2x2 block."""
+    """`cpu_conv`, and the maximum of each 2x2 block: ``[B, H', W', features]``, halved."""
     y = cpu_conv(x, kernel, strides, pads)
     batch, height, width, features = y.shape
     if not _is_in_blocks(kernel, strides) or height % 2 or width % 2:
@@ -68,17 +68,20 @@ def _patch_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
 def _is_spread(x: Array, kernel: Array) -> bool:
     # Forward and backward, 3x3 kernels, batches of 128, the time of _loop_conv: 16 -> 4 channels at
     # 14x14 pixels 0.4, 16 -> 8 0.6, 8 -> 8 0.8, 16 -> 12 0.97, 8 -> 12 1.3, 64 -> 16 0.6,
-    # 16 -> 16 1.2; at 28x28 16 -> 1 0.4, 32 -> 3 0.4, but 16 -> 8 1.2.
+    # 16 -> 16 1.2; at 28x28 16 -> 1 0.4, 32 -> 3 0.4, but 16 -> 8 1.2, 4 -> 4 about 1. Of larger
+    # kernels, at 28x28: 5x5, 16 -> 1 1.5, 32 -> 3 1.3; 7x7, 16 -> 1 2.3.
     (_, height, width, channels), (kh, kw, _, features) = x.shape, kernel.shape
-    if x.dtype != jnp.float32 or features > min(channels, MANY_CHANNELS):
+    if x.dtype != jnp.float32 or kh * kw > 9 or features > min(channels, MANY_CHANNELS):
         return False
+    if features <= FEW_FEATURES and kh * kw * features <= 4 * channels:
+        return True
     fits = height * width * kh * kw * features <= SPREAD
-    return features <= FEW_FEATURES or (fits and (features <= 8 or 2 * features <= channels))
+    return fits and (features <= 8 or 2 * features <= channels)
 
 
 def _spread_conv(x: Array, kernel: Array, pads: Pads) -> Array:
     """What each pixel adds to those around it as one matrix product, shifted and summed: the
-    transpose of `_patch_conv`, for few features."""
+    transpose of `_patch_conv`, for few features. ``[B, H, W, C] -> [B, H', W', features]``."""
     (batch, height, width, channels), (kh, kw, _, features) = x.shape, kernel.shape
     each = product(x.reshape(-1, channels), kernel.transpose(2, 0, 1, 3).reshape(channels, -1))
     each = each.reshape(batch, height, width, kh * kw * features)
@@ -147,7 +150,8 @@ def _image_gradient(
 def _kernel_gradient(
     dy: Array, *, x: Array, taps: tuple[int, ...], strides: Pair, pads: Pads
 ) -> Array:
-    """The gradient with respect to the kernel, in parts of the batch where that pays."""
+    """The gradient with respect to the kernel, ``[kh, kw, C, features]``, in parts of the batch
+    where that pays."""
     batch, channels, features = x.shape[0], x.shape[3], dy.shape[3]
     gradient = partial(_whole_kernel_gradient, taps=taps, strides=strides, pads=pads)
     few = min(channels, features) < MANY_CHANNELS or batch % CHUNK or batch == CHUNK
@@ -171,7 +175,8 @@ def _kernel_gradient(
 def _whole_kernel_gradient(
     x: Array, dy: Array, *, taps: tuple[int, ...], strides: Pair, pads: Pads
 ) -> Array:
-    """`x` convolved with `dy`, summed over the batch: ``[C, kh, kw, features]``."""
+    """`x` convolved with `dy`, summed over the batch: ``[C, kh, kw, features]``. Of `pads` only
+    those before the image matter, since the taps are known."""
     around = [
         (low, k - 1 + (m - 1) * s + 1 - n - low)
         for n, m, k, s, (low, _) in zip(
