@@ -68,8 +68,8 @@ def _patch_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
 def _is_spread(x: Array, kernel: Array) -> bool:
     # Forward and backward, 3x3 kernels, batches of 128, the time of _loop_conv: 16 -> 4 channels at
     # 14x14 pixels 0.4, 16 -> 8 0.6, 8 -> 8 0.8, 16 -> 12 0.97, 8 -> 12 1.3, 64 -> 16 0.6,
-    # 16 -> 16 1.2; at 28x28 16 -> 1 0.4, 32 -> 3 0.4, but 16 -> 8 1.2, 4 -> 4 about 1. Of larger
-    # kernels, at 28x28: 5x5, 16 -> 1 1.5, 32 -> 3 1.3; 7x7, 16 -> 1 2.3.
+    # 16 -> 16 1.2; at 28x28 16 -> 1 0.4 to 0.7, 32 -> 3 0.4, but 16 -> 8 1.2, 4 -> 4 0.9 to 1.2.
+    # Of larger kernels, at 28x28: 5x5, 16 -> 1 and 32 -> 3 1.2 to 1.4; 7x7, 16 -> 1 2.2.
     (_, height, width, channels), (kh, kw, _, features) = x.shape, kernel.shape
     if x.dtype != jnp.float32 or kh * kw > 9 or features > min(channels, MANY_CHANNELS):
         return False
