@@ -7,17 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from ae_jax.networks.lax_convolution import Pads, Pair, lax_conv, max_of_windows, views
 from ae_jax.networks.phases import Phases, block_phases, each_phase
 from ae_jax.networks.product import product
-from ae_jax.parallel import may_be_split
 
 FEW_FEATURES = 4  # the phases of a grey image
 FEW_CHANNELS = 3  # grey and colour images; with 8, patches no longer pay
 MANY_CHANNELS = 16
 SPREAD = 2**15  # numbers of an example that stay in the cache, in a batch of 128
-CHUNK = 16  # examples
 SEPARATE = 128  # channels; with 64 it is no faster
 
 
@@ -150,47 +149,33 @@ def _image_gradient(
 def _kernel_gradient(
     dy: Array, *, x: Array, taps: tuple[int, ...], strides: Pair, pads: Pads
 ) -> Array:
-    """The gradient with respect to the kernel, ``[kh, kw, C, features]``, in parts of the batch
-    where that pays."""
-    batch, channels, features = x.shape[0], x.shape[3], dy.shape[3]
-    gradient = partial(_whole_kernel_gradient, taps=taps, strides=strides, pads=pads)
-    few = min(channels, features) < MANY_CHANNELS or batch % CHUNK or batch == CHUNK
-    # A sum over devices within the loop below takes longer than the loop saves.
-    if few or may_be_split(x):
-        return gradient(x, dy).transpose(1, 2, 0, 3)
-
-    def add(total: Array, chunk: tuple[Array, ...]) -> tuple[Array, None]:
-        return total + gradient(*chunk), None
-
-    # Parts of the batch that fit into the cache: where YNNPACK computes this, 32 -> 32 channels at
-    # 28x28 and a batch of 128 take 40 ms instead of 73, 64 -> 64 at 14x14 31 instead of 102. XLA's
-    # own routine (see `ae_jax.compilation.compiler_options`) is as fast either way.
-    chunks = (a.reshape(CHUNK, -1, *a.shape[1:]).swapaxes(0, 1) for a in (x, dy))
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
-    start = jnp.zeros((channels, *taps, features), dtype)
-    total, _ = lax.scan(add, start, tuple(chunks))
-    return total.astype(x.dtype).transpose(1, 2, 0, 3)
-
-
-def _whole_kernel_gradient(
-    x: Array, dy: Array, *, taps: tuple[int, ...], strides: Pair, pads: Pads
-) -> Array:
-    """`x` convolved with `dy`, summed over the batch: ``[C, kh, kw, features]``. Of `pads` only
-    those before the image matter, since the taps are known."""
+    """The gradient with respect to the kernel, ``[kh, kw, C, features]``: `x` convolved with `dy`,
+    summed over the batch. Of `pads` only those before the image matter, since the taps are known.
+    """
     around = [
         (low, k - 1 + (m - 1) * s + 1 - n - low)
         for n, m, k, s, (low, _) in zip(
             x.shape[1:3], dy.shape[1:3], taps, strides, pads, strict=True
         )
     ]
-    return lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),  # [C, H, W, B]
+    # Where XLA fuses it with what has made x (a bias, a pooling, a ReLU), that is made again, and
+    # read across memory: 41 ms for 64 channels at 14x14 pixels, a batch of 128, instead of 1.
+    with set_xla_metadata(inlineable="false"):
+        images = _channels_first(x)
+    gradient = lax.conv_general_dilated(
+        images,
         dy.transpose(1, 2, 0, 3),  # [H', W', B, features]
         window_strides=(1, 1),
         padding=around,
         rhs_dilation=strides,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+    return gradient.transpose(1, 2, 0, 3)
+
+
+@jax.jit
+def _channels_first(x: Array) -> Array:
+    return x.transpose(3, 1, 2, 0)  # [C, H, W, B]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -217,13 +202,12 @@ def _half_conv_backward(
     dx = _image_gradient(dy, kernel=kernel, x_shape=x.shape, strides=strides, pads=pads)
     taps = kernel.shape[:2]
     if strides != (1, 1) or not MANY_CHANNELS <= x.shape[3] < dy.shape[3]:
-        gradient = _whole_kernel_gradient(x, dy, taps=taps, strides=strides, pads=pads)
-        return dx, gradient.transpose(1, 2, 0, 3)
+        return dx, _kernel_gradient(dy, x=x, taps=taps, strides=strides, pads=pads)
     # With the smaller of the two as the kernel, since oneDNN spends its time on bringing that into
     # a form of its own: the output's pixels then are the taps from last to first.
     top, left = ((k - 1 - low, k - 1 - high) for k, (low, high) in zip(taps, pads, strict=True))
-    gradient = _whole_kernel_gradient(dy, x, taps=taps, strides=strides, pads=(top, left))
-    return dx, gradient[:, ::-1, ::-1].transpose(1, 2, 3, 0)
+    gradient = _kernel_gradient(x, x=dy, taps=taps, strides=strides, pads=(top, left))
+    return dx, gradient[::-1, ::-1].swapaxes(2, 3)
 
 
 _half_conv.defvjp(_half_conv_forward, _half_conv_backward)

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 from jax.sharding import Mesh
 
@@ -16,6 +15,7 @@ from ae_jax.objective import Autoencoder, Batch, as_floats, evaluate
 from ae_jax.parallel import is_first_process, put, replicated
 from ae_jax.runs import Run
 from ae_jax.state import TrainState, by_path, streams
+from ae_jax.training.step import scaled_sum
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def first_not_finite(
         note("the loss", metrics["loss"])
         for path, leaf in by_path(grads).items():
             note(f"the gradient of {path}", leaf)
-        note("the squared norm of the gradient", optax.tree.norm(grads, squared=True))
+        note("the square of a gradient", scaled_sum(grads))
         return jnp.stack(finite), metrics
 
     finite, metrics = jax.device_get(jax.jit(repeat)(state, batch))

@@ -23,6 +23,8 @@ Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[..., Metrics]
 
+SCALE = 2.0**64  # times x is beyond float32 where the square of x is
+
 
 def make_train_step(
     ae: Autoencoder,
@@ -48,8 +50,8 @@ def make_train_step(
       accumulate: compute the gradient of the batch in so many parts, one after another, in a part
         of the memory. The same step, to the accuracy of sums, but for the noise, which each part
         draws for itself. The batch is split into them, so it must divide.
-      guard: leave out an update whose loss or gradient is not finite (nor, in float32, the square
-        of its norm): of the state only ``step`` then moves. The metrics say so in ``finite``, bool.
+      guard: leave out an update whose loss or `scaled_sum` of the gradient is not finite: of the
+        state only ``step`` then moves. The metrics say so in ``finite``, bool.
 
     Raises `ValueError` with `accumulate` if a term is of the whole batch, which no part knows.
     """
@@ -92,8 +94,7 @@ def make_train_step(
         if not guard:
             state = update()
         else:
-            norm = optax.tree.norm(grads, squared=True)
-            finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
+            finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(scaled_sum(grads))
             # A branch and not a selection, which would keep a copy of all that is updated.
             state = lax.cond(finite, update, lambda: state)
             metrics = {**metrics, "finite": finite}
@@ -120,6 +121,24 @@ def make_eval_step(ae: Autoencoder, *, axis_name: str | None = None) -> EvalStep
         return metrics if axis_name is None else lax.pmean(metrics, axis_name)
 
     return step
+
+
+def scaled_sum(grads: Any) -> Array:
+    """2^64 times the sum of all numbers in `grads`, which no number that is not finite survives.
+
+    Nor, in float32, one whose square is not finite: it would stay in Adam's second moment. (Many
+    that are nearly as large may be too much as well.)
+    """
+
+    def sums(leaf: Array) -> Array:
+        if leaf.ndim < 2:
+            return SCALE * leaf
+        # A product: with the usual sum of squares a step of 784-512-2 takes 1.04 times as long on
+        # a CPU, of 784-128-64-32 1.02 to 1.04.
+        rows = leaf.reshape(-1, leaf.shape[-1])
+        return jnp.full((1, len(rows)), SCALE, leaf.dtype) @ rows
+
+    return sum((sums(leaf).sum() for leaf in jax.tree.leaves(grads)), jnp.zeros(()))
 
 
 def _in_parts(grad_fn, model_state, batch, key, parts, axis_name):

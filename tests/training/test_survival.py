@@ -28,6 +28,7 @@ from ae_jax.runs import Run
 from ae_jax.state import by_path
 from ae_jax.training import Diverged, drive, fit, init_state, make_train_step
 from ae_jax.training.diagnose import first_not_finite
+from ae_jax.training.step import SCALE, scaled_sum
 from experiments.torture.worker import Normalised, digest
 
 RNG = np.random.default_rng(0)
@@ -151,6 +152,40 @@ def test_a_gradient_that_is_not_finite_is_noticed_under_a_finite_loss():
     assert digest(moved.replace(step=state.step)) == digest(state)
     first, _ = first_not_finite(ae, state, {"x": jnp.asarray(X)})
     assert first.startswith("the gradient of ")
+
+
+SHAPES = {"scalar": (), "bias": (5,), "kernel": (300, 7), "conv": (3, 3, 4, 6)}
+LARGE = 1.01 * np.sqrt(np.finfo(np.float32).max)  # whose square is not finite in float32
+
+
+@pytest.mark.parametrize("where", SHAPES)
+@pytest.mark.parametrize(
+    "bad", [(np.nan,), (np.inf,), (-np.inf, np.inf), (LARGE,), (LARGE, -LARGE)]
+)
+def test_nothing_whose_square_is_not_finite_survives_the_scaled_sum(where, bad):
+    grads = {k: np.asarray(RNG.normal(size=n), np.float32) for k, n in SHAPES.items()}
+    total = jax.jit(scaled_sum)
+    want = SCALE * sum(np.sum(g, dtype=np.float64) for g in grads.values())
+    size = SCALE * sum(np.abs(g).sum() for g in grads.values())
+    np.testing.assert_allclose(float(total(grads)), want, rtol=0, atol=1e-6 * size)
+    matrix = grads[where].reshape(-1, SHAPES[where][-1]) if len(SHAPES[where]) > 1 else None
+    column = grads[where].reshape(-1) if matrix is None else matrix[:, -1]  # a view
+    column[-1] = 0.98 * LARGE
+    assert np.isfinite(total(grads))
+    column[-len(bad) :] = bad[-len(column) :]
+    assert not np.isfinite(total(grads))
+
+
+def test_a_gradient_whose_square_is_not_finite_is_left_out_and_named():
+    large = Term(lambda o, b: 1e20 * o["logits"].sum((1, 2)))
+    ae = replace(VAE, objective={"large": large})
+    state = init_state(ae, optax.adam(0.1), jax.random.key(0))
+    step = make_train_step(ae, optax.adam(0.1), guard=True)
+    moved, metrics = jax.jit(step)(state, {"x": jnp.asarray(X)})
+    assert np.isfinite(metrics["loss"]) and not metrics["finite"]
+    assert digest(moved.replace(step=state.step)) == digest(state)
+    first, _ = first_not_finite(ae, state, {"x": jnp.asarray(X)})
+    assert first == "the square of a gradient"
 
 
 def test_every_device_leaves_out_what_one_of_them_finds():
