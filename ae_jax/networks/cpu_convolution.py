@@ -158,8 +158,9 @@ def _kernel_gradient(
             x.shape[1:3], dy.shape[1:3], taps, strides, pads, strict=True
         )
     ]
-    # Where XLA fuses it with what has made x (a bias, a pooling, a ReLU), that is made again, and
-    # read across memory: 41 ms for 64 channels at 14x14 pixels, a batch of 128, instead of 1.
+    # A call of its own. Fused with what has made x (a bias, a pooling, a ReLU), that would be made
+    # again, from arrays read across memory: without it a step of 64, 128 and 256 channels, on 28x28
+    # pixels, takes 1.2 times as long.
     with set_xla_metadata(inlineable="false"):
         images = _channels_first(x)
     gradient = lax.conv_general_dilated(
