@@ -21,6 +21,7 @@ from ae_jax.data.pipeline import which_to_stream
 from ae_jax.objective import check_accumulation
 from ae_jax.parallel import data_mesh
 from ae_jax.state import by_path
+from ae_jax.training import make_train_step
 from ae_jax.training.checks import check_settings, checked_data
 from ae_jax.training.drive import Pace, drive
 from ae_jax.training.program import Program, make_program
@@ -74,8 +75,9 @@ def estimate(
     per_epoch = steps_per_epoch(len(train["x"]), batch)
     init_key, order_key = jax.random.split(jax.random.key(config.seed))
     streamed = which_to_stream({"train": train, "eval_data": test}, mesh, settings.stream)
+    tx = settings.make_optimizer(settings.epochs * per_epoch)
     program = make_program(
-        ae, train, settings.make_optimizer(settings.epochs * per_epoch), init_key, order_key,
+        ae, train, tx, init_key, order_key,
         mesh=mesh, batch_size=batch, accumulate=settings.accumulate,
         ema_decay=settings.ema_decay, max_skips=settings.max_skips, stream=streamed["train"],
     )  # fmt: skip
@@ -101,7 +103,8 @@ def estimate(
     if found is not None:
         memory["temporary"] = found.temp_size_in_bytes
     xla_flops = (program.loop.cost_analysis() or {}).get("flops")
-    flops = count_flops(program.step, state, one)
+    # Without the guard, whose products are no part of the model.
+    flops = count_flops(make_train_step(ae, tx, accumulate=settings.accumulate), state, one)
     del piece
     measured, seconds = _measure(program, per_epoch, settings.max_skips)
     return Estimate(

@@ -18,7 +18,7 @@ from ae_jax.parallel import put, replicated
 from ae_jax.state import TrainState
 from ae_jax.training.loop import Sums, make_train_loop, no_sums
 from ae_jax.training.start import start
-from ae_jax.training.step import TrainStep, make_train_step
+from ae_jax.training.step import make_train_step
 
 
 class Program(NamedTuple):
@@ -29,7 +29,6 @@ class Program(NamedTuple):
     none: Sums
     feed: InMemory | Streamed
     order: Order
-    step: TrainStep
     loop: Any
     """Compiled: it has ``memory_analysis()`` and ``cost_analysis()``."""
 
@@ -68,4 +67,4 @@ def make_program(
     )
     sample, _, _ = next(feed.pieces(0, 0, 1))
     loop = compile_program(jitted.lower(state, none, sample, np.int32(0), np.int32(0)))
-    return Program(state, none, feed, order, step, loop)
+    return Program(state, none, feed, order, loop)
