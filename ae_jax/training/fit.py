@@ -145,7 +145,7 @@ def fit(
         mesh=mesh, batch_size=batch_size, accumulate=accumulate, ema_decay=ema_decay,
         max_skips=max_skips, params=params, stream=streamed["train"],
     )  # fmt: skip
-    state, none, feed, order, _, loop = program
+    state, none, feed, order, loop = program
     del program  # and with it the buffers that the loop takes
     evaluate, eval_count, beside = None, 0, 0
     if eval_data is not None:
