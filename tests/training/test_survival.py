@@ -168,8 +168,8 @@ def test_nothing_whose_square_is_not_finite_survives_the_scaled_sum(where, bad):
     want = SCALE * sum(np.sum(g, dtype=np.float64) for g in grads.values())
     size = SCALE * sum(np.abs(g).sum() for g in grads.values())
     np.testing.assert_allclose(float(total(grads)), want, rtol=0, atol=1e-6 * size)
-    matrix = grads[where].reshape(-1, SHAPES[where][-1]) if len(SHAPES[where]) > 1 else None
-    column = grads[where].reshape(-1) if matrix is None else matrix[:, -1]  # a view
+    columns = SHAPES[where][-1] if len(SHAPES[where]) > 1 else 1
+    column = grads[where].reshape(-1, columns)[:, -1]  # a view
     column[-1] = 0.98 * LARGE
     assert np.isfinite(total(grads))
     column[-len(bad) :] = bad[-len(column) :]
