@@ -4,6 +4,7 @@ The order of the examples is a pure function of ``(key, epoch)``, and a batch of
 epoch: there is no iterator whose state could be lost.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -96,10 +97,18 @@ def batch_at(
 def take(data: Mapping[str, Array], indices: Array, *, padded: bool) -> dict[str, Array]:
     """The batch of these rows. With `padded`, its ``mask`` [B] is 0 where the index is -1 (and
     where the data's own mask is)."""
-    batch = {name: jnp.take(rows, indices, axis=0, mode="clip") for name, rows in data.items()}
+    batch = {name: _rows(rows, indices) for name, rows in data.items()}
     if padded:
         batch["mask"] = batch.get("mask", 1.0) * (indices >= 0).astype(jnp.float32)
     return batch
+
+
+def _rows(rows: Array, indices: Array) -> Array:
+    # Gathered flat: on a CPU, XLA would find every byte of 28x28x1 by three indices, here and in
+    # all that it fuses with the batch (a step of 784-32-784 takes 1.1 times as long).
+    flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    batch = jnp.take(flat, indices, axis=0, mode="clip")
+    return batch.reshape(len(indices), *rows.shape[1:])
 
 
 def _batched(order: Array, count: int, batch_size: int, multiple: int) -> Array:

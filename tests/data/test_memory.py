@@ -1,4 +1,4 @@
-"""The order of the examples."""
+"""The order of the examples, and their batches."""
 
 from collections import Counter
 from functools import partial
@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from ae_jax.data.memory import shuffled
+from ae_jax.data.memory import shuffled, take
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 255, 256, 257, 65_536, 65_537])
@@ -43,3 +43,22 @@ def test_large_sets_are_shuffled_too():
     key = jax.random.key(0)
     shape = jax.eval_shape(partial(shuffled, count=2**24 + 1), key)
     assert (shape.shape, shape.dtype) == ((2**24 + 1,), np.int32)
+
+
+@pytest.mark.parametrize("event", [(), (5,), (28, 28, 1), (3, 0, 2)], ids=str)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_batch_is_its_rows(event, dtype):
+    rows = np.arange(7 * np.prod(event, dtype=int)).reshape(7, *event).astype(dtype)
+    index = np.array([6, 0, 3, 3], np.int32)
+    batch = jax.jit(partial(take, padded=False))({"x": rows}, index)
+    assert batch.keys() == {"x"} and batch["x"].dtype == dtype
+    np.testing.assert_array_equal(batch["x"], rows[index])
+
+
+def test_what_pads_a_batch_is_masked_as_is_what_the_data_masks():
+    data = {"x": np.arange(6.0).reshape(3, 2), "mask": np.array([1.0, 0.0, 1.0], np.float32)}
+    index = np.array([2, 1, -1], np.int32)
+    batch = take(data, index, padded=True)
+    np.testing.assert_array_equal(batch["mask"], [1, 0, 0])
+    np.testing.assert_array_equal(batch["x"][:2], data["x"][[2, 1]])
+    np.testing.assert_array_equal(take({"x": data["x"]}, index, padded=True)["mask"], [1, 1, 0])
