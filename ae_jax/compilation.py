@@ -1,9 +1,11 @@
 """How programs are compiled, and the cache that a second start of the same experiment reads."""
 
+import ctypes
 import hashlib
 import os
 import platform
 import re
+import sys
 from functools import cache, partial
 from pathlib import Path
 
@@ -43,6 +45,16 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", compilation_cache_dir())
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def release_freed_memory() -> None:
+    """Give the system back what this process has freed, where glibc kept it.
+
+    Compiling frees a lot in pieces: after 784-32-784 was trained, about 70 MB.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def compile_program(lowered: Lowered) -> Compiled:

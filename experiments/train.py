@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ae_jax.capacity import SHARE, data_bytes, local_bytes
+from ae_jax.compilation import release_freed_memory
 from ae_jax.evaluation import PCA, code_figures, fit_pca
 from ae_jax.evaluation.reconstruction import reconstruction_figures
 from ae_jax.losses import mse
@@ -91,6 +92,7 @@ def main(argv: Sequence[str]) -> None:
         )
     if not is_first_process():
         return
+    release_freed_memory()  # what follows compiles again
     state = local(state)
     run = Run.open(run_dir)
     draw_run(run, ae, state, test, history)

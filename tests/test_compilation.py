@@ -96,3 +96,26 @@ def test_the_users_own_flags_come_first():
         found.append(done.stdout.split())
     assert found[0] == list(compiler_options())
     assert found[1] == [name for name in found[0] if name != compilation.YNNPACK]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what glibc keeps")
+def test_freed_memory_goes_back_to_the_system():
+    """Pieces of which every hundredth stays, so that none of it is at the end of the heap."""
+    script = """
+import os
+from pathlib import Path
+from ae_jax.compilation import release_freed_memory
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+pieces = [bytes(1000) for _ in range(100_000)]
+held = pieces[::100]
+full = resident()
+del pieces
+freed = full - resident()
+release_freed_memory()
+print(freed, full - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    freed, released = map(int, done.stdout.split())
+    assert freed < 20e6 and released > 80e6
