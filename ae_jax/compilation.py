@@ -1,4 +1,5 @@
-"""How programs are compiled, and the cache that a second start of the same experiment reads."""
+"""How programs are compiled, the cache that a second start of the same experiment reads, and the
+memory that compiling leaves."""
 
 import ctypes
 import hashlib
