@@ -28,11 +28,8 @@ def resume(folder: Path, rng: random.Random) -> Trials:
     references = {}
     for kind in KINDS:
         run = folder / kind
-        process = start(kind, run, EPOCHS)
-        wait_for_rows(process, run, 1)
-        began = time.monotonic()
-        finish(process)
-        references[kind] = (*outcome(run), time.monotonic() - began)
+        seconds = _seconds(kind, run, EPOCHS)
+        references[kind] = (*outcome(run), seconds)
     while True:
         for kind in KINDS:
             run = folder / f"{kind}-killed"
@@ -73,12 +70,12 @@ def kill(folder: Path, rng: random.Random) -> Trials:
 def signals(folder: Path, rng: random.Random) -> Trials:
     """SIGTERM and Ctrl-C: saved at once, exit code 143 or 130, and resumed exactly."""
     reference, run = folder / "whole", folder / "run"
-    finish(start("vae", reference, 2 * EPOCHS))
+    seconds = _seconds("vae", reference, 2 * EPOCHS)
     while True:
         for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
             process = start("vae", run, 2 * EPOCHS)
             wait_for_rows(process, run, 1)
-            time.sleep(rng.uniform(0.0, 2.0))  # a third of what it takes
+            time.sleep(rng.uniform(0.0, seconds / 3))  # well before its end
             process.send_signal(number)
             errors = finish(process, code)
             saved = f"the run ended at step {max(_steps(run), default=-1)}, "
@@ -118,6 +115,15 @@ def determinism(folder: Path, rng: random.Random) -> Trials:
             yield None if same else f"{kind}: two runs differ"
             for run in runs:
                 _remove(run)
+
+
+def _seconds(kind: str, run: Path, epochs: int) -> float:
+    """How long a whole run takes from its first row on."""
+    process = start(kind, run, epochs)
+    wait_for_rows(process, run, 1)
+    began = time.monotonic()
+    finish(process)
+    return time.monotonic() - began
 
 
 def _steps(run: Path) -> list[int]:
