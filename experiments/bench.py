@@ -5,6 +5,7 @@ python -m experiments.bench conv lstm --dtype float32 bfloat16
 python -m experiments.bench simple --mode scan step pmap sharded --devices 2
 python -m experiments.bench conv --mode scan stream records
 python -m experiments.bench simple conv --against torch torch-compile keras
+python -m experiments.bench hinton --dataset mnist --rounds 7 --against torch-compile torch-flush
 python -m experiments.bench --compare before.json after.json
 
 Each measurement has a process of its own, one after another: on a shared machine only ratios from
@@ -15,13 +16,16 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from ae_jax import plots
+from ae_jax.data import load
 from ae_jax.spec import nearest, require
 from experiments.benchmarks import MODES, NETS
 from experiments.benchmarks.report import comparison, speeds, table
@@ -30,6 +34,9 @@ from experiments.cli import parse_all, run_main
 PEERS = {
     "torch": ("torch_peer.py",),
     "torch-compile": ("torch_peer.py", "--compile"),
+    # PyTorch keeps denormal numbers, which XLA and TensorFlow flush to 0. The first moments of Adam
+    # become such where gradients are 0, some 700 steps after a unit fell silent, and slow it down.
+    "torch-flush": ("torch_peer.py", "--compile", "--flush"),
     "torch-bfloat16": ("torch_peer.py", "--bfloat16"),
     "keras": ("keras_peer.py",),
 }
@@ -46,20 +53,8 @@ def main(argv: Sequence[str]) -> None:
         before, after = (_read(path) for path in options.compare)
         console.print(comparison(before, after))
         return
-    results = []
-    for net in options.nets or NETS:
-        for dtype in options.dtype:
-            for mode in options.mode:
-                devices = options.devices if mode in ("pmap", "sharded") else 1
-                result = _ours(net, dtype, mode, devices, options)
-                results.append(result)
-                _say(console, result)
-        for peer in options.against:
-            if net in LACKING.get(peer, ()):
-                continue
-            result = _peer(net, peer, options)
-            results.append(result)
-            _say(console, result)
+    with tempfile.TemporaryDirectory() as folder:
+        results = _measure_all(options, console, Path(folder))
     console.print(table(results))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=2) + "\n")
@@ -67,31 +62,55 @@ def main(argv: Sequence[str]) -> None:
     console.print(f"wrote {options.out} and {options.out.with_suffix('.png')}", soft_wrap=True)
 
 
-def _ours(
-    net: str, dtype: str, mode: str, devices: int, options: argparse.Namespace
-) -> dict[str, Any]:
+def _measure_all(
+    options: argparse.Namespace, console: Console, folder: Path
+) -> list[dict[str, Any]]:
+    results, nets = [], options.nets or list(NETS)
+    images = {net: options.images or NETS[net].images for net in nets}
+    given = _write_images(options.dataset, max(images.values()), folder) if options.dataset else []
+    for net in nets:
+        common = ["--images", str(images[net]), "--rounds", str(options.rounds), *given]
+        common += [] if options.batch is None else ["--batch", str(options.batch)]
+        for dtype in options.dtype:
+            for mode in options.mode:
+                devices = options.devices if mode in ("pmap", "sharded") else 1
+                result = _ours(net, dtype, mode, devices, common)
+                results.append(result)
+                _say(console, result)
+        for peer in options.against:
+            if net in LACKING.get(peer, ()):
+                continue
+            result = _peer(net, peer, options, common)
+            results.append(result)
+            _say(console, result)
+    return results
+
+
+def _ours(net: str, dtype: str, mode: str, devices: int, common: list[str]) -> dict[str, Any]:
     command = [sys.executable, "-m", "experiments.benchmarks.ours", net]
     command += ["--dtype", dtype, "--mode", mode, "--devices", str(devices)]
-    found = run_apart([*command, *_common(net, options)])
+    found = run_apart([*command, *common])
     return {"who": "ae_jax", "net": net, "dtype": dtype, "mode": mode, **found}
 
 
-def _peer(net: str, peer: str, options: argparse.Namespace) -> dict[str, Any]:
+def _peer(net: str, peer: str, options: argparse.Namespace, common: list[str]) -> dict[str, Any]:
     script, *flags = PEERS[peer]
     python = options.peer_python or sys.executable
     path = Path(__file__).parent / "peers" / script
     batch = options.batch or NETS[net].batch
-    found = run_apart(
-        [python, str(path), net, *flags, "--batch", str(batch), *_common(net, options)]
-    )
+    found = run_apart([python, str(path), net, *flags, "--batch", str(batch), *common])
     dtype = "bfloat16" if "bfloat16" in peer else "float32"
     return {"who": peer, "net": net, "dtype": dtype, "mode": "", "batch": batch, **found}
 
 
-def _common(net: str, options: argparse.Namespace) -> list[str]:
-    images = options.images or NETS[net].images
-    common = ["--images", str(images), "--rounds", str(options.rounds)]
-    return common if options.batch is None else [*common, "--batch", str(options.batch)]
+def _write_images(dataset: str, most: int, folder: Path) -> list[str]:
+    """The options that tell a process to train on them."""
+    x = load(dataset, "train")["x"]
+    fits = x.shape[1:] == (28, 28, 1)
+    require(fits, "--dataset", dataset, f"has examples of {x.shape[1:]}, the nets take (28, 28, 1)")
+    require(most <= len(x), "--images", most, f"{dataset} has {len(x)}")
+    np.save(folder / "images.npy", x)
+    return ["--data", str(folder / "images.npy")]
 
 
 def run_apart(command: list[str]) -> dict[str, Any]:
@@ -131,6 +150,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--mode", nargs="+", default=["scan"])
     parser.add_argument("--devices", type=int, default=2, help="of pmap and sharded")
     parser.add_argument("--batch", type=int, help="by default each net's own")
+    parser.add_argument("--dataset", help="train on its images; by default random ones")
     parser.add_argument("--images", type=int, help="to an epoch")
     parser.add_argument("--rounds", type=int, default=3, help="epochs that are timed")
     parser.add_argument("--against", nargs="+", default=[], metavar="PEER")

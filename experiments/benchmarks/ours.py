@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--images", type=int)
+    parser.add_argument("--data")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(argv)
     use_cpu_devices(options.devices)
@@ -60,9 +61,11 @@ def measure(
     devices: int = 1,
     batch: int | None = None,
     images: int | None = None,
+    data: str | None = None,
     rounds: int = 3,
 ) -> dict[str, Any]:
-    """Train `rounds` epochs after one that is not counted; JSON-ready.
+    """Train `rounds` epochs after one that is not counted; JSON-ready. On random images, or on the
+    first of those in the file `data`, uint8 [N, 28, 28, 1].
 
     Speeds are images/s of whole epochs, blocked until ready. FLOPs are those of the products and
     convolutions of one step (see `flops`), bytes as XLA counts them (None where a loop hides them);
@@ -75,18 +78,21 @@ def measure(
     require(ok, "batch", batch, f"pmap splits it over {devices} devices evenly")
     ae = replace(NETS[net].model.build((28, 28, 1)), dtype=jnp.dtype(dtype))
     if mode == "records":
-        data = {"x": load("mnist", "train", decode="always")["x"]}
-        images = len(data["x"])
+        x = load("mnist", "train", decode="always")["x"]
+        images = len(x)
+    elif data is not None:
+        x = np.load(data, allow_pickle=False)[:images]
     else:
         x = np.random.default_rng(0).integers(0, 256, (images, 28, 28, 1), np.uint8)
-        data = {"x": _on_disk(x) if mode == "stream" else x}
+    if mode == "stream":
+        x = _on_disk(x)
     if mode == "sweep":
         epoch, program, compile_seconds = _sweep(ae, x, batch)
     elif mode in ("step", "pmap"):
         epoch, program, compile_seconds = _batches(ae, x, batch, devices, pmap=mode == "pmap")
     else:
         stream = mode in ("stream", "records")
-        epoch, program, compile_seconds = _loop(ae, data, batch, devices, stream=stream)
+        epoch, program, compile_seconds = _loop(ae, {"x": x}, batch, devices, stream=stream)
     epoch()
     speeds = []
     runs = REPLICAS if mode == "sweep" else 1

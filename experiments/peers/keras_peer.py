@@ -70,12 +70,18 @@ NETS = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("net", choices=NETS)
+    parser.add_argument("--data", help="uint8 images, [N, 28, 28, 1]; by default random ones")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--images", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     model = NETS[options.net]()
-    x = np.random.default_rng(0).random((options.images, *model.input_shape[1:]), np.float32)
+    shape = (options.images, *model.input_shape[1:])
+    if options.data:
+        x = np.load(options.data, allow_pickle=False)[: options.images]
+        x = x.reshape(shape).astype(np.float32) / 255
+    else:
+        x = np.random.default_rng(0).random(shape, np.float32)
     model.compile(optimizer="adam", loss="binary_crossentropy", jit_compile="auto")
 
     def epoch() -> float:

@@ -1,6 +1,7 @@
 """Train one of the benchmark's nets in PyTorch, and print its speed as JSON.
 
-python experiments/peers/torch_peer.py conv [--compile] [--bfloat16] [--images N] [--rounds N]
+python experiments/peers/torch_peer.py conv [--compile] [--bfloat16] [--flush] [--data X.npy]
+    [--images N] [--rounds N]
 """
 
 import argparse
@@ -8,6 +9,7 @@ import json
 import statistics
 import time
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -83,13 +85,21 @@ def main() -> None:
     parser.add_argument("net", choices=NETS)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--flush", action="store_true", help="denormal numbers to 0, as XLA does")
+    parser.add_argument("--data", help="uint8 images, [N, 28, 28, 1]; by default random ones")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--images", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_flush_denormal(options.flush)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, x = NETS[options.net]().to(device), torch.rand(options.images, 1, 28, 28, device=device)
+    if options.data:
+        images = np.load(options.data, allow_pickle=False)[: options.images].reshape(-1, 1, 28, 28)
+        x = torch.from_numpy(images).to(device).float() / 255
+    else:
+        x = torch.rand(options.images, 1, 28, 28, device=device)
+    model = NETS[options.net]().to(device)
     if "conv" in options.net:
         layout = torch.channels_last
         model, x = model.to(memory_format=layout), x.to(memory_format=layout)

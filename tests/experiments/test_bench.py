@@ -40,6 +40,13 @@ def test_every_mode_measures_the_same_net(mode, measured):
     assert found["step_gflops"] == pytest.approx(measured["step_gflops"], rel=0.2)
 
 
+def test_images_from_a_file(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (70, 28, 28, 1), np.uint8)
+    np.save(tmp_path / "images.npy", x)
+    found = measure("simple", images=64, batch=32, data=str(tmp_path / "images.npy"), rounds=1)
+    assert found["images"] == 64 and found["images_per_second"] > 0
+
+
 def test_flops_are_counted_in_loops_and_branches():
     a, b, x = np.ones((3, 4)), np.ones((4, 5)), np.ones((1, 6, 6, 2))
 
@@ -96,6 +103,7 @@ def test_a_run_writes_what_compare_reads(tmp_path, capsys):
         (["--dtype", "float16"], "--dtype float16"),
         (["--against", "tensorflow"], "--against tensorflow"),
         (["--rounds", "0"], "--rounds=0"),
+        (["--dataset", "digits"], r"--dataset='digits': has examples of \(8, 8, 1\)"),
         (["--compare", "a.json", "b.json"], "a.json is not the JSON of a benchmark"),
         (["--devices", "2", "--x"], "unrecognised option --x"),
     ],
