@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 
 from ae_jax.state import TrainState, init_state
 
+# In the background of a script, a shell starts the tests so that they ignore Ctrl-C: some send it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update("jax_num_cpu_devices", 4)
 # The suite compiles some thousand small programs and runs each once: it saves half of that time to
 # leave out LLVM's most expensive passes, which change speed and not what is computed.
