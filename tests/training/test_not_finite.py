@@ -71,7 +71,7 @@ def test_a_gradient_that_is_not_finite_is_noticed_under_a_finite_loss():
     assert first.startswith("the gradient of ")
 
 
-SHAPES = {"scalar": (), "bias": (5,), "kernel": (300, 7), "conv": (3, 3, 4, 6)}
+SHAPES = {"scalar": (), "bias": (5,), "kernel": (300, 7), "odd": (301, 7), "conv": (3, 3, 4, 6)}
 LARGE = 1.01 * np.sqrt(np.finfo(np.float32).max)  # whose square is not finite in float32
 
 
