@@ -5,7 +5,7 @@ python -m experiments.bench conv lstm --dtype float32 bfloat16
 python -m experiments.bench simple --mode scan step pmap sharded --devices 2
 python -m experiments.bench conv --mode scan stream records
 python -m experiments.bench simple conv --against torch torch-compile keras
-python -m experiments.bench hinton --dataset mnist --rounds 7 --against torch-compile torch-flush
+python -m experiments.bench hinton --dataset mnist --rounds 29 --against torch-compile torch-flush
 python -m experiments.bench --compare before.json after.json
 
 Each measurement has a process of its own, one after another: on a shared machine only ratios from
