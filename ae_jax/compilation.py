@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.stages import Compiled, Lowered
 
+from ae_jax.device import cpu_flags
+
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 YNNPACK = "xla_cpu_experimental_ynn_fusion_type"
 VECTORS = "xla_cpu_prefer_vector_width"
@@ -28,11 +30,7 @@ def compilation_cache_dir() -> str:
     """
     if VARIABLE in os.environ:
         return os.environ[VARIABLE]
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        kind = next(line for line in lines if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):  # not Linux: the machine's name must do
-        kind = platform.node()
+    kind = cpu_flags() or platform.node()  # not Linux: the machine's name must do
     digest = hashlib.sha256(kind.encode()).hexdigest()[:16]
     return str(Path("~/.cache/ae_jax").expanduser() / digest)
 

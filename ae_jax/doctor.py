@@ -115,12 +115,12 @@ def devices() -> Iterator[Line]:
     import jax
 
     from ae_jax.capacity import device_bytes, size
+    from ae_jax.device import device_name
     from ae_jax.parallel import data_mesh
 
-    there = jax.devices()
     each = device_bytes(data_mesh())
     memory = "memory unknown" if each is None else f"{size(each)} each"
-    yield Line(jax.default_backend(), f"{len(there)} x {there[0].device_kind}, {memory}")
+    yield Line(jax.default_backend(), f"{jax.device_count()} x {device_name()}, {memory}")
     yield Line("cores", f"{os.cpu_count()}")
     if _NVIDIA.exists() and jax.default_backend() == "cpu":
         remedy = "run pip install 'ae_jax[cuda]', or leave out JAX_PLATFORMS=cpu if it is set"

@@ -25,6 +25,7 @@ import jax
 import optax
 
 from ae_jax.checkpoint import Checkpoints
+from ae_jax.device import device_name
 from ae_jax.files import append_whole, finite, read_json, require_regular, write_whole
 from ae_jax.models import Model
 from ae_jax.objective import Autoencoder
@@ -182,7 +183,6 @@ def build_model(config: Mapping[str, Any], file: str) -> Autoencoder:
 
 def environment() -> dict[str, Any]:
     """Versions, device, git commit (None outside a checkout), command and time, JSON-ready."""
-    devices = jax.devices()
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": ["python", *sys.orig_argv[1:]],
@@ -191,8 +191,8 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "backend": jax.default_backend(),
-        "device": devices[0].device_kind,
-        "device_count": len(devices),
+        "device": device_name(),
+        "device_count": jax.device_count(),
         "cpu_count": os.cpu_count(),
     }
 

@@ -6,10 +6,12 @@ python -m experiments.bench simple --mode scan step pmap sharded --devices 2
 python -m experiments.bench conv --mode scan stream records
 python -m experiments.bench simple conv --against torch torch-compile keras
 python -m experiments.bench hinton --dataset mnist --rounds 29 --against torch-compile torch-flush
+python -m experiments.bench deep --turns 3 --against torch torch-compile
 python -m experiments.bench --compare before.json after.json
 
 Each measurement has a process of its own, one after another: on a shared machine only ratios from
-one run mean anything. Results are printed, and kept as JSON and as a picture.
+one run mean anything, and several `--turns` tell how much those vary. Results are printed, and kept
+as JSON (with the speed of every epoch) and as a picture.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from ae_jax.data import load
 from ae_jax.spec import nearest, require
 from experiments.benchmarks import MODES, NETS
 from experiments.benchmarks.report import comparison, speeds, table
+from experiments.benchmarks.turns import merged
 from experiments.cli import parse_all, run_main
 
 PEERS = {
@@ -65,28 +69,33 @@ def main(argv: Sequence[str]) -> None:
 def _measure_all(
     options: argparse.Namespace, console: Console, folder: Path
 ) -> list[dict[str, Any]]:
-    results, nets = [], options.nets or list(NETS)
+    results: list[dict[str, Any]] = []
+    nets = options.nets or list(NETS)
     images = {net: options.images or NETS[net].images for net in nets}
     given = _write_images(options.dataset, max(images.values()), folder) if options.dataset else []
     for net in nets:
         common = ["--images", str(images[net]), "--rounds", str(options.rounds), *given]
         common += [] if options.batch is None else ["--batch", str(options.batch)]
-        for dtype in options.dtype:
-            for mode in options.mode:
-                devices = options.devices if mode in ("pmap", "sharded") else 1
-                result = _ours(net, dtype, mode, devices, common)
-                results.append(result)
-                _say(console, result)
-        for peer in options.against:
-            if net in LACKING.get(peer, ()):
-                continue
-            result = _peer(net, peer, options, common)
-            results.append(result)
-            _say(console, result)
+        measure = [
+            partial(_ours, net, dtype, mode, options.devices, common)
+            for dtype in options.dtype
+            for mode in options.mode
+        ]
+        peers = [peer for peer in options.against if net not in LACKING.get(peer, ())]
+        measure += [partial(_peer, net, peer, options, common) for peer in peers]
+        turns: list[list[dict[str, Any]]] = [[] for _ in measure]
+        for _ in range(options.turns):
+            for once, so_far in zip(measure, turns, strict=True):
+                if so_far and "error" in so_far[-1]:
+                    continue
+                so_far.append(once())
+                _say(console, so_far[-1])
+        results += map(merged, turns)
     return results
 
 
 def _ours(net: str, dtype: str, mode: str, devices: int, common: list[str]) -> dict[str, Any]:
+    devices = devices if mode in ("pmap", "sharded") else 1
     command = [sys.executable, "-m", "experiments.benchmarks.ours", net]
     command += ["--dtype", dtype, "--mode", mode, "--devices", str(devices)]
     found = run_apart([*command, *common])
@@ -153,6 +162,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dataset", help="train on its images; by default random ones")
     parser.add_argument("--images", type=int, help="to an epoch")
     parser.add_argument("--rounds", type=int, default=3, help="epochs that are timed")
+    parser.add_argument("--turns", type=int, default=1, help="how often each net's are repeated")
     parser.add_argument("--against", nargs="+", default=[], metavar="PEER")
     parser.add_argument("--peer-python", help="the interpreter that has torch or keras")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A.json", "B.json"))
@@ -167,7 +177,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         for value in given:
             if value not in known:
                 raise ValueError(f"{name} {value}: {nearest(value, known)}")
-    for name in ("devices", "batch", "images", "rounds"):
+    for name in ("devices", "batch", "images", "rounds", "turns"):
         value = getattr(options, name)
         require(value is None or value >= 1, f"--{name}", value, "must be at least 1")
     return options

@@ -117,7 +117,8 @@ def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from None
     if unknown:
-        raise ValueError(f"unrecognised option {unknown[0]}: see --help")
+        known = re.findall(r"--[\w-]+", parser.format_usage())
+        raise ValueError(f"unrecognised option {unknown[0]}: {nearest(unknown[0], known)}")
     return options
 
 

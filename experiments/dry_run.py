@@ -18,6 +18,7 @@ from rich.table import Table
 from ae_jax.capacity import check_batch, data_bytes, device_bytes, size
 from ae_jax.data.memory import steps_per_epoch
 from ae_jax.data.pipeline import which_to_stream
+from ae_jax.device import device_name
 from ae_jax.objective import check_accumulation
 from ae_jax.parallel import data_mesh
 from ae_jax.state import by_path
@@ -179,7 +180,7 @@ def show(
         "the same as XLA counts": "unknown" if found.xla_flops is None else
         f"{found.xla_flops:.4g} (all operations of one device; loops inside an update count once)",
         "time of an update": f"{1e3 * found.seconds:.4g} ms, measured on {found.measured:,} updates"
-        f" on {jax.devices()[0].device_kind}",
+        f" on {device_name()}",
         "speed": f"{batch / found.seconds:,.0f} images/s, "
         f"{found.flops / found.seconds / 1e9:.4g} GFLOP/s",
         "time of an epoch": f"{_duration(epoch)}, without evaluation and checkpoints",

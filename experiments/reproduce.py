@@ -11,6 +11,7 @@ stopped goes on from its last checkpoint under `--runs`.
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from typing import Any
 
 import jax
 
-from ae_jax.runs import environment
+from ae_jax.device import device_name
 from ae_jax.spec import nearest
 from experiments.cli import parse_all, run_main
 from experiments.rows import ROWS
@@ -59,7 +60,7 @@ def run_row(name: str, setup: Setup) -> dict[str, Any]:
         "figures": {key: [figures[key] for figures in found] for key in found[0]},
         "seeds": list(seeds),
         "seconds": round(time.perf_counter() - began, 1),
-        "device": f"{jax.devices()[0].device_kind}, {environment()['cpu_count']} CPU cores",
+        "device": f"{device_name()}, {os.cpu_count()} CPU cores",
         "jax": jax.__version__,
     }
 

@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ae_jax"
 LAYERS = [  # each may import those before it
-    {"spec", "losses", "files", "manifest", "compilation"},
+    {"spec", "losses", "files", "manifest", "device"},
+    {"compilation"},
     {"objective"},
     {"parallel"},
     {"networks"},

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ae_jax import doctor
+from ae_jax.device import cpu_name
 from ae_jax.training import FitResult
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +70,7 @@ def test_disk(tmp_path, monkeypatch):
 
 def test_devices():
     first, cores, *_ = doctor.devices()
-    assert first.what == "cpu" and first.found.startswith("4 x cpu, ")
+    assert first.what == "cpu" and first.found.startswith(f"4 x {cpu_name()}, ")
     assert cores.found == str(os.cpu_count())
 
 

@@ -25,6 +25,7 @@ from ae_jax.compilation import compile_program, compiler_options
 from ae_jax.data import load
 from ae_jax.data.memory import InMemory, batch_at, epoch_order
 from ae_jax.data.stream import Streamed
+from ae_jax.device import device_name
 from ae_jax.objective import Autoencoder
 from ae_jax.parallel import data_mesh, put, replicated, split
 from ae_jax.spec import require
@@ -120,8 +121,7 @@ def measure(
         "images": images,
         "compile_seconds": round(compile_seconds, 2),
         "images_per_second": round(speed),
-        "slowest": round(min(speeds)),
-        "fastest": round(max(speeds)),
+        "epochs": [round(speed) for speed in speeds],
         "step_ms": round(1e3 * runs * batch / speed, 3),
         "step_gflops": round(flops / 1e9, 4),
         "step_megabytes": moved,
@@ -132,7 +132,7 @@ def measure(
         "peak_gflops": round(peak / 1e9, 1),
         "peak_gigabytes_per_second": round(bandwidth / 1e9, 1),
         "utilisation": round(flops * speed / batch / peak, 4),
-        "device": jax.devices()[0].device_kind,
+        "device": device_name(),
         "jax": jax.__version__,
     }
 

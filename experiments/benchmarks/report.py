@@ -1,5 +1,6 @@
 """Tables and pictures of measurements (lists of dicts, as `experiments.bench` writes them)."""
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from ae_jax.plots.figure import PALETTE, new_figure, tidy
+from experiments.benchmarks.turns import Result, ratios
 
-Result = dict[str, Any]
 COLUMNS = {
     "images_per_second": "images/s",
     "step_ms": "ms/step",
@@ -22,7 +23,10 @@ COLUMNS = {
 
 
 def table(results: Sequence[Result]) -> Table:
-    """A row for each measurement, with the ratio of our first to each peer of the same net."""
+    """A row for each measurement, with the ratio of our first to each peer of the same net.
+
+    Behind a speed are those of the slowest and the fastest epoch.
+    """
     out = Table(title=_machine(results), title_justify="left")
     out.add_column("net")
     out.add_column("who")
@@ -32,8 +36,9 @@ def table(results: Sequence[Result]) -> Table:
         cells = [_cell(key, result.get(key)) for key in COLUMNS]
         if "error" in result:
             cells[0] = result["error"][:60]
-        elif "slowest" in result:
-            cells[0] += f" ({result['slowest']:,} to {result['fastest']:,})"
+        else:
+            epochs = [speed for turn in result["turns"] for speed in turn]
+            cells[0] += f" ({min(epochs):,} to {max(epochs):,})"
         out.add_row(result["net"], label(result), *cells, _ratio(result, results))
     return out
 
@@ -117,11 +122,14 @@ def label(result: Result) -> str:
 
 
 def _ratio(result: Result, results: Sequence[Result]) -> str:
-    """How many times as fast ours (the first of the net) is as this peer."""
+    """How many times as fast ours (the first of the net) is as this peer, and in which turn least
+    and most."""
     ours = next((r for r in results if r["net"] == result["net"] and r["who"] == "ae_jax"), {})
     if result["who"] == "ae_jax" or "error" in result or "error" in ours or not ours:
         return ""
-    return f"{ours['images_per_second'] / result['images_per_second']:.2f}x"
+    each = ratios(ours, result)
+    found = f"{statistics.median(each):.2f}x"
+    return found if len(each) == 1 else f"{found} ({min(each):.2f} to {max(each):.2f})"
 
 
 def _cell(key: str, value: Any) -> str:

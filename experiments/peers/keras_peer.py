@@ -92,6 +92,7 @@ def main() -> None:
     first = epoch()
     speeds = [options.images / epoch() for _ in range(options.rounds)]
     found = {"images_per_second": round(statistics.median(speeds))}
+    found |= {"epochs": [round(speed) for speed in speeds]}
     found |= {"first_epoch_seconds": round(first, 2)}
     print(json.dumps({**found, "version": f"{keras.__version__} on {keras.backend.backend()}"}))
 

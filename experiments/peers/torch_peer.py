@@ -137,7 +137,8 @@ def main() -> None:
         speeds.append(steps * options.batch / (time.perf_counter() - began))
     median = statistics.median(speeds)
     found = {"images_per_second": round(median), "first_epoch_seconds": round(first, 2)}
-    print(json.dumps({**found, "version": torch.__version__}))
+    found |= {"epochs": [round(speed) for speed in speeds], "version": torch.__version__}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ import pytest
 
 from ae_jax.models import Vanilla
 from ae_jax.networks import Recurrent
+from ae_jax.plots.figure import new_figure
 from ae_jax.training import init_state, make_train_step
 from experiments import bench
 from experiments.benchmarks.flops import count_flops
 from experiments.benchmarks.ours import measure
 from experiments.benchmarks.report import comparison, speeds, table
+from experiments.benchmarks.turns import merged, ratios
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,8 @@ def measured():
 
 
 def test_a_measurement_adds_up(measured):
-    assert measured["slowest"] <= measured["images_per_second"] <= measured["fastest"]
+    epochs = measured["epochs"]
+    assert len(epochs) == 2 and measured["images_per_second"] == pytest.approx(np.mean(epochs), abs=1)
     assert measured["step_ms"] == pytest.approx(6.4e4 / measured["images_per_second"], rel=1e-3)
     # Two products forward, three backward (none for the gradient of the input).
     assert measured["step_gflops"] == pytest.approx(5 * 2 * 64 * 784 * 32 / 1e9, rel=1e-2)
@@ -74,22 +77,69 @@ def test_the_flops_of_an_lstm_count_its_steps():
     assert flops == encoder + decoder + inputs + outputs
 
 
-def test_tables_and_pictures(measured, tmp_path):
-    slow = measured | {"images_per_second": measured["images_per_second"] // 2}
+def turn(*epochs, **more):
+    return {"images_per_second": round(np.median(epochs)), "epochs": list(epochs), **more}
+
+
+def test_turns_are_merged_to_the_one_in_the_middle():
+    fast, middle, slow = turn(9, 9, 8), turn(5, 4, 7, step_ms=3), turn(1, 2, 2)
+    expected = middle | {"turns": [fast["epochs"], slow["epochs"], middle["epochs"]]}
+    assert merged([fast, slow, middle]) == expected
+    assert merged([fast, slow])["images_per_second"] == 2
+    assert merged([fast, {"error": "no torch"}]) == {"error": "no torch"}
+
+
+def test_ratios_are_those_of_each_turn():
+    # The machine is half as fast in the second turn: ours and the peer's are slowed alike.
+    ours, peer = merged([turn(8, 6, 7), turn(4, 3, 3)]), merged([turn(5, 3, 4), turn(2, 2, 1)])
+    assert ratios(ours, peer) == [7 / 4, 3 / 2]
+
+
+def test_tables_and_pictures(measured):
+    ours = merged([measured, measured])
+    half, third = ([round(speed / n) for speed in measured["epochs"]] for n in (2, 3))
     peer = {"who": "torch", "net": "simple", "dtype": "float32", "mode": "", "batch": 64}
-    both = [measured, peer | {"images_per_second": slow["images_per_second"]}]
-    assert list(table(both).columns[-1].cells)[1].startswith("2.0")
+    beside = peer | merged([turn(*half), turn(*third)])
+    shown = table([ours, beside])
+    assert list(shown.columns[-1].cells) == ["", "2.50x (2.00 to 3.00)"]
+    assert list(shown.columns[2].cells)[1].endswith(f"({min(third):,} to {max(half):,})")
+    once = [merged([measured]), peer | merged([turn(*half)])]
+    assert list(table(once).columns[-1].cells) == ["", "2.00x"]
+    slow = measured | {"images_per_second": measured["images_per_second"] // 2}
     assert next(iter(comparison([slow], [measured]).columns[4].cells)).startswith("2.0")
     failed = peer | {"error": "ModuleNotFoundError: No module named 'torch'"}
-    assert "No module named" in list(table([measured, failed]).columns[2].cells)[1]
-    assert speeds([*both, failed]).get_label()
+    assert "No module named" in list(table([ours, failed]).columns[2].cells)[1]
+    assert speeds([ours, beside, failed]).get_label()
+
+
+def test_nets_are_measured_in_turns(tmp_path, monkeypatch):
+    asked = []
+
+    def answer(command):
+        who = next(part for part in command if "ours" in part or "peer" in part)
+        asked.append(who.rpartition("/")[-1])
+        failed = "keras" in who
+        return {"error": "no keras"} if failed else turn(len(asked), device="cpu", jax="1")
+
+    monkeypatch.setattr(bench, "run_apart", answer)
+    monkeypatch.setattr(bench, "speeds", lambda results: new_figure(4, 3))
+    out = tmp_path / "a.json"
+    against = ["--against", "torch", "keras"]
+    bench.main(["simple", "--turns", "2", *against, "--out", str(out)])
+    ours = "experiments.benchmarks.ours"
+    # A peer that failed is not tried again.
+    assert asked == [ours, "torch_peer.py", "keras_peer.py", ours, "torch_peer.py"]
+    results = json.loads(out.read_text())
+    assert [result.get("turns") for result in results] == [[[1], [4]], [[2], [5]], None]
 
 
 @pytest.mark.slow
 def test_a_run_writes_what_compare_reads(tmp_path, capsys):
     out = tmp_path / "a.json"
-    bench.main(["simple", "--images", "512", "--rounds", "1", "--out", str(out)])
+    command = ["simple", "--images", "512", "--rounds", "1", "--turns", "2"]
+    bench.main([*command, "--out", str(out)])
     (result,) = json.loads(out.read_text())
+    assert [len(epochs) for epochs in result["turns"]] == [1, 1]
     assert result["net"] == "simple" and result["images_per_second"] > 0
     assert out.with_suffix(".png").stat().st_size > 10_000
     bench.main(["--compare", str(out), str(out)])
@@ -105,7 +155,9 @@ def test_a_run_writes_what_compare_reads(tmp_path, capsys):
         (["--rounds", "0"], "--rounds=0"),
         (["--dataset", "digits"], r"--dataset='digits': has examples of \(8, 8, 1\)"),
         (["--compare", "a.json", "b.json"], "a.json is not the JSON of a benchmark"),
-        (["--devices", "2", "--x"], "unrecognised option --x"),
+        (["--devices", "2", "--x"], "unrecognised option --x: known: --against, --batch"),
+        (["--datset", "mnist"], "option --datset: did you mean '--dataset'"),
+        (["--turns", "0"], "--turns=0"),
     ],
 )
 def test_mistakes(args, message):

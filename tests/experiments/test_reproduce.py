@@ -64,7 +64,7 @@ def test_code_sizes_have_a_page_of_their_own(tmp_path):
 
 @pytest.mark.parametrize(
     ("args", "message"),
-    [(["simpel"], "did you mean 'simple'"), (["--quik"], "unrecognised option --quik")],
+    [(["simpel"], "did you mean 'simple'"), (["--quik"], "--quik: did you mean '--quick'")],
 )
 def test_mistakes(args, message):
     with pytest.raises(ValueError, match=message):
