@@ -26,7 +26,9 @@ def measured():
 
 def test_a_measurement_adds_up(measured):
     epochs = measured["epochs"]
-    assert len(epochs) == 2 and measured["images_per_second"] == pytest.approx(np.mean(epochs), abs=1)
+    assert len(epochs) == 2 and measured["images_per_second"] == pytest.approx(
+        np.mean(epochs), abs=1
+    )
     assert measured["step_ms"] == pytest.approx(6.4e4 / measured["images_per_second"], rel=1e-3)
     # Two products forward, three backward (none for the gradient of the input).
     assert measured["step_gflops"] == pytest.approx(5 * 2 * 64 * 784 * 32 / 1e9, rel=1e-2)
