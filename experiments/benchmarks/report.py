@@ -23,7 +23,7 @@ COLUMNS = {
 
 
 def table(results: Sequence[Result]) -> Table:
-    """A row for each measurement, with the ratio of our first to each peer of the same net.
+    """A row for each measurement; in those of peers, how many times as fast ours is.
 
     Behind a speed are those of the slowest and the fastest epoch.
     """
@@ -122,10 +122,14 @@ def label(result: Result) -> str:
 
 
 def _ratio(result: Result, results: Sequence[Result]) -> str:
-    """How many times as fast ours (the first of the net) is as this peer, and in which turn least
-    and most."""
-    ours = next((r for r in results if r["net"] == result["net"] and r["who"] == "ae_jax"), {})
-    if result["who"] == "ae_jax" or "error" in result or "error" in ours or not ours:
+    """How many times as fast ours is as this peer, and where least and most of several turns.
+
+    Ours is the first of the net in the peer's dtype, or the first of the net.
+    """
+    mine = [r for r in results if r["net"] == result["net"] and r["who"] == "ae_jax"]
+    alike = [r for r in mine if r["dtype"] == result["dtype"]]
+    ours = next(iter(alike or mine), {"error": "not measured"})
+    if result["who"] == "ae_jax" or "error" in result or "error" in ours:
         return ""
     each = ratios(ours, result)
     found = f"{statistics.median(each):.2f}x"

@@ -105,6 +105,11 @@ def test_tables_and_pictures(measured):
     shown = table([ours, beside])
     assert list(shown.columns[-1].cells) == ["", "2.50x (2.00 to 3.00)"]
     assert list(shown.columns[2].cells)[1].endswith(f"({min(third):,} to {max(half):,})")
+    # A peer is compared with ours in its own dtype, where there is one.
+    half_precision = {"dtype": "bfloat16"} | merged([turn(*third), turn(*third)])
+    both = [ours, ours | half_precision, beside | half_precision]
+    assert list(table(both).columns[-1].cells) == ["", "", "1.00x (1.00 to 1.00)"]
+    assert list(table([ours, beside | half_precision]).columns[-1].cells)[1].startswith("3.00x")
     once = [merged([measured]), peer | merged([turn(*half)])]
     assert list(table(once).columns[-1].cells) == ["", "2.00x"]
     slow = measured | {"images_per_second": measured["images_per_second"] // 2}
