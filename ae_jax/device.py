@@ -6,7 +6,14 @@ from pathlib import Path
 import jax
 
 _CPUINFO = Path("/proc/cpuinfo")
-_UNITS = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2", "sve": "SVE", "asimd": "NEON"}
+_UNITS = {  # the widest first
+    "amx_tile": "AMX",
+    "avx512_bf16": "AVX-512 with bfloat16",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+    "sve": "SVE",
+    "asimd": "NEON",
+}
 
 
 def device_name() -> str:
@@ -19,7 +26,8 @@ def device_name() -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name and, where Linux tells, its widest units."""
+    """The processor's name, or only its architecture where the system tells no more, and, on Linux,
+    its widest units."""
     name = " ".join(_field("model name").split()) or platform.processor() or platform.machine()
     flags = cpu_flags().split()
     unit = next((unit for flag, unit in _UNITS.items() if flag in flags), None)

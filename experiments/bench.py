@@ -11,7 +11,7 @@ python -m experiments.bench --compare before.json after.json
 
 Each measurement has a process of its own, one after another: on a shared machine only ratios from
 one run mean anything, and several `--turns` tell how much those vary. Results are printed, and kept
-as JSON (with the speed of every epoch) and as a picture.
+as JSON (with the speed of every epoch; written after each net) and as a picture.
 """
 
 import argparse
@@ -19,10 +19,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -32,7 +31,7 @@ from ae_jax.data import load
 from ae_jax.spec import nearest, require
 from experiments.benchmarks import MODES, NETS
 from experiments.benchmarks.report import comparison, speeds, table
-from experiments.benchmarks.turns import merged
+from experiments.benchmarks.turns import Result, merged
 from experiments.cli import parse_all, run_main
 
 PEERS = {
@@ -57,19 +56,19 @@ def main(argv: Sequence[str]) -> None:
         before, after = (_read(path) for path in options.compare)
         console.print(comparison(before, after))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        results = _measure_all(options, console, Path(folder))
-    console.print(table(results))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=2) + "\n")
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for found in _measure(options, console, Path(folder)):
+            results += found
+            options.out.write_text(json.dumps(results, indent=2) + "\n")
+    console.print(table(results))
     plots.save(speeds(results), options.out.with_suffix(".png"))
     console.print(f"wrote {options.out} and {options.out.with_suffix('.png')}", soft_wrap=True)
 
 
-def _measure_all(
-    options: argparse.Namespace, console: Console, folder: Path
-) -> list[dict[str, Any]]:
-    results: list[dict[str, Any]] = []
+def _measure(options: argparse.Namespace, console: Console, folder: Path) -> Iterator[list[Result]]:
+    """The measurements of one net after the other."""
     nets = options.nets or list(NETS)
     images = {net: options.images or NETS[net].images for net in nets}
     given = _write_images(options.dataset, max(images.values()), folder) if options.dataset else []
@@ -83,18 +82,20 @@ def _measure_all(
         ]
         peers = [peer for peer in options.against if net not in LACKING.get(peer, ())]
         measure += [partial(_peer, net, peer, options, common) for peer in peers]
-        turns: list[list[dict[str, Any]]] = [[] for _ in measure]
-        for _ in range(options.turns):
+        data = {"dataset": options.dataset or "random", "images": images[net]}
+        turns: list[list[Result]] = [[] for _ in measure]
+        for turn in range(options.turns):
+            if options.turns > 1:
+                console.print(f"turn {turn + 1} of {options.turns}")
             for once, so_far in zip(measure, turns, strict=True):
                 if so_far and "error" in so_far[-1]:
                     continue
-                so_far.append(once())
+                so_far.append(data | once())
                 _say(console, so_far[-1])
-        results += map(merged, turns)
-    return results
+        yield [merged(each) for each in turns]
 
 
-def _ours(net: str, dtype: str, mode: str, devices: int, common: list[str]) -> dict[str, Any]:
+def _ours(net: str, dtype: str, mode: str, devices: int, common: list[str]) -> Result:
     devices = devices if mode in ("pmap", "sharded") else 1
     command = [sys.executable, "-m", "experiments.benchmarks.ours", net]
     command += ["--dtype", dtype, "--mode", mode, "--devices", str(devices)]
@@ -102,7 +103,7 @@ def _ours(net: str, dtype: str, mode: str, devices: int, common: list[str]) -> d
     return {"who": "ae_jax", "net": net, "dtype": dtype, "mode": mode, **found}
 
 
-def _peer(net: str, peer: str, options: argparse.Namespace, common: list[str]) -> dict[str, Any]:
+def _peer(net: str, peer: str, options: argparse.Namespace, common: list[str]) -> Result:
     script, *flags = PEERS[peer]
     python = options.peer_python or sys.executable
     path = Path(__file__).parent / "peers" / script
@@ -122,7 +123,7 @@ def _write_images(dataset: str, most: int, folder: Path) -> list[str]:
     return ["--data", str(folder / "images.npy")]
 
 
-def run_apart(command: list[str]) -> dict[str, Any]:
+def run_apart(command: list[str]) -> Result:
     """What the process prints last, or ``{"error": the last line of its errors}``."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
@@ -134,13 +135,13 @@ def run_apart(command: list[str]) -> dict[str, Any]:
     return {"error": lines[-1] if lines else f"exit code {done.returncode}"}
 
 
-def _say(console: Console, result: dict[str, Any]) -> None:
+def _say(console: Console, result: Result) -> None:
     what = " ".join(str(result[k]) for k in ("net", "who", "dtype", "mode") if result.get(k))
     speed = result.get("images_per_second")
     console.print(f"{what}: {result['error'] if speed is None else f'{speed:,} images/s'}")
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[Result]:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
@@ -162,7 +163,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dataset", help="train on its images; by default random ones")
     parser.add_argument("--images", type=int, help="to an epoch")
     parser.add_argument("--rounds", type=int, default=3, help="epochs that are timed")
-    parser.add_argument("--turns", type=int, default=1, help="how often each net's are repeated")
+    parser.add_argument("--turns", type=int, default=1, help="times that each net is measured")
     parser.add_argument("--against", nargs="+", default=[], metavar="PEER")
     parser.add_argument("--peer-python", help="the interpreter that has torch or keras")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A.json", "B.json"))

@@ -117,8 +117,11 @@ def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from None
     if unknown:
+        name = unknown[0].partition("=")[0]
+        if not name.startswith("-"):
+            raise ValueError(f"unexpected argument {name}: see --help")
         known = re.findall(r"--[\w-]+", parser.format_usage())
-        raise ValueError(f"unrecognised option {unknown[0]}: {nearest(unknown[0], known)}")
+        raise ValueError(f"unrecognised option {name}: {nearest(name, known)}")
     return options
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import compilation
+from ae_jax import compilation, device
 from ae_jax.compilation import compiler_options
 from ae_jax.models import Convolutional
 from ae_jax.networks import Conv
@@ -99,6 +99,24 @@ def test_the_users_own_flags_come_first():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what glibc keeps")
+def test_each_kind_of_cpu_has_a_cache(tmp_path, monkeypatch):
+    monkeypatch.delenv(compilation.VARIABLE, raising=False)
+    monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
+
+    def folder(told):
+        (tmp_path / "cpuinfo").write_text(told)
+        return compilation.compilation_cache_dir()
+
+    one = folder("processor: 0\nflags : avx2\n")
+    assert one == folder("processor: 1\nflags : avx2\n") != folder("flags : avx2 avx512f\n")
+    assert folder("Features : asimd\n") not in (one, folder(""))
+    nameless = folder("")
+    monkeypatch.setattr(platform, "node", lambda: "another")
+    assert folder("") != nameless and one == folder("flags : avx2\n")
+    monkeypatch.setenv(compilation.VARIABLE, "gs://bucket/cache")
+    assert folder("") == "gs://bucket/cache"
+
+
 def test_freed_memory_goes_back_to_the_system():
     """Pieces of which every hundredth stays, so that none of it is at the end of the heap."""
     script = """

@@ -23,9 +23,10 @@ COLUMNS = {
 
 
 def table(results: Sequence[Result]) -> Table:
-    """A row for each measurement; in those of peers, how many times as fast ours is.
+    """A row for each measurement, with ratios of ours to peers.
 
-    Behind a speed are those of the slowest and the fastest epoch.
+    Of several turns, speed, memory and the rest are those of the turn in the middle. Behind a speed
+    are those of the slowest and the fastest epoch of all turns.
     """
     out = Table(title=_machine(results), title_justify="left")
     out.add_column("net")
@@ -44,13 +45,18 @@ def table(results: Sequence[Result]) -> Table:
 
 
 def comparison(before: Sequence[Result], after: Sequence[Result]) -> Table:
-    """How images/s, compile time and memory of the same measurements changed from A to B."""
-    out = Table(title="B over A", title_justify="left")
+    """How images/s, compile time and memory of the same measurements changed from A to B.
+
+    Raises `ValueError` if nothing was measured in both.
+    """
+    machines = _machine(before), _machine(after)
+    title = "B over A" if machines[0] == machines[1] else "B ({1}) over A ({0})".format(*machines)
+    out = Table(title=title, title_justify="left")
     for title in ("net", "who", "images/s A", "images/s B", "ratio", "compile s", "process MB"):
         out.add_column(title, justify="right" if title not in ("net", "who") else "left")
-    old = {(r["net"], label(r), r.get("batch")): r for r in before}
+    old = {_measured(result): result for result in before}
     for new in after:
-        was = old.get((new["net"], label(new), new.get("batch")))
+        was = old.get(_measured(new))
         if was is None or "error" in was or "error" in new:
             continue
         a, b = was["images_per_second"], new["images_per_second"]
@@ -59,6 +65,8 @@ def comparison(before: Sequence[Result], after: Sequence[Result]) -> Table:
             for key in ("compile_seconds", "process_megabytes")
         ]
         out.add_row(new["net"], label(new), f"{a:,}", f"{b:,}", f"{b / a:.2f}", *changes)
+    if not out.rows:
+        raise ValueError("nothing was measured in both on the same data, in the same batches")
     return out
 
 
@@ -121,18 +129,28 @@ def label(result: Result) -> str:
     return " ".join(parts)
 
 
-def _ratio(result: Result, results: Sequence[Result]) -> str:
-    """How many times as fast ours is as this peer, and where least and most of several turns.
+def _measured(result: Result) -> tuple[Any, ...]:
+    """What two measurements must have in common to be compared."""
+    return result["net"], label(result), *map(result.get, ("batch", "dataset", "images"))
 
-    Ours is the first of the net in the peer's dtype, or the first of the net.
+
+def _ratio(result: Result, results: Sequence[Result]) -> str:
+    """Of a peer: how many times as fast ours is, the first of the net. Of ours: how many times as
+    fast as the fastest peer of each turn. Both among those of the same dtype, if there are any.
+
+    It is the median of the turns' ratios; behind it are the least and the most.
     """
-    mine = [r for r in results if r["net"] == result["net"] and r["who"] == "ae_jax"]
-    alike = [r for r in mine if r["dtype"] == result["dtype"]]
-    ours = next(iter(alike or mine), {"error": "not measured"})
-    if result["who"] == "ae_jax" or "error" in result or "error" in ours:
+    ours = result["who"] == "ae_jax"
+    others = [
+        r
+        for r in results
+        if r["net"] == result["net"] and (r["who"] == "ae_jax") != ours and "error" not in r
+    ]
+    others = [r for r in others if r["dtype"] == result["dtype"]] or others
+    if "error" in result or not others:
         return ""
-    each = ratios(ours, result)
-    found = f"{statistics.median(each):.2f}x"
+    each = ratios(result, others) if ours else ratios(others[0], [result])
+    found = f"{statistics.median(each):.2f}x{' the fastest' if ours else ''}"
     return found if len(each) == 1 else f"{found} ({min(each):.2f} to {max(each):.2f})"
 
 

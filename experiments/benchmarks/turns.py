@@ -1,7 +1,6 @@
 """Measurements that were repeated in turns (A B A B ...), which a busy machine slows alike.
 
-A measurement is a dict with ``images_per_second``, the median of its ``epochs``. One that was
-repeated is the turn in the middle, with the epochs of every one in ``turns``.
+A measurement is a dict with ``images_per_second``, the median of its ``epochs``, or with ``error``.
 """
 
 import statistics
@@ -12,18 +11,21 @@ Result = dict[str, Any]
 
 
 def merged(turns: Sequence[Result]) -> Result:
-    """One of several measurements of the same: that of the middle speed, or the first that failed.
-
-    Of an even number the slower of the two in the middle.
-    """
+    """The measurement of middle speed (of an even number the slower of two) or, if one failed, that
+    one; with the epochs of all that did not in ``turns``."""
+    epochs = {"turns": [turn["epochs"] for turn in turns if "error" not in turn]}
     failed = next((turn for turn in turns if "error" in turn), None)
     if failed is not None:
-        return failed
+        return failed | epochs
     middle = sorted(turns, key=lambda turn: turn["images_per_second"])[(len(turns) - 1) // 2]
-    return middle | {"turns": [turn["epochs"] for turn in turns]}
+    return middle | epochs
 
 
-def ratios(ours: Result, peer: Result) -> list[float]:
-    """How many times as fast ours was in each turn."""
-    pairs = zip(ours["turns"], peer["turns"], strict=True)
-    return [statistics.median(a) / statistics.median(b) for a, b in pairs]
+def ratios(ours: Result, peers: Sequence[Result]) -> list[float]:
+    """How many times as fast ours was as the fastest of the peers, in each turn."""
+    theirs = zip(*map(_medians, peers), strict=True)
+    return [a / max(b) for a, b in zip(_medians(ours), theirs, strict=True)]
+
+
+def _medians(result: Result) -> list[float]:
+    return [statistics.median(epochs) for epochs in result["turns"]]

@@ -1,6 +1,7 @@
 """The benchmark: that what it reports is so, its comparison of two runs, and its mistakes."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,18 @@ def test_images_from_a_file(tmp_path):
     assert found["images"] == 64 and found["images_per_second"] > 0
 
 
+def test_flops_are_not_counted_of_what_nobody_asked_for():
+    # The gradient of `product` in bfloat16 makes that of the data too, which the compiler drops.
+    found = [measure_flops(dtype) for dtype in ("float32", "bfloat16")]
+    assert found[0] == found[1] == 5 * 2 * 64 * 784 * 32
+
+
+def measure_flops(dtype):
+    ae, tx = replace(Vanilla(code_size=32).build((784,)), dtype=jnp.dtype(dtype)), optax.sgd(0.1)
+    state = jax.eval_shape(lambda: init_state(ae, tx, jax.random.key(0)))
+    return count_flops(make_train_step(ae, tx), state, {"x": np.zeros((64, 784), np.float32)})
+
+
 def test_flops_are_counted_in_loops_and_branches():
     a, b, x = np.ones((3, 4)), np.ones((4, 5)), np.ones((1, 6, 6, 2))
 
@@ -88,56 +101,90 @@ def test_turns_are_merged_to_the_one_in_the_middle():
     expected = middle | {"turns": [fast["epochs"], slow["epochs"], middle["epochs"]]}
     assert merged([fast, slow, middle]) == expected
     assert merged([fast, slow])["images_per_second"] == 2
-    assert merged([fast, {"error": "no torch"}]) == {"error": "no torch"}
+    assert merged([fast, {"error": "no torch"}]) == {"error": "no torch", "turns": [[9, 9, 8]]}
 
 
-def test_ratios_are_those_of_each_turn():
-    # The machine is half as fast in the second turn: ours and the peer's are slowed alike.
-    ours, peer = merged([turn(8, 6, 7), turn(4, 3, 3)]), merged([turn(5, 3, 4), turn(2, 2, 1)])
-    assert ratios(ours, peer) == [7 / 4, 3 / 2]
+def test_ratios_are_those_of_each_turn_to_the_fastest_in_it():
+    # The machine is half as fast in the second turn: ours and the peers' are slowed alike.
+    ours = merged([turn(8, 6, 7), turn(4, 3, 3)])
+    peer, other = merged([turn(5, 3, 4), turn(2, 2, 1)]), merged([turn(2, 2, 2), turn(3, 3, 3)])
+    assert ratios(ours, [peer]) == [7 / 4, 3 / 2]
+    assert ratios(ours, [peer, other]) == [7 / 4, 3 / 3]
 
 
-def test_tables_and_pictures(measured):
+PEER = {"who": "torch", "net": "simple", "dtype": "float32", "mode": "", "batch": 64}
+FAILED = PEER | {"error": "ModuleNotFoundError: No module named 'torch'", "turns": []}
+
+
+def test_tables_tell_the_ratio_to_each_peer_and_to_the_fastest(measured):
     ours = merged([measured, measured])
-    half, third = ([round(speed / n) for speed in measured["epochs"]] for n in (2, 3))
-    peer = {"who": "torch", "net": "simple", "dtype": "float32", "mode": "", "batch": 64}
-    beside = peer | merged([turn(*half), turn(*third)])
-    shown = table([ours, beside])
-    assert list(shown.columns[-1].cells) == ["", "2.50x (2.00 to 3.00)"]
-    assert list(shown.columns[2].cells)[1].endswith(f"({min(third):,} to {max(half):,})")
-    # A peer is compared with ours in its own dtype, where there is one.
-    half_precision = {"dtype": "bfloat16"} | merged([turn(*third), turn(*third)])
-    both = [ours, ours | half_precision, beside | half_precision]
-    assert list(table(both).columns[-1].cells) == ["", "", "1.00x (1.00 to 1.00)"]
-    assert list(table([ours, beside | half_precision]).columns[-1].cells)[1].startswith("3.00x")
-    once = [merged([measured]), peer | merged([turn(*half)])]
-    assert list(table(once).columns[-1].cells) == ["", "2.00x"]
+    epochs = {n: [round(speed / n) for speed in measured["epochs"]] for n in (2, 3, 4)}
+    first, second = (
+        PEER | merged([turn(*epochs[a]), turn(*epochs[b])]) for a, b in ((2, 3), (4, 2))
+    )
+    shown = table([ours, first, second | {"who": "keras"}, FAILED])
+    ratio = ["2.00x the fastest (2.00 to 2.00)", "2.50x (2.00 to 3.00)", "3.00x (2.00 to 4.00)", ""]
+    assert list(shown.columns[-1].cells) == ratio
+    speed = list(shown.columns[2].cells)
+    assert speed[1].endswith(f"({min(epochs[3]):,} to {max(epochs[2]):,})")
+    assert "No module named" in speed[3]
+    once = [merged([measured]), PEER | merged([turn(*epochs[2])])]
+    assert list(table(once).columns[-1].cells) == ["2.00x the fastest", "2.00x"]
+    assert list(table([ours, FAILED]).columns[-1].cells) == ["", ""]
+    assert speeds([ours, first, FAILED]).get_label()
+
+
+def test_a_peer_is_compared_with_ours_in_its_own_dtype(measured):
+    ours, half = merged([measured]), [round(speed / 2) for speed in measured["epochs"]]
+    bfloat16 = {"dtype": "bfloat16"} | merged([turn(*half)])
+    peer = PEER | bfloat16
+    both = table([ours, measured | bfloat16, peer]).columns[-1].cells
+    assert list(both) == ["2.00x the fastest", "1.00x the fastest", "1.00x"]
+    assert list(table([ours, peer]).columns[-1].cells) == ["2.00x the fastest", "2.00x"]
+
+
+def test_comparisons_are_of_the_same_data(measured):
     slow = measured | {"images_per_second": measured["images_per_second"] // 2}
     assert next(iter(comparison([slow], [measured]).columns[4].cells)).startswith("2.0")
-    failed = peer | {"error": "ModuleNotFoundError: No module named 'torch'"}
-    assert "No module named" in list(table([ours, failed]).columns[2].cells)[1]
-    assert speeds([ours, beside, failed]).get_label()
+    assert comparison([slow], [measured]).title == "B over A"
+    there = comparison([slow | {"device": "another"}], [measured]).title
+    assert there.startswith("B (") and there.endswith(
+        "over A (another, jax " + jax.__version__ + ")"
+    )
+    for other in ({"dataset": "mnist"}, {"images": 1}, {"batch": 1}, {"mode": "step"}):
+        with pytest.raises(ValueError, match="nothing was measured in both"):
+            comparison([slow | other], [measured])
 
 
 def test_nets_are_measured_in_turns(tmp_path, monkeypatch):
     asked = []
 
     def answer(command):
-        who = next(part for part in command if "ours" in part or "peer" in part)
-        asked.append(who.rpartition("/")[-1])
-        failed = "keras" in who
-        return {"error": "no keras"} if failed else turn(len(asked), device="cpu", jax="1")
+        script = next(part for part in command if "ours" in part or "peer" in part)
+        net = command[command.index(script) + 1]
+        asked.append((net, "ours" if "ours" in script else script.rpartition("/")[-1]))
+        at = asked[-1], asked.count(asked[-1])
+        failed = at in ((("simple", "torch_peer.py"), 1), (("deep", "ours"), 2))
+        return {"error": "it failed"} if failed else turn(len(asked), device="cpu", jax="1")
 
     monkeypatch.setattr(bench, "run_apart", answer)
     monkeypatch.setattr(bench, "speeds", lambda results: new_figure(4, 3))
-    out = tmp_path / "a.json"
-    against = ["--against", "torch", "keras"]
-    bench.main(["simple", "--turns", "2", *against, "--out", str(out)])
-    ours = "experiments.benchmarks.ours"
-    # A peer that failed is not tried again.
-    assert asked == [ours, "torch_peer.py", "keras_peer.py", ours, "torch_peer.py"]
+    out, peers = tmp_path / "a.json", ["torch", "keras"]
+    bench.main(["simple", "deep", "--turns", "2", "--against", *peers, "--out", str(out)])
+    # What failed is not tried again.
+    simple = [("simple", who) for who in ("ours", "torch_peer.py", "keras_peer.py")]
+    deep = [("deep", who) for who in ("ours", "torch_peer.py", "keras_peer.py")]
+    assert asked == [*simple, simple[0], simple[2], *deep, *deep]
     results = json.loads(out.read_text())
-    assert [result.get("turns") for result in results] == [[[1], [4]], [[2], [5]], None]
+    assert [r["turns"] for r in results] == [
+        [[1], [4]],
+        [],
+        [[3], [5]],
+        [[6]],
+        [[7], [10]],
+        [[8], [11]],
+    ]
+    assert {(r["dataset"], r["images"]) for r in results} == {("random", 60_000)}
 
 
 @pytest.mark.slow
@@ -164,6 +211,7 @@ def test_a_run_writes_what_compare_reads(tmp_path, capsys):
         (["--compare", "a.json", "b.json"], "a.json is not the JSON of a benchmark"),
         (["--devices", "2", "--x"], "unrecognised option --x: known: --against, --batch"),
         (["--datset", "mnist"], "option --datset: did you mean '--dataset'"),
+        (["--datset=mnist"], "option --datset: did you mean '--dataset'"),
         (["--turns", "0"], "--turns=0"),
     ],
 )
