@@ -15,6 +15,7 @@ from experiments.torture.processes import (
     outcome,
     start,
     wait_for_rows,
+    wait_until_noted,
 )
 from experiments.torture.worker import KINDS, LOG_EVERY
 
@@ -97,7 +98,7 @@ def twice(folder: Path, rng: random.Random) -> Trials:
         wait_for_rows(process, run, 1)
         time.sleep(rng.uniform(0.0, 1.0))
         process.send_signal(signal.SIGINT)
-        time.sleep(0.02)
+        wait_until_noted(process, signal.SIGINT)
         process.send_signal(signal.SIGINT)
         errors = finish(process, -signal.SIGINT)  # which a shell reports as 130
         yield f"it went on: {errors}" if "the run ended" in errors else broken(run)

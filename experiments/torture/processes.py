@@ -14,7 +14,7 @@ from ae_jax.manifest import verify
 from ae_jax.runs import Run
 
 START = 60.0
-"""Seconds that a process may take to its first row."""
+"""Seconds that a process may take to its first row, or to note a signal."""
 
 
 def start(kind: str, run: Path, epochs: int) -> subprocess.Popen[str]:
@@ -50,6 +50,26 @@ def wait_for_rows(process: subprocess.Popen[str], run: Path, starts: int) -> Non
             process.kill()
             raise RuntimeError(f"no row in {START} s")
         time.sleep(0.002)
+
+
+def wait_until_noted(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Until the process has handled its first such signal and left the next to the system.
+
+    A second one that comes before would be the same to Python as the first. Linux tells which are
+    handled; elsewhere it is waited for some time.
+    """
+    status, until = Path(f"/proc/{process.pid}/status"), time.monotonic() + START
+    if not status.exists():
+        time.sleep(0.1)
+        return
+    while process.poll() is None:
+        handled = next(line for line in status.read_text().splitlines() if "SigCgt" in line)
+        if not int(handled.split()[1], 16) >> (number - 1) & 1:
+            return
+        if time.monotonic() > until:
+            process.kill()
+            raise RuntimeError(f"{number.name} was not noted in {START} s")
+        time.sleep(0.001)
 
 
 def kill_at_random(process: subprocess.Popen[str], rng: random.Random, seconds: float) -> None:
