@@ -29,9 +29,11 @@ def table(results: Sequence[Result]) -> Table:
     are those of the slowest and the fastest epoch of all turns.
     """
     out = Table(title=_machine(results), title_justify="left")
+    if any(result["who"] != "ae_jax" for result in results):
+        out.caption = "ours over: a peer, in its row; the fastest peer of each turn, in ours"
     out.add_column("net")
     out.add_column("who")
-    for title in (*COLUMNS.values(), "ours is"):
+    for title in (*COLUMNS.values(), "ours over"):
         out.add_column(title, justify="right")
     for result in results:
         cells = [_cell(key, result.get(key)) for key in COLUMNS]
@@ -150,7 +152,7 @@ def _ratio(result: Result, results: Sequence[Result]) -> str:
     if "error" in result or not others:
         return ""
     each = ratios(result, others) if ours else ratios(others[0], [result])
-    found = f"{statistics.median(each):.2f}x{' the fastest' if ours else ''}"
+    found = f"{statistics.median(each):.2f}x"
     return found if len(each) == 1 else f"{found} ({min(each):.2f} to {max(each):.2f})"
 
 
