@@ -74,7 +74,7 @@ def compiler_options(*, half_convolutions: bool = False) -> dict[str, str | bool
     0.98). Empty elsewhere, without what XLA_FLAGS chooses and what XLA does not know.
 
     With `half_convolutions`, for programs that convolve in bfloat16, those go to oneDNN where XLA
-    has it and the CPU products in bfloat16 (AMX or AVX-512): a 3x3 kernel, 64 -> 128 channels at
+    has it and the CPU such products (AMX or AVX-512 BF16): a 3x3 kernel, 64 -> 128 channels at
     14x14, a batch of 128, takes 1.4 ms instead of 13 with AMX (jax 0.12; 0.10 has it not). It also
     takes products from YNNPACK, which is faster at those in bfloat16: a dense net is better off
     without.

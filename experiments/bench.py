@@ -75,22 +75,22 @@ def _measure(options: argparse.Namespace, console: Console, folder: Path) -> Ite
     for net in nets:
         common = ["--images", str(images[net]), "--rounds", str(options.rounds), *given]
         common += [] if options.batch is None else ["--batch", str(options.batch)]
-        measure = [
+        measurements = [
             partial(_ours, net, dtype, mode, options.devices, common)
             for dtype in options.dtype
             for mode in options.mode
         ]
         peers = [peer for peer in options.against if net not in LACKING.get(peer, ())]
-        measure += [partial(_peer, net, peer, options, common) for peer in peers]
+        measurements += [partial(_peer, net, peer, options, common) for peer in peers]
         data = {"dataset": options.dataset or "random", "images": images[net]}
-        turns: list[list[Result]] = [[] for _ in measure]
+        turns: list[list[Result]] = [[] for _ in measurements]
         for turn in range(options.turns):
             if options.turns > 1:
                 console.print(f"turn {turn + 1} of {options.turns}")
-            for once, so_far in zip(measure, turns, strict=True):
+            for measure, so_far in zip(measurements, turns, strict=True):
                 if so_far and "error" in so_far[-1]:
                     continue
-                so_far.append(data | once())
+                so_far.append(data | measure())
                 _say(console, so_far[-1])
         yield [merged(each) for each in turns]
 

@@ -98,7 +98,6 @@ def test_the_users_own_flags_come_first():
     assert found[1] == [name for name in found[0] if name != compilation.YNNPACK]
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what glibc keeps")
 def test_each_kind_of_cpu_has_a_cache(tmp_path, monkeypatch):
     monkeypatch.delenv(compilation.VARIABLE, raising=False)
     monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
@@ -117,6 +116,7 @@ def test_each_kind_of_cpu_has_a_cache(tmp_path, monkeypatch):
     assert folder("") == "gs://bucket/cache"
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what glibc keeps")
 def test_freed_memory_goes_back_to_the_system():
     """Pieces of which every hundredth stays, so that none of it is at the end of the heap."""
     script = """

@@ -51,8 +51,8 @@ def comparison(before: Sequence[Result], after: Sequence[Result]) -> Table:
 
     Raises `ValueError` if nothing was measured in both.
     """
-    machines = _machine(before), _machine(after)
-    title = "B over A" if machines[0] == machines[1] else "B ({1}) over A ({0})".format(*machines)
+    a, b = _machine(before), _machine(after)
+    title = "B over A" if a == b else f"B ({b}) over A ({a})"
     out = Table(title=title, title_justify="left")
     for title in ("net", "who", "images/s A", "images/s B", "ratio", "compile s", "process MB"):
         out.add_column(title, justify="right" if title not in ("net", "who") else "left")

@@ -12,13 +12,13 @@ Result = dict[str, Any]
 
 def merged(turns: Sequence[Result]) -> Result:
     """The measurement of middle speed (of an even number the slower of two) or, if one failed, that
-    one; with the epochs of all that did not in ``turns``."""
-    epochs = {"turns": [turn["epochs"] for turn in turns if "error" not in turn]}
-    failed = next((turn for turn in turns if "error" in turn), None)
-    if failed is not None:
-        return failed | epochs
-    middle = sorted(turns, key=lambda turn: turn["images_per_second"])[(len(turns) - 1) // 2]
-    return middle | epochs
+    one; the epochs of all that did not are its ``turns``."""
+    epochs = [turn["epochs"] for turn in turns if "error" not in turn]
+    found = next((turn for turn in turns if "error" in turn), None)
+    if found is None:
+        by_speed = sorted(turns, key=lambda turn: turn["images_per_second"])
+        found = by_speed[(len(turns) - 1) // 2]
+    return {key: value for key, value in found.items() if key != "epochs"} | {"turns": epochs}
 
 
 def ratios(ours: Result, peers: Sequence[Result]) -> list[float]:
