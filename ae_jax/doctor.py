@@ -114,9 +114,9 @@ def devices() -> Iterator[Line]:
     """What jax computes on."""
     import jax
 
-    from ae_jax.capacity import device_bytes, size
-    from ae_jax.device import device_name
-    from ae_jax.parallel import data_mesh
+    from ae_jax.devices.memory import device_bytes, size
+    from ae_jax.devices.mesh import data_mesh
+    from ae_jax.devices.names import device_name
 
     each = device_bytes(data_mesh())
     memory = "memory unknown" if each is None else f"{size(each)} each"
@@ -154,10 +154,10 @@ def disk() -> Iterator[Line]:
     """Room where runs, data and caches go."""
     import jax
 
-    from ae_jax.capacity import size
-    from ae_jax.compilation import compilation_cache_dir
     from ae_jax.data import catalog
     from ae_jax.data.cache import cache_dir
+    from ae_jax.devices.compilation import compilation_cache_dir
+    from ae_jax.devices.memory import size
 
     compiled = compilation_cache_dir()
     if "://" in compiled:
@@ -196,15 +196,15 @@ def extras() -> Iterator[Line]:
 
 def self_test(epochs: int = 25) -> Iterator[Line]:
     """Train a small model on the digits, twice: the loss falls, and the bits are the same."""
-    from ae_jax.compilation import use_compilation_cache
     from ae_jax.data import load
+    from ae_jax.devices.compilation import use_compilation_cache
     from ae_jax.models import Vanilla
-    from ae_jax.networks import Dense
+    from ae_jax.networks import MLP
     from ae_jax.training import fit
 
     use_compilation_cache()
     data = load("digits", "train")
-    ae = Vanilla(network=Dense(widths=(64,)), code_size=8).build(data["x"].shape[1:])
+    ae = Vanilla(network=MLP(widths=(64,)), latent_dim=8).build(data["x"].shape[1:])
     first, second = (fit(ae, data, epochs=epochs, batch_size=64) for _ in range(2))
     yield from judge(first, second)
 
@@ -244,7 +244,7 @@ def _version(package: str) -> str | None:
 
 def _held(folder: Path) -> str:
     """Bytes of the files under `folder`; links are not followed."""
-    from ae_jax.capacity import size
+    from ae_jax.devices.memory import size
 
     total = 0
     for path, _, names in os.walk(folder):

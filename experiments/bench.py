@@ -35,13 +35,13 @@ from experiments.benchmarks.turns import Result, merged
 from experiments.cli import parse_all, run_main
 
 PEERS = {
-    "torch": ("torch_peer.py",),
-    "torch-compile": ("torch_peer.py", "--compile"),
+    "torch": ("torch_baseline.py",),
+    "torch-compile": ("torch_baseline.py", "--compile"),
     # PyTorch keeps denormal numbers, which XLA and TensorFlow flush to 0. The first moments of Adam
     # become such where gradients are 0, some 700 steps after a unit fell silent, and slow it down.
-    "torch-flush": ("torch_peer.py", "--compile", "--flush"),
-    "torch-bfloat16": ("torch_peer.py", "--bfloat16"),
-    "keras": ("keras_peer.py",),
+    "torch-flush": ("torch_baseline.py", "--compile", "--flush"),
+    "torch-bfloat16": ("torch_baseline.py", "--bfloat16"),
+    "keras": ("keras_baseline.py",),
 }
 LACKING = {"keras": ("vae",)}  # it would be a subclassed model with a step of its own
 LIMIT = 1800  # seconds; a peer that takes longer is given up
@@ -106,7 +106,7 @@ def _ours(net: str, dtype: str, mode: str, devices: int, common: list[str]) -> R
 def _peer(net: str, peer: str, options: argparse.Namespace, common: list[str]) -> Result:
     script, *flags = PEERS[peer]
     python = options.peer_python or sys.executable
-    path = Path(__file__).parent / "peers" / script
+    path = Path(__file__).parent / "baselines" / script
     batch = options.batch or NETS[net].batch
     found = run_apart([python, str(path), net, *flags, "--batch", str(batch), *common])
     dtype = "bfloat16" if "bfloat16" in peer else "float32"

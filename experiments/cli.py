@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import jax
 import tyro
 
-from ae_jax.compilation import use_compilation_cache
-from ae_jax.runs import Run, differences
+from ae_jax.devices.compilation import use_compilation_cache
 from ae_jax.spec import from_dict, nearest, require, to_dict
-from ae_jax.training import Diverged
+from ae_jax.storage.runs import Run, differences
+from ae_jax.training import DivergedError
 from experiments.config import Config
 from experiments.processes import Processes
 
@@ -121,7 +121,7 @@ def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.
         if not name.startswith("-"):
             raise ValueError(f"unexpected argument {name}: see --help")
         known = re.findall(r"--[\w-]+", parser.format_usage())
-        raise ValueError(f"unrecognised option {name}: {nearest(name, known)}")
+        raise ValueError(f"unrecognized option {name}: {nearest(name, known)}")
     return options
 
 
@@ -161,7 +161,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except Diverged as error:
+    except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except (ValueError, TypeError, OSError) as error:

@@ -69,7 +69,7 @@ class Train(Spec):
     def make_optimizer(
         self, total_steps: int, learning_rate: float | Array | None = None
     ) -> optax.GradientTransformation:
-        """The optimiser of a run of so many steps; a sweep gives it a learning rate, traced."""
+        """The optimizer of a run of so many steps; a sweep gives it a learning rate, traced."""
         peak = self.learning_rate if learning_rate is None else learning_rate
         warmup = min(round(self.warmup * total_steps), total_steps - 1)
         rate: optax.ScalarOrSchedule = peak

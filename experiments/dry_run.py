@@ -15,13 +15,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.capacity import check_batch, data_bytes, device_bytes, size
+from ae_jax.core import by_path, check_accumulation
 from ae_jax.data.memory import steps_per_epoch
 from ae_jax.data.pipeline import which_to_stream
-from ae_jax.device import device_name
-from ae_jax.objective import check_accumulation
-from ae_jax.parallel import data_mesh
-from ae_jax.state import by_path
+from ae_jax.devices.memory import check_batch, data_bytes, device_bytes, size
+from ae_jax.devices.mesh import data_mesh
+from ae_jax.devices.names import device_name
 from ae_jax.training import make_train_step
 from ae_jax.training.checks import check_settings, checked_data
 from ae_jax.training.drive import Pace, drive
@@ -39,7 +38,7 @@ class Estimate(NamedTuple):
     """Module -> parameter -> shape."""
     parameters: int
     memory: dict[str, int]
-    """Bytes by what they hold: parameters, optimiser, data (or a chunk of it), temporary."""
+    """Bytes by what they hold: parameters, optimizer, data (or a chunk of it), temporary."""
     flops: int
     """Of products and convolutions (see `experiments.benchmarks.flops`)."""
     xla_flops: float | None
@@ -95,7 +94,7 @@ def estimate(
         modules.setdefault(module, {})[name] = shape
     memory = {
         "parameters": _bytes((state.params, state.ema_params, state.model_state)),
-        "optimiser": _bytes(state.opt_state),
+        "optimizer": _bytes(state.opt_state),
         "training data" + (", a chunk" if streamed["train"] else ""): _bytes(piece),
     }
     if beside:

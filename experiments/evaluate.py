@@ -21,14 +21,14 @@ from rich.table import Table
 
 from ae_jax import load_run, plots
 from ae_jax.data import validated
+from ae_jax.evaluation import tasks
+from ae_jax.evaluation.tasks.subject import Result, Subject
 from ae_jax.files import finite, read_json, write_whole
-from ae_jax.runs import Run
 from ae_jax.spec import nearest
-from experiments import uses
+from ae_jax.storage.runs import Run
 from experiments.cli import parse_options, run_main, stored_config
 from experiments.config import Data
 from experiments.data import load_split
-from experiments.uses.subject import Result, Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,39 +45,39 @@ class Options:
     """Where it is, if not where it was in training."""
     seed: int = 0
     """Of all noise and of the choice of examples."""
-    reconstruction: uses.reconstruction.Settings = field(
-        default_factory=uses.reconstruction.Settings
+    reconstruction: tasks.reconstruction.Settings = field(
+        default_factory=tasks.reconstruction.Settings
     )
-    dimensionality: uses.dimensionality.Settings = field(
-        default_factory=uses.dimensionality.Settings
+    dimensionality: tasks.dimensionality.Settings = field(
+        default_factory=tasks.dimensionality.Settings
     )
-    anomaly: uses.anomaly.Settings = field(default_factory=uses.anomaly.Settings)
-    denoising: uses.denoising.Settings = field(default_factory=uses.denoising.Settings)
-    features: uses.features.Settings = field(default_factory=uses.features.Settings)
-    generation: uses.generation.Settings = field(default_factory=uses.generation.Settings)
+    anomaly: tasks.anomaly.Settings = field(default_factory=tasks.anomaly.Settings)
+    denoising: tasks.denoising.Settings = field(default_factory=tasks.denoising.Settings)
+    features: tasks.features.Settings = field(default_factory=tasks.features.Settings)
+    generation: tasks.generation.Settings = field(default_factory=tasks.generation.Settings)
 
 
 def main(argv: Sequence[str]) -> None:
     options = parse_options(argv, Options, prog="python -m experiments.evaluate", about=__doc__)
     for name in options.metrics:
-        if name not in uses.USES:
-            raise ValueError(f"--metrics {name}: {nearest(name, uses.USES)}")
+        if name not in tasks.TASKS:
+            raise ValueError(f"--metrics {name}: {nearest(name, tasks.TASKS)}")
     console = Console(markup=False)  # names of figures have brackets
     subject, step = make_subject(options)
     for name in options.metrics:
-        if why := uses.USES[name].misfit(subject):
-            fitting = [name for name, use in uses.USES.items() if use.misfit(subject) is None]
+        if why := tasks.TASKS[name].misfit(subject):
+            fitting = [name for name, use in tasks.TASKS.items() if use.misfit(subject) is None]
             raise ValueError(f"--metrics {name}: {why}; what fits: {', '.join(fitting)}")
     count = len(subject.test["x"])
     about = {"step": step, "data": subject.name, "examples": count, "seed": options.seed}
     file = Path(options.run) / "evaluation.json"
     done = _earlier(file, about)
-    for name in options.metrics or uses.USES:
+    for name in options.metrics or tasks.TASKS:
         start = time.monotonic()
         try:
-            if why := uses.USES[name].misfit(subject):
+            if why := tasks.TASKS[name].misfit(subject):
                 raise ValueError(why)
-            result = uses.USES[name].measure(subject, getattr(options, name))
+            result = tasks.TASKS[name].measure(subject, getattr(options, name))
         except ValueError as error:  # too few examples, a code that never changes, ...
             if options.metrics:
                 raise

@@ -6,7 +6,7 @@ python -m experiments.export runs/vae2 shared/vae2
 import argparse
 from collections.abc import Sequence
 
-from ae_jax.export import export
+from ae_jax.storage.export import export
 from experiments.cli import parse_all, run_main
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax import plots
+from ae_jax.core import Autoencoder, as_floats
 from ae_jax.models import Denoising, Variational
 from ae_jax.models.denoising import corrupt
-from ae_jax.objective import Autoencoder, as_floats
-from ae_jax.runs import Run
+from ae_jax.storage.runs import Run
 from ae_jax.training import TrainState
 
 SCATTERED = 5000  # more points hide one another
@@ -50,9 +50,9 @@ def draw_run(
     if not pictures:
         return
     if isinstance(ae.spec, Variational):
-        prior = jax.random.normal(jax.random.key(0), (100, ae.spec.code_size))
+        prior = jax.random.normal(jax.random.key(0), (100, ae.spec.latent_dim))
         save("samples", plots.samples(np.asarray(decode(variables, prior))))
-        if ae.spec.code_size == 2:
+        if ae.spec.latent_dim == 2:
             grid = plots.manifold_codes()
             save("manifold", plots.manifold(np.asarray(decode(variables, grid))))
     if isinstance(ae.spec, Denoising):

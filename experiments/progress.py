@@ -5,7 +5,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ae_jax.state import TrainState
+from ae_jax.core import TrainState
 from ae_jax.training.logger import Row
 
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import jax
 
-from ae_jax.device import device_name
+from ae_jax.devices.names import device_name
 from ae_jax.spec import nearest
 from experiments.cli import parse_all, run_main
-from experiments.rows import ROWS
-from experiments.rows.setup import SHAPES, Setup
+from experiments.reproductions import ROWS
+from experiments.reproductions.setup import SHAPES, Setup
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -15,7 +15,7 @@ way and a latency of a second per hop, the prediction is
 Weak scaling keeps each device's batch, strong scaling the global one; the last column is the batch
 of each of 512 devices from which on the efficiency is 90%, which is where c = 9 r. Nothing is
 overlapped with compute, which is pessimistic; a step never takes less than its FLOPs, which for the
-small nets is optimistic: what launching kernels costs is not in it.
+small nets is optimiztic: what launching kernels costs is not in it.
 """
 
 import argparse
@@ -33,7 +33,7 @@ import optax
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.parallel import data_mesh, replicated, split
+from ae_jax.devices.mesh import data_mesh, replicated, split
 from ae_jax.spec import nearest, require
 from ae_jax.training import init_state, make_train_step
 from experiments.bench import run_apart
@@ -106,10 +106,10 @@ def main(argv: Sequence[str]) -> None:
     use_cpu_devices(2)
     nets = options.nets or list(NETS)
     kind = ACCELERATORS[options.accelerator]
-    rate = options.utilisation * kind.peak
+    rate = options.utilization * kind.peak
     table = Table(
         title=f"predicted efficiency on {options.accelerator}, weak / strong scaling, "
-        f"{options.utilisation:.0%} of peak, {options.latency * 1e6:g} us a hop",
+        f"{options.utilization:.0%} of peak, {options.latency * 1e6:g} us a hop",
         title_justify="left",
     )
     table.add_column("net")
@@ -174,7 +174,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--measure", nargs="+", type=int, default=[], metavar="DEVICES")
     parser.add_argument("--rounds", type=int, default=2, help="epochs that are timed")
     parser.add_argument("--accelerator", default="h100", help=", ".join(ACCELERATORS))
-    parser.add_argument("--utilisation", type=float, default=0.3, help="share of the peak reached")
+    parser.add_argument("--utilization", type=float, default=0.3, help="share of the peak reached")
     parser.add_argument("--latency", type=float, default=3e-6, help="seconds a hop")
     options = parse_all(parser, argv)
     for name, given, known in (
@@ -186,7 +186,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
                 raise ValueError(f"{name} {value}: {nearest(value, known)}")
     for count in (*options.measure, options.rounds):
         require(count >= 1, "--measure, --rounds", count, "must be at least 1")
-    require(0 < options.utilisation <= 1, "--utilisation", options.utilisation, "is in (0, 1]")
+    require(0 < options.utilization <= 1, "--utilization", options.utilization, "is in (0, 1]")
     require(options.latency >= 0, "--latency", options.latency, "must not be negative")
     return options
 

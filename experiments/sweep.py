@@ -25,11 +25,11 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
+from ae_jax.core import Autoencoder
 from ae_jax.data.memory import steps_per_epoch
 from ae_jax.files import finite
-from ae_jax.objective import Autoencoder
-from ae_jax.runs import Run
 from ae_jax.spec import nearest, require, to_dict
+from ae_jax.storage.runs import Run
 from ae_jax.training import SweepResult, sweep
 from experiments.cli import parse, run_main, use_cpu_devices
 from experiments.config import Config, Train

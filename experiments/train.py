@@ -2,7 +2,7 @@
 
 python -m experiments.train                                  the default: a VAE on the digits
 python -m experiments.train simple --data.dir DIR            784-32-784 on MNIST
-python -m experiments.train vae --model.code-size 2 --train.epochs 20 --run-dir runs/vae2
+python -m experiments.train vae --model.latent-dim 2 --train.epochs 20 --run-dir runs/vae2
 python -m experiments.train --resume runs/vae2               continue where it stopped
 python -m experiments.train CONFIG --dry-run                 parameters, memory, FLOPs, time: no run
 python -m experiments.train --track tensorboard wandb        beside metrics.jsonl; also on --resume
@@ -22,14 +22,14 @@ from jax import Array
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.capacity import SHARE, data_bytes, local_bytes
-from ae_jax.compilation import release_freed_memory
-from ae_jax.evaluation import PCA, code_figures, fit_pca
-from ae_jax.evaluation.reconstruction import reconstruction_figures
+from ae_jax.core import Autoencoder, as_floats
+from ae_jax.devices.compilation import release_freed_memory
+from ae_jax.devices.memory import SHARE, data_bytes, local_bytes
+from ae_jax.devices.mesh import data_mesh, is_first_process, local
+from ae_jax.evaluation import PCA, fit_pca, latent_metrics
+from ae_jax.evaluation.reconstruction import reconstruction_metrics
 from ae_jax.losses import mse
-from ae_jax.objective import Autoencoder, as_floats
-from ae_jax.parallel import data_mesh, is_first_process, local
-from ae_jax.runs import Run
+from ae_jax.storage.runs import Run
 from ae_jax.trackers import make_trackers
 from ae_jax.training import TrainState
 from experiments.cli import parse, run_main, use_cpu_devices, use_deterministic_operations
@@ -105,7 +105,7 @@ def _table(
     config: Config, ae: Autoencoder, state: TrainState, data: dict, test: dict, last: dict
 ) -> Table:
     """Test figures, beside PCA with as many codes where that is possible (see `PCA_LIMIT`)."""
-    figures = reconstruction_figures(ae, state.variables, test["x"])
+    figures = reconstruction_metrics(ae, state.variables, test["x"])
     size = math.prod(ae.event_shape)
     codes = math.prod(ae.encode(state.variables, test["x"][:1]).shape[1:])
     table = Table(title=f"test figures, {config.data.name}, {codes} codes", title_justify="left")
@@ -119,7 +119,7 @@ def _table(
         error = max(_pca_error(fit_pca(data["x"], codes), test["x"]), 1e-30)
         pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
     rows = {f"objective: {term}": (last[term], "") for term in ("loss", *ae.objective)}
-    for key, value in code_figures(ae, state.variables, test["x"]).items():
+    for key, value in latent_metrics(ae, state.variables, test["x"]).items():
         rows[f"code: {key.replace('_', ' ')}"] = (value, "")
     for key, value in figures.items():
         rows[UNITS[key]] = (value, f"{pca[key]:.5g}" if key in pca else "")

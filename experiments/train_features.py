@@ -20,6 +20,7 @@ from jax import Array
 from safetensors.numpy import save_file
 
 from ae_jax import fit
+from ae_jax.core import Autoencoder, Batch, by_path
 from ae_jax.data import load
 from ae_jax.data.memory import steps_per_epoch
 from ae_jax.evaluation.batches import in_batches
@@ -30,9 +31,7 @@ from ae_jax.evaluation.classifiers import (
     build_classifier,
     load_classifier,
 )
-from ae_jax.objective import Autoencoder, Batch
-from ae_jax.state import by_path
-from ae_jax.training.classify import accuracy, labelled
+from ae_jax.pretraining.classify import accuracy, labeled
 from experiments.cli import parse_options, run_main
 
 EXAMPLES = 10_000  # that the scale of features is measured on
@@ -54,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
         argv, Options, prog="python -m experiments.train_features", about=__doc__
     )
     source, name = options.folder or options.data, f"{options.data}-conv-64"
-    train, test = (labelled(load(source, split), CLASSES) for split in ("train", "test"))
+    train, test = (labeled(load(source, split), CLASSES) for split in ("train", "test"))
     if options.data == "cifar10":  # digits and clothes are not what they are in a mirror
         mirrored = {"x": train["x"][:, :, ::-1], "label": train["label"]}
         train = {key: np.concatenate([train[key], mirrored[key]]) for key in mirrored}

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ae_jax.core import Autoencoder
 from ae_jax.data.memory import steps_per_epoch
-from ae_jax.objective import Autoencoder
-from ae_jax.runs import Run
+from ae_jax.pretraining import fit_greedy, pretrain_rbm_stack
 from ae_jax.spec import to_dict
+from ae_jax.storage.runs import Run
 from ae_jax.trackers import Tracker
-from ae_jax.training import Callback, FitResult, fit, fit_greedy, pretrain_rbm_stack
+from ae_jax.training import Callback, FitResult, fit
 from experiments.config import Config
 
 

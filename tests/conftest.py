@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from ae_jax.state import TrainState, init_state
+from ae_jax.core import TrainState, init_state
 
 # In the background of a script, a shell starts the tests so that they ignore Ctrl-C: some send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ae_jax import doctor
-from ae_jax.device import cpu_name
+from ae_jax.devices.names import cpu_name
 from ae_jax.training import FitResult
 
 ROOT = Path(__file__).parents[1]

@@ -60,7 +60,7 @@ NOISE = {
 FIGURES = {
     "images": lambda: plots.reconstructions(X, X[::-1], labels=LABEL),
     "one image": lambda: plots.reconstructions(X, X[::-1], count=1),
-    "colours": lambda: plots.reconstructions(images(3, (8, 8, 3)), images(3, (8, 8, 3), seed=1)),
+    "colors": lambda: plots.reconstructions(images(3, (8, 8, 3)), images(3, (8, 8, 3), seed=1)),
     "sequences": lambda: plots.reconstructions(images(4, (40, 3)), images(4, (40, 3), seed=1)),
     "vectors": lambda: plots.reconstructions(X[:7, 0, :, 0], X[:7, 1, :, 0], labels=NAMES[:7]),
     "rows": lambda: plots.image_rows({"noisy": X, "denoised": X, "clean": X}, title="denoising"),
@@ -70,7 +70,7 @@ FIGURES = {
     "scatter": lambda: plots.code_scatter(codes(size=8), LABEL, class_names=NAMES),
     "strips": lambda: plots.code_scatter(codes(size=1), LABEL, class_names=NAMES),
     "histogram": lambda: plots.code_scatter(codes(size=1)),
-    "colour scale": lambda: plots.code_scatter(codes(), codes()[:, 0]),
+    "color scale": lambda: plots.code_scatter(codes(), codes()[:, 0]),
     "loss curves": lambda: plots.loss_curves(metrics(**TERMS), unit="nats per example"),
     "noise curves": lambda: plots.noise_curves(NOISE),
     "filters": lambda: plots.filters(images(30, (3, 3, 1)) - 0.5),
@@ -140,7 +140,7 @@ class TestReconstructions:
         fig = plots.reconstructions(x, x)
         np.testing.assert_allclose(place(fig.axes[0], 0, 1, (3, 3)), 0.2, rtol=1e-6)
 
-    def test_colours_are_kept_and_their_differences_averaged(self):
+    def test_colors_are_kept_and_their_differences_averaged(self):
         x, recon = images(3, (6, 5, 3)), images(3, (6, 5, 3), seed=1)
         rows = plots.reconstructions(x, recon).axes
         np.testing.assert_array_equal(place(rows[0], 0, 2, (6, 5)), x[2])
@@ -205,7 +205,7 @@ class TestImageGrids:
         assert np.isnan(place(ax, 2, 1, (6, 5))).all()
         assert ax.images[0].get_clim() == (-1, 2)
 
-    def test_colour_samples_are_scaled_by_the_limits(self):
+    def test_color_samples_are_scaled_by_the_limits(self):
         x = images(2, (6, 5, 3))
         (ax,) = plots.samples(2 * x - 1, limits=(-1, 1)).axes
         np.testing.assert_allclose(place(ax, 0, 1, (6, 5)), x[1], atol=1e-6)
@@ -255,7 +255,7 @@ class TestManifold:
 
 class TestCodeScatter:
     def drawn(self, ax):
-        """Points and colours of all that is drawn, legend keys left out."""
+        """Points and colors of all that is drawn, legend keys left out."""
         clouds = [c for c in ax.collections if len(c.get_offsets())]
         points = np.concatenate([c.get_offsets() for c in clouds])
         colors = [to_hex(color) for c in clouds for color in c.get_facecolors()]
@@ -292,7 +292,7 @@ class TestCodeScatter:
         part = variances[-2:].sum() / variances.sum()
         assert f"two principal components, {part:.0%} of the variance" in fig.axes[0].get_title()
 
-    def test_eleven_to_twenty_classes_differ_in_colour_or_marker(self):
+    def test_eleven_to_twenty_classes_differ_in_color_or_marker(self):
         z = np.arange(20.0)[:, None] * [1, -1]
         fig = plots.code_scatter(z, np.arange(20))
         clouds = [c for c in fig.axes[0].collections if len(c.get_offsets())]
@@ -309,7 +309,7 @@ class TestCodeScatter:
         assert [looks[k] for k in range(20)] == keys
 
     @pytest.mark.parametrize("label", [np.arange(30), np.linspace(0, 1, 30)])
-    def test_many_or_fractional_labels_are_a_colour_scale(self, label):
+    def test_many_or_fractional_labels_are_a_color_scale(self, label):
         fig = plots.code_scatter(codes(30), label)
         assert len(fig.axes) == 2 and not fig.legends
         np.testing.assert_array_equal(np.sort(fig.axes[0].collections[0].get_array()), label)
@@ -460,7 +460,7 @@ class TestFeatures:
             found = place(ax, *divmod(k, 2), (20, 20))
             np.testing.assert_allclose(found, expected, atol=1e-6)
 
-    def test_a_unit_without_weights_is_white_and_colours_are_around_grey(self):
+    def test_a_unit_without_weights_is_white_and_colors_are_around_grey(self):
         weights = np.zeros((2, 20, 20, 3))
         weights[0, :, :, 1] = -2
         (ax,) = plots.filters(weights).axes

@@ -15,7 +15,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from ae_jax.models import Convolutional, Sparse, Vanilla, Variational
-from ae_jax.networks import Conv, Dense, Recurrent
+from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.sklearn import AutoencoderOutlierDetector, AutoencoderTransformer
 from ae_jax.sklearn import programs as programs_module
 from ae_jax.sklearn.models import MODELS, specification
@@ -58,7 +58,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def vanilla(rows):
-    model = AutoencoderTransformer("vanilla", code_size=3, epochs=2, random_state=0)
+    model = AutoencoderTransformer("vanilla", latent_dim=3, epochs=2, random_state=0)
     return model.fit(rows)
 
 
@@ -91,7 +91,7 @@ def test_score_of_a_vae_is_the_elbo(monkeypatch):
     rng = np.random.default_rng(1)
     draws, columns, codes, variance = 10_000, 5, 2, 3.0
     spec = Variational(
-        network=Dense(), code_size=codes, likelihood="gaussian", variance=variance,
+        network=MLP(), latent_dim=codes, likelihood="gaussian", variance=variance,
         beta=4.0, free_bits=0.5,
     )  # fmt: skip
     shapes = {"mean": (columns, codes), "logvar": (columns, codes)}
@@ -148,22 +148,22 @@ def test_random_state_may_be_a_generator(vanilla, rows, capsys):
 
 
 def test_parameters_replace_the_models_own():
-    vae = specification("vae", code_size=np.int64(3), hidden_layer_sizes=np.array([8, 4]))
-    assert vae.network == Dense(widths=(8, 4)) and vae.code_size == 3
+    vae = specification("vae", latent_dim=np.int64(3), hidden_layer_sizes=np.array([8, 4]))
+    assert vae.network == MLP(widths=(8, 4)) and vae.latent_dim == 3
     assert specification("vae", loss="bce").likelihood == "bernoulli"
     assert specification("tied", loss="huber").loss == "huber"
-    mine = Sparse(network=Dense(widths=(5,), activation="tanh"), weight=0.5)
+    mine = Sparse(network=MLP(widths=(5,), activation="tanh"), weight=0.5)
     assert specification(mine) == mine
     wider = specification(mine, hidden_layer_sizes=(7,))
-    assert wider.network == Dense(widths=(7,), activation="tanh") and wider.weight == 0.5
+    assert wider.network == MLP(widths=(7,), activation="tanh") and wider.weight == 0.5
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"model": "vea"}, "model='vea': did you mean 'vae'"),
-        ({"code_size": 2.5}, "code_size=2.5: must be of type int"),
-        ({"code_size": 0}, "code_size=0: must be at least 1"),
+        ({"latent_dim": 2.5}, "latent_dim=2.5: must be of type int"),
+        ({"latent_dim": 0}, "latent_dim=0: must be at least 1"),
         ({"hidden_layer_sizes": 5}, "widths=5: must be a list"),
         ({"hidden_layer_sizes": (3,), "model": Convolutional()}, "network is conv, not dense"),
         ({"loss": "mae"}, "loss='mae': a VAE is trained with one of mse, bce"),
@@ -203,7 +203,7 @@ def test_every_name_learns(name):
     """Rows of 6 columns that are 2 factors and a little noise, to a code of 2."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 2)) @ rng.normal(size=(2, 6)) + 0.1 * rng.normal(size=(400, 6))
-    model = AutoencoderTransformer(name, code_size=2, batch_size=32, random_state=0).fit(x)
+    model = AutoencoderTransformer(name, latent_dim=2, batch_size=32, random_state=0).fit(x)
     recon = model.inverse_transform(model.transform(x))
     # Measured: 0.013 to 0.017 of the variance, and 0.033 for denoising.
     assert ((recon - x) ** 2).mean() < 0.1 * x.var(axis=0).mean()
@@ -214,8 +214,8 @@ def test_every_name_learns(name):
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
-        (Convolutional(network=Conv(filters=(4,)), loss="mse"), (4, 4, 1)),
-        (Variational(network=Recurrent(widths=(8,)), code_size=3), (4, 4)),
+        (Convolutional(network=ConvNet(filters=(4,)), loss="mse"), (4, 4, 1)),
+        (Variational(network=RNN(widths=(8,)), latent_dim=3), (4, 4)),
     ],
     ids=["conv", "recurrent"],
 )

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from ae_jax.models import Convolutional, Model, Vanilla, Variational
-from ae_jax.networks import Conv, Dense
+from ae_jax.networks import MLP, ConvNet
 from ae_jax.spec import from_dict, to_dict
 
 SPECS = [
     Vanilla(),
-    Vanilla(network=Dense(widths=(128, 64), activation="selu"), loss="mse"),
-    Convolutional(network=Conv(filters=(4,), down="stride")),
-    Variational(network=Conv(), code_size=2, beta=4.0),
+    Vanilla(network=MLP(widths=(128, 64), activation="selu"), loss="mse"),
+    Convolutional(network=ConvNet(filters=(4,), down="stride")),
+    Variational(network=ConvNet(), latent_dim=2, beta=4.0),
 ]
 
 
@@ -33,16 +33,16 @@ def test_missing_fields_take_defaults():
         ({}, "kind=None"),
         (3, "kind=None"),
         ({"kind": ["vanilla"]}, "kind="),
-        ({"kind": "vanilla", "code_sise": 3}, "no field 'code_sise': did you mean 'code_size'"),
-        ({"kind": "vanilla", "code_size": "3"}, "model.code_size='3': must be of type int"),
-        ({"kind": "vanilla", "code_size": True}, "must be of type int"),
-        ({"kind": "vanilla", "code_size": 0}, "code_size=0: must be at least 1"),
+        ({"kind": "vanilla", "code_sise": 3}, "no field 'code_sise': did you mean 'latent_dim'"),
+        ({"kind": "vanilla", "latent_dim": "3"}, "model.latent_dim='3': must be of type int"),
+        ({"kind": "vanilla", "latent_dim": True}, "must be of type int"),
+        ({"kind": "vanilla", "latent_dim": 0}, "latent_dim=0: must be at least 1"),
         ({"kind": "vanilla", "loss": "bcee"}, "loss='bcee': did you mean 'bce'"),
-        ({"kind": "vanilla", "network": {"kind": "dense", "widths": 3}}, "widths=3: must be"),
-        ({"kind": "vanilla", "network": {"kind": "dense", "widths": [0]}}, "widths start at 1"),
-        ({"kind": "vanilla", "network": {"kind": "dense", "widths": [1.5]}}, r"widths\[0\]=1.5"),
+        ({"kind": "vanilla", "network": {"kind": "mlp", "widths": 3}}, "widths=3: must be"),
+        ({"kind": "vanilla", "network": {"kind": "mlp", "widths": [0]}}, "widths start at 1"),
+        ({"kind": "vanilla", "network": {"kind": "mlp", "widths": [1.5]}}, r"widths\[0\]=1.5"),
         ({"kind": "variational", "beta": float("nan")}, "beta=nan"),
-        ({"kind": "vanilla", "code_size": None}, "only convolutional and recurrent networks"),
+        ({"kind": "vanilla", "latent_dim": None}, "only convolutional and recurrent networks"),
     ],
 )
 def test_bad_data_is_one_line(data, message):
@@ -53,7 +53,7 @@ def test_bad_data_is_one_line(data, message):
 
 def test_choices_are_checked_when_made_in_code():
     with pytest.raises(ValueError, match="activation='rellu': did you mean 'relu'"):
-        Dense(activation="rellu")
+        MLP(activation="rellu")
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])

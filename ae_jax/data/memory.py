@@ -16,7 +16,7 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from ae_jax.parallel import put, replicated, split
+from ae_jax.devices.mesh import put, replicated, split
 
 Order = Callable[[ArrayLike], Array]
 """Epoch -> the example indices of its batches, [steps, width]; -1 is padding. Traceable."""

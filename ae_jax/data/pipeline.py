@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 from jax.sharding import Mesh
 
-from ae_jax.capacity import SHARE, data_bytes, device_bytes, size
 from ae_jax.data.records import Records
+from ae_jax.devices.memory import SHARE, data_bytes, device_bytes, size
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 
 from ae_jax.data.memory import Order
 from ae_jax.data.records import Records
-from ae_jax.parallel import split
+from ae_jax.devices.mesh import split
 
 CHUNK_BYTES = 4 * 2**20
 """Of one device. Enough to make the cost of a transfer and of a call small."""

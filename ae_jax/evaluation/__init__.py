@@ -1,7 +1,7 @@
 """What a trained autoencoder is compared with and measured by."""
 
-from ae_jax.evaluation.codes import code_figures
+from ae_jax.evaluation.latents import latent_metrics
 from ae_jax.evaluation.logistic_pca import LogisticPCA, fit_logistic_pca
 from ae_jax.evaluation.pca import PCA, fit_pca
 
-__all__ = ["PCA", "LogisticPCA", "code_figures", "fit_logistic_pca", "fit_pca"]
+__all__ = ["PCA", "LogisticPCA", "fit_logistic_pca", "fit_pca", "latent_metrics"]

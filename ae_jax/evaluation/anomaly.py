@@ -1,6 +1,6 @@
 """Anomaly detection: a model of normal examples gives the others high scores.
 
-Every score is larger for what is less normal. Nothing here looks at labels but `detection_figures`,
+Every score is larger for what is less normal. Nothing here looks at labels but `detection_metrics`,
 which measures how well a score tells normal from anomalous.
 """
 
@@ -16,8 +16,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
 from ae_jax import losses
+from ae_jax.core import Autoencoder, Batch, Variables, event_mask, reconstruction
 from ae_jax.evaluation.batches import BATCH, in_batches
-from ae_jax.objective import Autoencoder, Batch, Variables, event_mask, reconstruction
 from ae_jax.spec import require
 
 FITTED = 10_000  # codes that a density is fitted to, at most
@@ -62,42 +62,42 @@ def code_scorers(
     normal: ArrayLike,
     *,
     components: int = 10,
-    neighbours: int = 5,
+    neighbors: int = 5,
     seed: int = 0,
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Functions of codes [N, K] -> [N]: how far they are from those of `normal` examples [M, K].
 
     ``gaussian`` and ``mixture``: minus the log-density, in nats, of a Gaussian and of a mixture of
     `components` of them, with full covariances, fitted to `normal` (evenly spaced rows of it, if it
-    has more than 10,000). ``neighbours``: the mean Euclidean distance to the so many nearest of
-    `normal`. Codes are standardised by `normal` first (densities are of the standardised codes);
+    has more than 10,000). ``neighbors``: the mean Euclidean distance to the so many nearest of
+    `normal`. Codes are standardized by `normal` first (densities are of the standardized codes);
     units that are constant there are left out.
 
     Raises `ValueError` if there are fewer normal codes than are needed, or all are the same.
     """
     normal = np.asarray(normal, np.float64)
-    needed = max(2 * components, neighbours)
+    needed = max(2 * components, neighbors)
     require(len(normal) >= needed, "normal", len(normal), f"needs at least {needed} examples")
     deviation = normal.std(0)
     moving = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
-    centre, scale = normal.mean(0)[moving], deviation[moving]
+    center, scale = normal.mean(0)[moving], deviation[moving]
     if not moving.any() or not deviation.max() > 0:
         raise ValueError("all normal examples have the same code: nothing tells others from them")
 
-    def standardised(z: np.ndarray) -> np.ndarray:
-        scaled: np.ndarray = (np.asarray(z, np.float64)[:, moving] - centre) / scale
+    def standardized(z: np.ndarray) -> np.ndarray:
+        scaled: np.ndarray = (np.asarray(z, np.float64)[:, moving] - center) / scale
         return scaled
 
-    normal = standardised(normal)
+    normal = standardized(normal)
     few = normal[np.unique(np.linspace(0, len(normal) - 1, FITTED).astype(int))]
-    # The ridge is a hundredth of a standardised unit's deviation, squared.
+    # The ridge is a hundredth of a standardized unit's deviation, squared.
     gaussian = GaussianMixture(1, reg_covar=1e-4, random_state=seed).fit(few)
     mixture = GaussianMixture(components, reg_covar=1e-4, random_state=seed).fit(few)
-    nearest = NearestNeighbors(n_neighbors=neighbours).fit(normal)
+    nearest = NearestNeighbors(n_neighbors=neighbors).fit(normal)
     return {
-        "gaussian": lambda z: -gaussian.score_samples(standardised(z)),
-        "mixture": lambda z: -mixture.score_samples(standardised(z)),
-        "neighbours": lambda z: nearest.kneighbors(standardised(z))[0].mean(axis=1),
+        "gaussian": lambda z: -gaussian.score_samples(standardized(z)),
+        "mixture": lambda z: -mixture.score_samples(standardized(z)),
+        "neighbors": lambda z: nearest.kneighbors(standardized(z))[0].mean(axis=1),
     }
 
 
@@ -108,7 +108,7 @@ def combined_score(
     return np.sum([scores[k] / max(np.std(normal[k]), 1e-30) for k in normal], axis=0)
 
 
-def detection_figures(
+def detection_metrics(
     scores: ArrayLike, anomalous: ArrayLike, *, false_positive_rate: float = 0.05
 ) -> dict[str, float]:
     """How well `scores` [N] tell the `anomalous` [N] (booleans) from the others.

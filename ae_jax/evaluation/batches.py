@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax.objective import Batch, as_floats
+from ae_jax.core import Batch, as_floats
 
 BATCH = 1000
 

@@ -1,6 +1,6 @@
 """Small image classifiers that come with the package: features of images for FID and KID.
 
-Each is the encoder of an autoencoder with a linear head (`ae_jax.training.classify`), trained by
+Each is the encoder of an autoencoder with a linear head (`ae_jax.pretraining.classify`), trained by
 ``python -m experiments.train_features``; its features are the 64 units before the head, of mean
 square 1 over training images. Figures carry the classifier's name, as in ``fid[mnist-conv-64]``:
 they compare with no others.
@@ -14,17 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ae_jax.core import Autoencoder, Batch, Variables
 from ae_jax.evaluation.batches import in_batches
-from ae_jax.export import read_weights
 from ae_jax.models import Vanilla
-from ae_jax.networks import Conv
-from ae_jax.objective import Autoencoder, Batch, Variables
+from ae_jax.networks import ConvNet
+from ae_jax.pretraining.classify import classifier
 from ae_jax.spec import nearest
-from ae_jax.training.classify import classifier
+from ae_jax.storage.export import read_weights
 
 WEIGHTS = Path(__file__).with_name("weights")
 CLASSES = 10
-SPEC = Vanilla(network=Conv(filters=(16, 32, 64)), code_size=64)
+SPEC = Vanilla(network=ConvNet(filters=(16, 32, 64)), latent_dim=64)
 
 
 class About(NamedTuple):

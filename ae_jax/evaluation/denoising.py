@@ -12,11 +12,11 @@ from jax.typing import ArrayLike
 from scipy import ndimage
 
 from ae_jax import losses
+from ae_jax.core import Autoencoder, Batch, Variables, as_floats, event_mask
 from ae_jax.evaluation.batches import BATCH
-from ae_jax.evaluation.reconstruction import mean_figures
+from ae_jax.evaluation.reconstruction import mean_metrics
 from ae_jax.evaluation.ssim import are_images, ssim
 from ae_jax.models.denoising import corrupt
-from ae_jax.objective import Autoencoder, Batch, Variables, as_floats, event_mask
 
 Kind = Literal["gaussian", "masking", "salt_and_pepper"]
 
@@ -75,7 +75,7 @@ def filtered(x: ArrayLike, widths: Mapping[str, float]) -> dict[str, np.ndarray]
     return {name: FILTERS[name].apply(np.asarray(x), width) for name, width in widths.items()}
 
 
-def denoising_figures(
+def denoising_metrics(
     ae: Autoencoder,
     variables: Variables,
     data: Mapping[str, np.ndarray],
@@ -97,7 +97,7 @@ def denoising_figures(
         not images.
 
     Returns:
-      ``{level: {"noisy" | "model" | a filter: {"mse", "psnr", "ssim"}}}`` as in `mean_figures`;
+      ``{level: {"noisy" | "model" | a filter: {"mse", "psnr", "ssim"}}}`` as in `mean_metrics`;
       ssim for images.
     """
     images = are_images(ae.event_shape)
@@ -123,5 +123,5 @@ def denoising_figures(
         found = list(parts(level))
         for name in found[0]:
             errors_of = jax.tree.map(lambda *a: np.concatenate(a), *(part[name] for part in found))
-            figures.setdefault(level, {})[name] = mean_figures(errors_of)
+            figures.setdefault(level, {})[name] = mean_metrics(errors_of)
     return figures

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ae_jax.objective import Autoencoder, Variables
+from ae_jax.core import Autoencoder, Variables
 
 
 def first_filters(ae: Autoencoder, variables: Variables) -> np.ndarray:

@@ -16,11 +16,11 @@ def few_label_accuracy(
     draws: int = 5,
     seed: int = 0,
 ) -> np.ndarray:
-    """Test accuracies [draws], each of logistic regression on `count` labelled rows of `train`.
+    """Test accuracies [draws], each of logistic regression on `count` labeled rows of `train`.
 
     All rows of `train`, without their labels, set the features' means to 0 and their mean variance
     to 1; a scale for each would raise what hardly varies to the weight of what does. The penalty is
-    ``|weights|^2 / 2`` beside the cross-entropy summed over the labelled rows. These depend on
+    ``|weights|^2 / 2`` beside the cross-entropy summed over the labeled rows. These depend on
     `train_label`, `count` and `seed` only, so that features can be compared draw by draw.
 
     Args:

@@ -14,9 +14,9 @@ import numpy as np
 from jax import Array
 
 from ae_jax import losses
+from ae_jax.core import Autoencoder, Batch, Variables
 from ae_jax.evaluation.batches import BATCH, in_batches
 from ae_jax.models import Variational
-from ae_jax.objective import Autoencoder, Batch, Variables
 from ae_jax.spec import require
 
 CHUNK = 2000  # decoded samples that are in memory at once
@@ -109,8 +109,9 @@ def posterior_samples(
     seed: int = 0,
     batch_size: int = BATCH,
 ) -> np.ndarray:
-    """One code of each example, drawn from its posterior: [N, code_size]. Of all of `data` they are
-    draws from the aggregate posterior.
+    """One latent of each example, drawn from its posterior: [N, latent_dim].
+
+    Those of all of `data` are draws from the aggregate posterior.
 
     Raises:
       ValueError: the model has no posterior.
@@ -125,15 +126,15 @@ def posterior_samples(
     return found
 
 
-def posterior_figures(
+def posterior_metrics(
     ae: Autoencoder,
     variables: Variables,
     data: Mapping[str, np.ndarray],
     *,
     batch_size: int = BATCH,
 ) -> dict[str, Any]:
-    """What each code tells of the data: ``kl`` [code_size], its mean KL to the prior in nats;
-    ``mean_variance`` [code_size], the variance over x of its posterior mean; ``active_units``, the
+    """What each code tells of the data: ``kl`` [latent_dim], its mean KL to the prior in nats;
+    ``mean_variance`` [latent_dim], the variance over x of its posterior mean; ``active_units``, the
     number of codes where that is above 0.01.
 
     Source: Burda et al. 2016, section 5.2 (active units).

@@ -1,10 +1,10 @@
 """Logistic PCA: low-rank logits fitted by cross-entropy, PCA for data in [0, 1].
 
     logits = z @ components + bias        recon = sigmoid(logits)
-    minimise  sum_pixels bce(logits, x) + ridge / 2 * logits^2   over z, components and bias
+    minimize  sum_pixels bce(logits, x) + ridge / 2 * logits^2   over z, components and bias
 
 (Collins, Dasgupta & Schapire 2001; Schein, Saul & Ungar 2003). Every code is inferred by its own
-convex minimisation, so that no encoder could do better with these components. An autoencoder with
+convex minimization, so that no encoder could do better with these components. An autoencoder with
 a linear code layer and logistic outputs has the same decoder, but one matrix for an encoder.
 
 With 30 components, fitted to the 60000 MNIST training images with the defaults below, the summed
@@ -47,7 +47,7 @@ class LogisticPCA:
 
     @partial(jax.jit, static_argnames="chunk_size")
     def encode(self, x: ArrayLike, *, iterations: int = 20, chunk_size: int = 1000) -> jax.Array:
-        """Codes `[B, K]` that minimise the objective for x `[B, *event]`, components held fixed.
+        """Codes `[B, K]` that minimize the objective for x `[B, *event]`, components held fixed.
 
         Newton's method from z = 0, which never raises an example's objective. On MNIST 15
         iterations reach the minimum to float32 precision. uint8 is read as x/255; other values
@@ -73,7 +73,7 @@ class LogisticPCA:
 
 def fit_logistic_pca(
     x: ArrayLike,
-    code_size: int,
+    latent_dim: int,
     *,
     ridge: float = 1e-5,
     sweeps: int = 60,
@@ -88,24 +88,24 @@ def fit_logistic_pca(
 
     Args:
         x: `[N, *event]`, floats in [0, 1], or uint8, which is read as x/255.
-        code_size: the number of components K, at most min(N, D).
+        latent_dim: the number of components K, at most min(N, D).
         ridge: weight of `logits^2 / 2` in each pixel's loss, in nats. It must be positive: without
             it pixels that are always 0 push their logits to minus infinity.
         sweeps: how often to go through the data.
         chunk_size: rows processed at a time, which bounds the memory.
 
     Raises:
-        ValueError: x is empty, has no event axis, or leaves [0, 1]; code_size, ridge, sweeps or
+        ValueError: x is empty, has no event axis, or leaves [0, 1]; latent_dim, ridge, sweeps or
             chunk_size is out of range.
         TypeError: x is neither floating point nor uint8.
     """
-    x = check_data(x, code_size)
+    x = check_data(x, latent_dim)
     if x.dtype != np.uint8 and (x.min() < 0 or x.max() > 1):
         raise ValueError(f"x must lie in [0, 1], got {x.min()} to {x.max()}: rescale it")
     for name, value in {"ridge": ridge, "sweeps": sweeps, "chunk_size": chunk_size}.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
-    pca = fit_pca(x, code_size)
+    pca = fit_pca(x, latent_dim)
     mean = (pca.mean * len(x) + 0.5) / (len(x) + 1)  # strictly inside (0, 1)
     weights = jnp.concatenate([pca.components, jax.scipy.special.logit(mean)[None]])
     codes = 4 * pca.encode(x)  # at 0, a logit changes 4 times as fast as its sigmoid
@@ -229,7 +229,7 @@ def _solve(hessian, gradient):
 
 
 def _canonical(z, real, weights):
-    """Components and bias that give the same logits, with centred and uncorrelated codes."""
+    """Components and bias that give the same logits, with centered and uncorrelated codes."""
     z, real = z.reshape(-1, z.shape[-1]), real.reshape(-1, 1)
     mean = (real * z).sum(axis=0) / real.sum()
     covariance = _matmul((real * (z - mean)).T, z - mean)

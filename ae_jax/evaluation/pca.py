@@ -37,38 +37,38 @@ class PCA:
         return rows.reshape(-1, *self.event_shape)
 
 
-def fit_pca(x: ArrayLike, code_size: int, *, chunk_size: int = 1_000) -> PCA:
+def fit_pca(x: ArrayLike, latent_dim: int, *, chunk_size: int = 1_000) -> PCA:
     """Fit PCA by the eigen-decomposition of the covariance, in float64 on the host.
 
     Args:
         x: `[N, *event]`, finite floats, or uint8, which is read as x/255. With D elements an
             event the cost is O(N D^2 + D^3): seconds at D = 784, minutes at D = 4096.
-        code_size: the number of components K, at most min(N, D).
+        latent_dim: the number of components K, at most min(N, D).
         chunk_size: rows converted to float64 at a time, which bounds the memory.
 
     Raises:
-        ValueError: x is empty, has no event axis or is not finite, or code_size is out of range.
+        ValueError: x is empty, has no event axis or is not finite, or latent_dim is out of range.
         TypeError: x is neither floating point nor uint8.
     """
-    x = check_data(x, code_size)
+    x = check_data(x, latent_dim)
     event_shape = x.shape[1:]
     chunks = [x[i : i + chunk_size] for i in range(0, len(x), chunk_size)]
     mean = sum(_float64_rows(chunk).sum(axis=0) for chunk in chunks) / len(x)
     covariance = np.zeros((mean.size, mean.size))
     for chunk in chunks:
-        centred = _float64_rows(chunk) - mean
-        covariance += centred.T @ centred / len(x)
+        centered = _float64_rows(chunk) - mean
+        covariance += centered.T @ centered / len(x)
     variances, vectors = np.linalg.eigh(covariance)
     return PCA(
         mean=jnp.asarray(mean, jnp.float32),
-        components=orient(jnp.asarray(vectors.T[::-1][:code_size], jnp.float32)),
+        components=orient(jnp.asarray(vectors.T[::-1][:latent_dim], jnp.float32)),
         # Rounding can leave the zero eigenvalues of a singular covariance slightly negative.
-        explained_variance=jnp.asarray(variances[::-1][:code_size].clip(min=0), jnp.float32),
+        explained_variance=jnp.asarray(variances[::-1][:latent_dim].clip(min=0), jnp.float32),
         event_shape=event_shape,
     )
 
 
-def check_data(x: ArrayLike, code_size: int) -> np.ndarray:
+def check_data(x: ArrayLike, latent_dim: int) -> np.ndarray:
     """x `[N, *event]` as a NumPy array of its own dtype, or the error that `fit_pca` documents."""
     x = np.asarray(x)
     if x.ndim < 2 or x.size == 0:
@@ -77,10 +77,10 @@ def check_data(x: ArrayLike, code_size: int) -> np.ndarray:
     if x.dtype != np.uint8 and not np.isfinite(x).all():
         raise ValueError("x must be finite, got NaN or infinity: drop or fill those rows")
     largest = min(len(x), x[0].size)
-    if not 1 <= code_size <= largest:
+    if not 1 <= latent_dim <= largest:
         raise ValueError(
-            f"code_size must be between 1 and min(N, D) = {largest} for x of shape {x.shape}, "
-            f"got {code_size}"
+            f"latent_dim must be between 1 and min(N, D) = {largest} for x of shape {x.shape}, "
+            f"got {latent_dim}"
         )
     return x
 

@@ -8,9 +8,9 @@ import numpy as np
 from jax import Array
 
 from ae_jax import losses
+from ae_jax.core import Autoencoder, Batch, Variables, event_mask, reconstruction
 from ae_jax.evaluation.batches import BATCH, in_batches
 from ae_jax.evaluation.ssim import are_images, ssim
-from ae_jax.objective import Autoencoder, Batch, Variables, event_mask, reconstruction
 
 CONVENTIONS = {
     "squared_error": "squared error, summed over an example, mean over examples",
@@ -57,7 +57,7 @@ def reconstruction_errors(
     return found
 
 
-def mean_figures(errors: Mapping[str, np.ndarray]) -> dict[str, float]:
+def mean_metrics(errors: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Means over the examples of `reconstruction_errors`; see `CONVENTIONS`."""
     figures = {name: float(np.mean(each, dtype=np.float64)) for name, each in errors.items()}
     with np.errstate(divide="ignore"):
@@ -65,9 +65,9 @@ def mean_figures(errors: Mapping[str, np.ndarray]) -> dict[str, float]:
     return figures
 
 
-def reconstruction_figures(
+def reconstruction_metrics(
     ae: Autoencoder, variables: Variables, x: np.ndarray, *, batch_size: int = BATCH
 ) -> dict[str, float]:
-    """How well `ae` reconstructs `x` [N, *event_shape]: `mean_figures` of its errors."""
+    """How well `ae` reconstructs `x` [N, *event_shape]: `mean_metrics` of its errors."""
     data = {"x": x}
-    return mean_figures(reconstruction_errors(ae, variables, data, batch_size=batch_size))
+    return mean_metrics(reconstruction_errors(ae, variables, data, batch_size=batch_size))

@@ -31,12 +31,12 @@ def ssim(a: ArrayLike, b: ArrayLike) -> Array:
         return jnp.einsum("ih,bhwc,jw->bijc", rows, image, columns, precision="highest")
 
     # Moments about the windows' means cancel less when the images' own means are gone from them.
-    centre = a.mean((1, 2), keepdims=True)
-    u, v = a - centre, b - centre
+    center = a.mean((1, 2), keepdims=True)
+    u, v = a - center, b - center
     mean_u, mean_v = blur(u), blur(v)
     var_a, var_b = blur(u * u) - mean_u**2, blur(v * v) - mean_v**2
     covariance = blur(u * v) - mean_u * mean_v
-    mean_a, mean_b = mean_u + centre, mean_v + centre
+    mean_a, mean_b = mean_u + center, mean_v + center
     luminance = (2 * mean_a * mean_b + K1**2) / (mean_a**2 + mean_b**2 + K1**2)
     structure = (2 * covariance + K2**2) / (var_a + var_b + K2**2)
     return (luminance * structure).mean((1, 2, 3))

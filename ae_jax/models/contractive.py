@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ae_jax.core import Autoencoder, Batch, Outputs, Term
 from ae_jax.models.deterministic import Vanilla
-from ae_jax.objective import Autoencoder, Batch, Outputs, Term
 from ae_jax.spec import require
 
 

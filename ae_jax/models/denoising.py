@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ae_jax.core import Outputs
 from ae_jax.models.deterministic import Vanilla
-from ae_jax.objective import Outputs
 from ae_jax.spec import require
 
 Noise = Literal["gaussian", "masking", "salt_and_pepper", "dropout"]
@@ -59,7 +59,7 @@ class DenoisingModule(nn.Module):
 class Denoising(Vanilla):
     """`Vanilla` with noise on its input; the target stays clean.
 
-    Test figures are on corrupted inputs too, except for ``dropout``, a regulariser, which is off
+    Test figures are on corrupted inputs too, except for ``dropout``, a regularizer, which is off
     then as elsewhere. `encode` and `decode` add no noise: give them the noisy input itself.
 
     Source: Vincent et al., Extracting and composing robust features with denoising autoencoders,

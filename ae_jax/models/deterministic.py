@@ -7,31 +7,31 @@ from typing import ClassVar
 import flax.linen as nn
 from jax import Array
 
+from ae_jax.core import Autoencoder, Outputs
 from ae_jax.losses import Reduction
 from ae_jax.models.reconstruction import Loss, features, output_key, reconstruction_term
-from ae_jax.networks import Conv, Dense, Network
+from ae_jax.networks import MLP, ConvNet, Network
 from ae_jax.networks.activations import Activation, activation
 from ae_jax.networks.layers import dense
-from ae_jax.objective import Autoencoder, Outputs
 from ae_jax.spec import Spec, require
 
 
 class Deterministic(nn.Module):
     """``x -> encoder -> code layer -> z -> decoder -> output``.
 
-    With ``code_size=None`` there is no code layer: the code is what the encoder returns.
+    With ``latent_dim=None`` there is no code layer: the code is what the encoder returns.
     """
 
     encoder: nn.Module
     decoder: nn.Module
-    code_size: int | None
-    code_activation: Activation
+    latent_dim: int | None
+    latent_activation: Activation
     output: str
     output_activation: Activation
 
     def setup(self) -> None:
-        if self.code_size is not None:
-            self.code = dense(self.code_size, self.code_activation)
+        if self.latent_dim is not None:
+            self.code = dense(self.latent_dim, self.latent_activation)
 
     def __call__(self, x: Array, length: Array | None = None) -> Outputs:
         z = self.encode(x, length)
@@ -39,9 +39,9 @@ class Deterministic(nn.Module):
 
     def encode(self, x: Array, length: Array | None = None) -> Array:
         h = features(self.encoder, x, length)
-        if self.code_size is None:
+        if self.latent_dim is None:
             return h
-        return activation(self.code_activation)(self.code(h.reshape(h.shape[0], -1)))
+        return activation(self.latent_activation)(self.code(h.reshape(h.shape[0], -1)))
 
     def decode(self, z: Array) -> Outputs:
         return {self.output: activation(self.output_activation)(self.decoder(z))}
@@ -49,18 +49,18 @@ class Deterministic(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Vanilla(Spec):
-    """The plain autoencoder, shallow or deep: ``Vanilla(code_size=32)`` is one hidden layer of 32.
+    """The plain autoencoder, shallow or deep: ``Vanilla(latent_dim=32)`` is one hidden layer of 32.
 
     Source: Hinton & Salakhutdinov, Reducing the dimensionality of data with neural networks, 2006.
     """
 
     kind: ClassVar[str] = "vanilla"
 
-    network: Network = Dense()
-    code_size: int | None = 32
+    network: Network = MLP()
+    latent_dim: int | None = 32
     """Units of the code, after a dense layer. None (convolutional and recurrent networks) makes the
     smallest feature map, or the last state, the code."""
-    code_activation: Activation = "relu"
+    latent_activation: Activation = "relu"
     loss: Loss = "bce"
     """bce needs data in [0, 1]; the others take any floats."""
     output_activation: Activation = "linear"
@@ -70,11 +70,11 @@ class Vanilla(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.code_size is None:
-            ok = not isinstance(self.network, Dense)
-            require(ok, "code_size", None, "only convolutional and recurrent networks do without")
+        if self.latent_dim is None:
+            ok = not isinstance(self.network, MLP)
+            require(ok, "latent_dim", None, "only convolutional and recurrent networks do without")
         else:
-            require(self.code_size >= 1, "code_size", self.code_size, "must be at least 1")
+            require(self.latent_dim >= 1, "latent_dim", self.latent_dim, "must be at least 1")
         ok = self.loss != "bce" or self.output_activation == "linear"
         require(ok, "output_activation", self.output_activation, "bce takes logits: use 'linear'")
 
@@ -92,9 +92,9 @@ class Vanilla(Spec):
     def make_module(self, event_shape: Sequence[int]) -> nn.Module:
         return Deterministic(
             encoder=self.network.encoder(event_shape),
-            decoder=self.network.decoder(event_shape, flat_code=self.code_size is not None),
-            code_size=self.code_size,
-            code_activation=self.code_activation,
+            decoder=self.network.decoder(event_shape, flat_latent=self.latent_dim is not None),
+            latent_dim=self.latent_dim,
+            latent_activation=self.latent_activation,
             output=output_key(self.loss),
             output_activation=self.output_activation,
         )
@@ -109,5 +109,5 @@ class Convolutional(Vanilla):
 
     kind: ClassVar[str] = "convolutional"
 
-    network: Network = Conv()
-    code_size: int | None = None
+    network: Network = ConvNet()
+    latent_dim: int | None = None

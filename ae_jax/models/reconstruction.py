@@ -6,8 +6,8 @@ import flax.linen as nn
 from jax import Array
 
 from ae_jax import losses
-from ae_jax.networks.recurrent import RecurrentEncoder
-from ae_jax.objective import Batch, Outputs, Term, event_mask
+from ae_jax.core import Batch, Outputs, Term, event_mask
+from ae_jax.networks.rnn import RNNEncoder
 
 Loss = Literal["bce", "mse", "mae", "huber"]
 LOSSES = {"bce": losses.bce, "mse": losses.mse, "mae": losses.mae, "huber": losses.huber}
@@ -17,7 +17,7 @@ def features(encoder: nn.Module, x: Array, length: Array | None) -> Array:
     """``encoder(x)``; `ValueError` for lengths given to a network that cannot heed them."""
     if length is None:
         return encoder(x)
-    if not isinstance(encoder, RecurrentEncoder):
+    if not isinstance(encoder, RNNEncoder):
         raise ValueError("length: only a recurrent network reads sequences of several lengths")
     return encoder(x, length)
 

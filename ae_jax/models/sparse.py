@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 from jax import Array
 
 from ae_jax import losses
+from ae_jax.core import Autoencoder, Batch, Outputs, Term
 from ae_jax.models.deterministic import Vanilla
-from ae_jax.objective import Autoencoder, Batch, Outputs, Term
 from ae_jax.spec import require
 
 
@@ -27,7 +27,7 @@ class Sparse(Vanilla):
     kind: ClassVar[str] = "sparse"
 
     penalty: Literal["l1", "kl"] = "l1"
-    """kl needs activations in (0, 1): ``code_activation="sigmoid"``."""
+    """kl needs activations in (0, 1): ``latent_activation="sigmoid"``."""
     weight: float = 1e-4
     target: float = 0.1
     """The mean activation that kl asks of every unit."""
@@ -37,8 +37,8 @@ class Sparse(Vanilla):
         if isinstance(self.weight, int | float):  # a sweep's is traced
             require(self.weight >= 0, "weight", self.weight, "must not be negative")
         if self.penalty == "kl":
-            ok = self.code_activation == "sigmoid" and self.code_size is not None
-            require(ok, "penalty", "kl", "needs a code layer with code_activation='sigmoid'")
+            ok = self.latent_activation == "sigmoid" and self.latent_dim is not None
+            require(ok, "penalty", "kl", "needs a code layer with latent_activation='sigmoid'")
             if isinstance(self.target, int | float):
                 require(0 < self.target < 1, "target", self.target, "must be in (0, 1)")
 

@@ -9,12 +9,12 @@ from typing import ClassVar
 import flax.linen as nn
 from jax import Array
 
+from ae_jax.core import Outputs
 from ae_jax.models.deterministic import Vanilla
 from ae_jax.models.reconstruction import output_key
-from ae_jax.networks import Dense
+from ae_jax.networks import MLP
 from ae_jax.networks.activations import Activation, activation, kernel_init
-from ae_jax.networks.product import product
-from ae_jax.objective import Outputs
+from ae_jax.ops.product import product
 from ae_jax.spec import require
 
 
@@ -25,14 +25,14 @@ class TiedModule(nn.Module):
     """Of every layer, from the input to the code."""
     event_shape: tuple[int, ...]
     activation: Activation
-    code_activation: Activation
+    latent_activation: Activation
     output: str
     output_activation: Activation
 
     def setup(self) -> None:
         zeros = nn.initializers.zeros
         pairs = list(enumerate(pairwise(self.widths)))
-        names = [self.activation] * (len(pairs) - 1) + [self.code_activation]
+        names = [self.activation] * (len(pairs) - 1) + [self.latent_activation]
         self.kernels = [
             self.param(f"kernel_{i}", kernel_init(name), pair)
             for (i, pair), name in zip(pairs, names, strict=True)
@@ -48,7 +48,7 @@ class TiedModule(nn.Module):
         h = x.reshape(x.shape[0], -1)
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.down, strict=True)):
             last = i == len(self.kernels) - 1
-            h = activation(self.code_activation if last else self.activation)(
+            h = activation(self.latent_activation if last else self.activation)(
                 product(h, kernel) + bias
             )
         return h
@@ -72,16 +72,16 @@ class Tied(Vanilla):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ok = isinstance(self.network, Dense) and self.network.decoder_widths is None
+        ok = isinstance(self.network, MLP) and self.network.decoder_widths is None
         require(ok, "network", self.network, "tied weights need a dense network, mirrored")
 
     def make_module(self, event_shape: Sequence[int]) -> nn.Module:
-        assert isinstance(self.network, Dense) and self.code_size is not None  # __post_init__
+        assert isinstance(self.network, MLP) and self.latent_dim is not None  # __post_init__
         return TiedModule(
-            widths=(math.prod(event_shape), *self.network.widths, self.code_size),
+            widths=(math.prod(event_shape), *self.network.widths, self.latent_dim),
             event_shape=tuple(event_shape),
             activation=self.network.activation,
-            code_activation=self.code_activation,
+            latent_activation=self.latent_activation,
             output=output_key(self.loss),
             output_activation=self.output_activation,
         )

@@ -12,10 +12,10 @@ import optax
 from jax import Array
 
 from ae_jax import losses
+from ae_jax.core import Autoencoder, Batch, Outputs, Term, event_mask
 from ae_jax.models.reconstruction import features
-from ae_jax.networks import Dense, Network
+from ae_jax.networks import MLP, Network
 from ae_jax.networks.layers import dense
-from ae_jax.objective import Autoencoder, Batch, Outputs, Term, event_mask
 from ae_jax.spec import Spec, require
 
 Likelihood = Literal["bernoulli", "gaussian", "learned_gaussian"]
@@ -38,14 +38,14 @@ class VariationalModule(nn.Module):
 
     encoder: nn.Module
     decoder: nn.Module
-    code_size: int
+    latent_dim: int
     likelihood: Likelihood
     variance: float
     binarize: bool = False
 
     def setup(self) -> None:
-        self.mean = dense(self.code_size)
-        self.logvar = dense(self.code_size)
+        self.mean = dense(self.latent_dim)
+        self.logvar = dense(self.latent_dim)
         if self.likelihood == "learned_gaussian":
             start = nn.initializers.constant(math.log(self.variance))
             self.recon_logvar = self.param("recon_logvar", start, ())
@@ -63,7 +63,7 @@ class VariationalModule(nn.Module):
         return {"z": z, "mean": mean, "logvar": logvar, **self.decode(z), **target}
 
     def posterior(self, x: Array, length: Array | None = None) -> tuple[Array, Array]:
-        """Mean and log-variance of q(z | x), each [B, code_size]."""
+        """Mean and log-variance of q(z | x), each [B, latent_dim]."""
         h = features(self.encoder, x, length)
         h = h.reshape(h.shape[0], -1)
         return self.mean(h), self.logvar(h)
@@ -93,8 +93,8 @@ class Variational(Spec):
 
     kind: ClassVar[str] = "variational"
 
-    network: Network = Dense(widths=(500,))
-    code_size: int = 20
+    network: Network = MLP(widths=(500,))
+    latent_dim: int = 20
     beta: float = 1.0
     warmup_steps: int = 0
     """Steps over which beta grows linearly from 0 (Bowman et al., 2016; Sønderby et al., 2016)."""
@@ -114,7 +114,7 @@ class Variational(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.code_size >= 1, "code_size", self.code_size, "must be at least 1")
+        require(self.latent_dim >= 1, "latent_dim", self.latent_dim, "must be at least 1")
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "must not be negative")
         for name in ("beta", "free_bits"):
             value = getattr(self, name)
@@ -129,7 +129,7 @@ class Variational(Spec):
         module = VariationalModule(
             encoder=self.network.encoder(event_shape),
             decoder=self.network.decoder(event_shape),
-            code_size=self.code_size,
+            latent_dim=self.latent_dim,
             likelihood=self.likelihood,
             variance=self.variance,
             binarize=self.binarize,

@@ -1,9 +1,9 @@
 """Encoders and decoders, without objectives. `Network` is the closed table of specifications."""
 
-from ae_jax.networks.conv import Conv
-from ae_jax.networks.dense import Dense
-from ae_jax.networks.recurrent import Recurrent
+from ae_jax.networks.convnet import ConvNet
+from ae_jax.networks.mlp import MLP
+from ae_jax.networks.rnn import RNN
 
-Network = Dense | Conv | Recurrent
+Network = MLP | ConvNet | RNN
 
-__all__ = ["Conv", "Dense", "Network", "Recurrent"]
+__all__ = ["MLP", "RNN", "ConvNet", "Network"]

@@ -1,6 +1,6 @@
-"""Flax layers on `ae_jax.networks.convolution` and `ae_jax.networks.product`.
+"""Flax layers on `ae_jax.ops.convolution` and `ae_jax.ops.product`.
 
-Names, shapes and initialisers of the parameters are those of `flax.linen.Conv` and
+Names, shapes and initializers of the parameters are those of `flax.linen.Conv` and
 `flax.linen.ConvTranspose` (``kernel`` ``[kh, kw, C, features]``, ``bias`` ``[features]``), so
 weights can be exchanged with them. Images are ``[B, H, W, C]``.
 """
@@ -16,7 +16,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from ae_jax.networks.activations import Activation, kernel_init
-from ae_jax.networks.convolution import (
+from ae_jax.ops.convolution import (
     Padding,
     conv,
     conv_transpose,
@@ -25,7 +25,7 @@ from ae_jax.networks.convolution import (
     upsample,
     upsample_conv,
 )
-from ae_jax.networks.product import dense_dot_general
+from ae_jax.ops.product import dense_dot_general
 
 __all__ = ["Conv", "ConvTranspose", "UpsampleConv", "dense", "max_pool", "upsample"]
 
@@ -91,7 +91,7 @@ class ConvTranspose(_KernelLayer):
 
 
 class UpsampleConv(_KernelLayer):
-    """Nearest-neighbour upsampling by 2, then `flax.linen.Conv`."""
+    """Nearest-neighbor upsampling by 2, then `flax.linen.Conv`."""
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
         return upsample_conv(x, kernel, padding=self.padding)

@@ -5,13 +5,13 @@ Nothing here touches pyplot or a display, so figures can be made anywhere. Image
 images with time running down. The label of a figure says in words what it shows.
 """
 
-from ae_jax.plots.codes import code_images, code_scatter, manifold, manifold_codes
 from ae_jax.plots.curves import loss_curves, size_curves
 from ae_jax.plots.denoising import noise_curves
 from ae_jax.plots.detection import roc_curves, score_histogram
 from ae_jax.plots.features import filters, label_curves, unit_histograms
 from ae_jax.plots.figure import save
 from ae_jax.plots.images import image_rows, reconstructions, samples
+from ae_jax.plots.latents import code_images, code_scatter, manifold, manifold_codes
 
 __all__ = [
     "code_images",

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from ae_jax.plots.codes import MARKERS
 from ae_jax.plots.figure import PALETTE, new_figure, tidy
+from ae_jax.plots.latents import MARKERS
 
 SPLIT_COLORS = {"train": PALETTE[0], "test": PALETTE[2]}
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from ae_jax.plots.codes import MARKERS
 from ae_jax.plots.figure import PALETTE, new_figure, tidy
+from ae_jax.plots.latents import MARKERS
 
 
 def noise_curves(table: Mapping[str, Mapping[str, Mapping[float, Mapping[str, float]]]]) -> Figure:

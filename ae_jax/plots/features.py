@@ -7,16 +7,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
-from ae_jax.plots.codes import MARKERS
 from ae_jax.plots.figure import PALETTE, new_figure, tidy
 from ae_jax.plots.images import as_images, draw, grid_figure
+from ae_jax.plots.latents import MARKERS
 
 
 def filters(weights: ArrayLike, *, count: int = 64, columns: int = 8) -> Figure:
     """The `count` filters with the largest weights (by norm), largest first, in reading order.
 
     Each is scaled by its own largest weight: red is positive and blue negative, white is 0; of
-    three channels, the colours are brighter or darker than a grey that is 0.
+    three channels, the colors are brighter or darker than a gray that is 0.
 
     Args:
         weights: `[units, h, w]`, `[units, h, w, 1]` or `[units, h, w, 3]`.

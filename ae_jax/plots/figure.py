@@ -1,4 +1,4 @@
-"""What every figure shares: colours, a canvas, and saving as PNG."""
+"""What every figure shares: colors, a canvas, and saving as PNG."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-# Ten colours that stay distinct for colour-blind readers (Petroff 2021, arXiv:2107.02270).
+# Ten colors that stay distinct for color-blind readers (Petroff 2021, arXiv:2107.02270).
 PALETTE = (
     *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
     *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),

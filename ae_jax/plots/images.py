@@ -39,7 +39,7 @@ def reconstructions(
     inputs, outputs = as_images(inputs), as_images(outputs)
     errors = ((outputs - inputs) ** 2).reshape(len(inputs), -1).sum(axis=1)
     difference = outputs - inputs
-    if difference.ndim == 4:  # one sign for each pixel of a colour image
+    if difference.ndim == 4:  # one sign for each pixel of a color image
         difference = difference.mean(axis=3)
     reach = _largest(np.abs(difference))
     low, high = float(inputs.min()), float(inputs.max())
@@ -52,10 +52,10 @@ def reconstructions(
     if inputs.ndim == 3:
         fig.colorbar(drawn, ax=rows[:2], fraction=thin, pad=near, aspect=24)
     fig.colorbar(drawn_difference, ax=rows[2:], fraction=thin, pad=near, aspect=12)
-    rows[0].set_xticks(centres(inputs), names)
+    rows[0].set_xticks(centers(inputs), names)
     rows[0].xaxis.tick_top()
     decimals = max(0, 2 - int(np.floor(np.log10(_largest(errors)))))
-    rows[2].set_xticks(centres(inputs), [f"{error:.{decimals}f}" for error in errors])
+    rows[2].set_xticks(centers(inputs), [f"{error:.{decimals}f}" for error in errors])
     rows[2].set_xlabel("summed squared error", fontsize=9)
     fig.set_label(
         f"{len(inputs)} inputs, their reconstructions, and the differences between -{reach:.2g} "
@@ -114,7 +114,7 @@ def samples(
 
 
 def as_images(x: np.ndarray) -> np.ndarray:
-    """x as grey images `[N, H, W]` or colour images `[N, H, W, 3]`."""
+    """x as gray images `[N, H, W]` or color images `[N, H, W, 3]`."""
     if x.ndim == 4 and x.shape[3] == 1:
         return x[..., 0]
     if x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 3):
@@ -158,8 +158,8 @@ def draw(
     return ax.imshow(mosaic, cmap, vmin=low, vmax=high, interpolation="nearest", aspect=aspect)
 
 
-def centres(images: np.ndarray, count: int | None = None, *, axis: int = 1) -> np.ndarray:
-    """Where the columns (axis 1) or rows (axis 0) of drawn images have their centres."""
+def centers(images: np.ndarray, count: int | None = None, *, axis: int = 1) -> np.ndarray:
+    """Where the columns (axis 1) or rows (axis 0) of drawn images have their centers."""
     size = images.shape[1 + axis]
     return np.arange(count or len(images)) * (size + _gaps(images)[axis]) + (size - 1) / 2
 

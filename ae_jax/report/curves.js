@@ -1,4 +1,4 @@
-// The curves of metrics.jsonl: one chart for each figure, a colour for each run, a dash for a split.
+// The curves of metrics.jsonl: one chart for each figure, a color for each run, a dash for a split.
 
 const SPLIT_DASHES = { train: "dot", test: "solid" };
 

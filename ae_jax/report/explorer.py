@@ -10,22 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.decomposition import PCA
 
+from ae_jax.core import Autoencoder, Variables
 from ae_jax.data import load
 from ae_jax.data.splits import with_labels
-from ae_jax.evaluation.codes import encode_all
-from ae_jax.evaluation.likelihood import posterior_figures
+from ae_jax.evaluation.latents import encode_all
+from ae_jax.evaluation.likelihood import posterior_metrics
 from ae_jax.models import Variational
-from ae_jax.objective import Autoencoder, Variables
 from ae_jax.report.packed import pack
-from ae_jax.report.program import Unsupported, translate
-from ae_jax.runs import Run, load_run
+from ae_jax.report.program import UnsupportedError, translate
+from ae_jax.storage.runs import Run, load_run
 
 POINTS = 2_000
 NUMBERS = 4_000_000
 """At most so many pixels, and so many codes, are put into a page: large ones mean fewer points."""
 SLIDERS = 16
 CLASSES = 20
-"""More different labels than this are drawn on a scale of colours."""
+"""More different labels than this are drawn on a scale of colors."""
 
 
 def explorer(
@@ -66,12 +66,12 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
         raise ValueError("the codes of the test set are not finite: the training diverged")
     spread, measure = z.std(axis=0), "variance"
     if isinstance(ae.spec, Variational):
-        spread, measure = posterior_figures(ae, variables, chosen)["kl"], "KL divergence"
+        spread, measure = posterior_metrics(ae, variables, chosen)["kl"], "KL divergence"
     first = np.argsort(-spread, kind="stable")[:SLIDERS]
     images, limits = _examples(ae, chosen["x"])
     try:
         decoder, reason = translate(lambda code: ae.decode(variables, code), shape), None
-    except Unsupported as error:
+    except UnsupportedError as error:
         decoder, reason = None, str(error)
     return {
         "total": total,

@@ -38,7 +38,7 @@ BY_ELEMENT = {
 }
 
 
-class Unsupported(ValueError):
+class UnsupportedError(ValueError):
     """The function has no such program, and the message says why."""
 
 
@@ -69,7 +69,7 @@ def translate(fn: Callable[[Any], Any], shape: Sequence[int]) -> dict[str, Any]:
       Register 0 is the flat input, and register i the flat result of operation i.
 
     Raises:
-      Unsupported: it does something else than the operations above, or needs more than
+      UnsupportedError: it does something else than the operations above, or needs more than
         `MOST_NUMBERS` numbers or `MOST_OPERATIONS` operations.
     """
     shape = tuple(shape)
@@ -77,7 +77,7 @@ def translate(fn: Callable[[Any], Any], shape: Sequence[int]) -> dict[str, Any]:
     translator = _Translator()
     outputs = translator.run(closed.jaxpr, closed.consts, [Traced(0, shape)])
     if len(outputs) != 1 or not isinstance(outputs[0], Traced):
-        raise Unsupported("its output does not depend on the code")
+        raise UnsupportedError("its output does not depend on the code")
     return translator.program(outputs[0].register)
 
 
@@ -119,7 +119,7 @@ class _Translator:
             return self._scan(eqn, values)
         for output in eqn.outvars:
             if output.aval.dtype not in (np.float32, np.bool_):
-                raise Unsupported(f"it computes in {output.aval.dtype}, where {name} is")
+                raise UnsupportedError(f"it computes in {output.aval.dtype}, where {name} is")
         if name in MOVES:
             return self._move(values, lambda *arrays: _bind(eqn, arrays))
         shape = eqn.outvars[0].aval.shape
@@ -141,7 +141,7 @@ class _Translator:
         two_cases = name != "select_n" or atoms[0].aval.dtype == np.bool_
         if name in BY_ELEMENT and two_cases:
             return self._by_element(name, values, shape)
-        raise Unsupported(f"it uses {name}, which the page cannot compute")
+        raise UnsupportedError(f"it uses {name}, which the page cannot compute")
 
     def _call(self, jaxpr: Any, values: Sequence[Value]) -> list[Value]:
         consts = getattr(jaxpr, "consts", ())
@@ -151,7 +151,9 @@ class _Translator:
         closed, length = eqn.params["jaxpr"], eqn.params["length"]
         inner = closed.jaxpr
         if length * len(inner.eqns) > MOST_OPERATIONS:
-            raise Unsupported(f"it has a loop of {length} steps, more than the page can unroll")
+            raise UnsupportedError(
+                f"it has a loop of {length} steps, more than the page can unroll"
+            )
         # What runs over the steps has one more axis outside than inside.
         sizes = zip(inner.invars, values, strict=True)
         xs = sum(len(a.aval.shape) != len(value.shape) for a, value in sizes)
@@ -219,7 +221,7 @@ class _Translator:
         x_axes, k_axes, out_axes = params["dimension_numbers"]
         groups = params["feature_group_count"], params["batch_group_count"]
         if len(shape) != 4 or shape[out_axes[0]] != 1 or groups != (1, 1):
-            raise Unsupported("it has a convolution that is grouped, or not of images")
+            raise UnsupportedError("it has a convolution that is grouped, or not of images")
         (x,) = self._move([x], lambda a: [a.transpose(x_axes[0], *x_axes[2:], x_axes[1])])
         (kernel,) = self._move([kernel], lambda a: [a.transpose(*k_axes[2:], *k_axes[1::-1])])
         to = (out_axes[0], *out_axes[2:], out_axes[1])
@@ -265,7 +267,7 @@ class _Translator:
         used = [self.constants[~number] for number in constants]
         count = sum(array.size for array in used)
         if count > MOST_NUMBERS or len(registers) > MOST_OPERATIONS:
-            raise Unsupported(
+            raise UnsupportedError(
                 f"it has {count:,} numbers and {len(registers):,} operations, of the most that a "
                 f"page takes {MOST_NUMBERS:,} and {MOST_OPERATIONS:,}"
             )

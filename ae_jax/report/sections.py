@@ -8,7 +8,7 @@ from ae_jax.files import read_json
 from ae_jax.report import figures
 from ae_jax.report.markup import shorten, tag
 from ae_jax.report.pictures import Picture, figure, read_pictures
-from ae_jax.runs import Run
+from ae_jax.storage.runs import Run
 
 HELP = (
     "Point at one to see its example; choose it (click, tap, or give its row) to start from its "

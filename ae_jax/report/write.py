@@ -10,7 +10,7 @@ from ae_jax.report import figures, markup, sections
 from ae_jax.report.curves import curves
 from ae_jax.report.explorer import explorer
 from ae_jax.report.markup import tag
-from ae_jax.runs import Run
+from ae_jax.storage.runs import Run
 
 SCRIPTS = ("decoder.js", "curves.js", "explorer.js", "page.js")
 

@@ -12,12 +12,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ae_jax.core import TrainState
 from ae_jax.data import validated
 from ae_jax.models import Model
 from ae_jax.sklearn.models import specification
 from ae_jax.sklearn.programs import Programs, in_chunks, programs
 from ae_jax.spec import require
-from ae_jax.state import TrainState
 from ae_jax.training import fit
 
 
@@ -39,7 +39,7 @@ class AutoencoderEstimator(BaseEstimator):
         self,
         model: str | Model = "vae",
         *,
-        code_size: int | None = None,
+        latent_dim: int | None = None,
         hidden_layer_sizes: Sequence[int] | None = None,
         loss: str | None = None,
         epochs: int = 50,
@@ -55,7 +55,7 @@ class AutoencoderEstimator(BaseEstimator):
           model: "vae", "vanilla", "tied", "denoising" (a quarter of the inputs masked), "sparse"
             (L1 on a ReLU code) or "contractive"; or a specification of `ae_jax.models`, for every
             other option.
-          code_size: columns of the code. None is the model's own: 16 for a name.
+          latent_dim: columns of the code. None is the model's own: 16 for a name.
           hidden_layer_sizes: units of the encoder's hidden layers, mirrored in the decoder. None is
             the model's own: (256,) for a name.
           loss: "mse", "mae", "huber", or "bce" for data in [0, 1]. None is the model's own: "mse"
@@ -71,7 +71,7 @@ class AutoencoderEstimator(BaseEstimator):
           verbose: print a line after every epoch.
         """
         self.model = model
-        self.code_size = code_size
+        self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.loss = loss
         self.epochs = epochs
@@ -85,11 +85,11 @@ class AutoencoderEstimator(BaseEstimator):
         """Train on X [N, D]; y is not used.
 
         Raises `ValueError` or `TypeError`, one line, for data or parameters that cannot work, and
-        `ae_jax.training.Diverged` if the training does not stay finite.
+        `ae_jax.training.DivergedError` if the training does not stay finite.
         """
         spec = specification(
             self.model,
-            code_size=self.code_size,
+            latent_dim=self.latent_dim,
             hidden_layer_sizes=self.hidden_layer_sizes,
             loss=self.loss,
         )

@@ -7,25 +7,25 @@ from typing import Any
 import numpy as np
 
 from ae_jax.models import Contractive, Denoising, Model, Sparse, Tied, Vanilla, Variational
-from ae_jax.networks import Dense
+from ae_jax.networks import MLP
 from ae_jax.spec import from_dict, nearest, to_dict
 
-_COMMON: Any = {"network": Dense(widths=(256,)), "code_size": 16}
-_LINEAR: Any = {**_COMMON, "loss": "mse", "code_activation": "linear"}
+_COMMON: Any = {"network": MLP(widths=(256,)), "latent_dim": 16}
+_LINEAR: Any = {**_COMMON, "loss": "mse", "latent_activation": "linear"}
 
 MODELS: Mapping[str, Model] = MappingProxyType(
     {
         # Where the learned variance starts decides whether codes are used at all in a short
-        # training. 1, that of standardised data, is too much for data in [0, 1]: of 16 codes on
+        # training. 1, that of standardized data, is too much for data in [0, 1]: of 16 codes on
         # the digits none was active after 20 epochs. 0.1 suits both.
         "vae": Variational(**_COMMON, likelihood="learned_gaussian", variance=0.1),
         "vanilla": Vanilla(**_LINEAR),
         "tied": Tied(**_LINEAR),
-        # Gaussian noise is clipped to [0, 1], for pixels; 0 is the mean of standardised data.
+        # Gaussian noise is clipped to [0, 1], for pixels; 0 is the mean of standardized data.
         "denoising": Denoising(**_LINEAR, noise="masking", level=0.25),
-        "sparse": Sparse(**{**_LINEAR, "code_activation": "relu"}),
+        "sparse": Sparse(**{**_LINEAR, "latent_activation": "relu"}),
         # A linear code could shrink, and its Jacobian with it, for the decoder to grow instead.
-        "contractive": Contractive(**{**_LINEAR, "code_activation": "sigmoid"}),
+        "contractive": Contractive(**{**_LINEAR, "latent_activation": "sigmoid"}),
     }
 )
 _LIKELIHOODS = {"mse": "learned_gaussian", "bce": "bernoulli"}
@@ -34,7 +34,7 @@ _LIKELIHOODS = {"mse": "learned_gaussian", "bce": "bernoulli"}
 def specification(
     model: str | Model,
     *,
-    code_size: int | None = None,
+    latent_dim: int | None = None,
     hidden_layer_sizes: Sequence[int] | None = None,
     loss: str | None = None,
 ) -> Model:
@@ -56,10 +56,10 @@ def specification(
         )
     # As plain data, which `from_dict` checks strictly. `tolist` is for the NumPy integers of grids.
     data = to_dict(model)
-    if code_size is not None:
-        data["code_size"] = np.asarray(code_size).tolist()
+    if latent_dim is not None:
+        data["latent_dim"] = np.asarray(latent_dim).tolist()
     if hidden_layer_sizes is not None:
-        if not isinstance(model.network, Dense):
+        if not isinstance(model.network, MLP):
             raise ValueError(
                 f"hidden_layer_sizes={hidden_layer_sizes!r}: the model's network is "
                 f"{model.network.kind}, not dense: leave them out"

@@ -37,7 +37,7 @@ class AutoencoderOutlierDetector(OutlierMixin, AutoencoderEstimator):
         model: str | Model = "vae",
         *,
         contamination: float | Literal["auto"] = "auto",
-        code_size: int | None = None,
+        latent_dim: int | None = None,
         hidden_layer_sizes: Sequence[int] | None = None,
         loss: str | None = None,
         epochs: int = 50,
@@ -49,7 +49,7 @@ class AutoencoderOutlierDetector(OutlierMixin, AutoencoderEstimator):
     ) -> None:
         super().__init__(
             model,
-            code_size=code_size,
+            latent_dim=latent_dim,
             hidden_layer_sizes=hidden_layer_sizes,
             loss=loss,
             epochs=epochs,

@@ -8,9 +8,8 @@ import jax
 import numpy as np
 from jax import Array
 
+from ae_jax.core import Autoencoder, Variables, compute_loss, streams
 from ae_jax.models import Model, Variational
-from ae_jax.objective import Autoencoder, Variables, evaluate
-from ae_jax.state import streams
 
 CHUNK = 256
 """Rows to a call. Fewer are padded, so that a row's result is the same bits in any company."""
@@ -46,12 +45,12 @@ def _score(ae: Autoencoder, variables: Variables, row: Array) -> Array:
     """The score of one example [*event]: a scalar."""
     x = row[None]
     if not isinstance(ae.spec, Variational):
-        _, raw = evaluate(ae.objective, ae.apply(variables, x), {"x": x})
+        _, raw = compute_loss(ae.objective, ae.apply(variables, x), {"x": x})
         return -raw[ae.spec.loss]
 
     def elbo(key: Array) -> Array:
         outputs = ae.apply(variables, x, rngs=streams(key, ("latent",)))
-        _, raw = evaluate(ae.objective, outputs, {"x": x})
+        _, raw = compute_loss(ae.objective, outputs, {"x": x})
         return -(raw["nll"] + raw["kl"])
 
     # The same noise for every row, so that scores do not depend on a row's place, and differences

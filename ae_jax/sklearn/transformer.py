@@ -17,20 +17,20 @@ from ae_jax.sklearn.programs import in_chunks
 class AutoencoderTransformer(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, AutoencoderEstimator
 ):
-    """Rows X [N, D] to codes [N, code_size] and back, both float32.
+    """Rows X [N, D] to codes [N, latent_dim] and back, both float32.
 
     The code of a VAE is the posterior's mean, and a spatial code is flattened. Parameters and
     attributes are those of `AutoencoderEstimator`.
     """
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """The codes of X [N, D], without noise: [N, code_size]."""
+        """The codes of X [N, D], without noise: [N, latent_dim]."""
         events = self._events(X)
         codes = in_chunks(self._programs().encode, self.variables_, events)
         return codes.reshape(len(codes), -1)
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
-        """The reconstructions of codes Z [N, code_size], in the units of the data: [N, D]."""
+        """The reconstructions of codes Z [N, latent_dim], in the units of the data: [N, D]."""
         check_is_fitted(self)
         codes = check_array(Z, dtype=np.float32, input_name="Z")
         if codes.shape[1] != self._n_features_out:

@@ -20,7 +20,7 @@ class TrackedRun(NamedTuple):
     folder: Path
     """The run directory."""
     config: dict[str, Setting]
-    """Its ``config.json``, flat: ``{"model.code_size": 2, ...}``."""
+    """Its ``config.json``, flat: ``{"model.latent_dim": 2, ...}``."""
 
 
 class Tracker(Protocol):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_jax.files import read_json, write_whole
-from ae_jax.runs import Run
+from ae_jax.storage.runs import Run
 from ae_jax.trackers.tracker import Setting, TrackedRun, Tracker
 
 log = logging.getLogger(__name__)

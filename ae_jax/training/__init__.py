@@ -1,30 +1,20 @@
-"""One train step for every model, the loop around it, and ways to start from trained parameters."""
+"""One train step for every model, and the loops around it: a run, a sweep."""
 
-from ae_jax.state import TrainState, init_state
-from ae_jax.training.classify import accuracy, classifier, freeze_encoder, labelled, with_encoder
-from ae_jax.training.diagnose import Diverged
+from ae_jax.core import TrainState, init_state
+from ae_jax.training.diagnose import DivergedError
 from ae_jax.training.fit import Callback, FitResult, fit
-from ae_jax.training.greedy import fit_greedy
-from ae_jax.training.rbm import pretrain_rbm_stack
 from ae_jax.training.step import make_eval_step, make_train_step
 from ae_jax.training.sweep import SweepResult, sweep
 
 __all__ = [
     "Callback",
-    "Diverged",
+    "DivergedError",
     "FitResult",
     "SweepResult",
     "TrainState",
-    "accuracy",
-    "classifier",
     "fit",
-    "fit_greedy",
-    "freeze_encoder",
     "init_state",
-    "labelled",
     "make_eval_step",
     "make_train_step",
-    "pretrain_rbm_stack",
     "sweep",
-    "with_encoder",
 ]

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from jax.typing import ArrayLike
 
+from ae_jax.core import Autoencoder
 from ae_jax.data import validated
-from ae_jax.networks import Recurrent
-from ae_jax.objective import Autoencoder
+from ae_jax.networks import RNN
 from ae_jax.spec import require
 
 Examples = ArrayLike | Mapping[str, ArrayLike]
@@ -22,7 +22,7 @@ def checked_data(
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
     network = getattr(ae.spec, "network", None)
-    if "length" in data and network is not None and not isinstance(network, Recurrent):
+    if "length" in data and network is not None and not isinstance(network, RNN):
         raise ValueError(
             f"{name}: length: only a recurrent network reads sequences of several lengths, and "
             f"this one is {network.kind}: leave it out"

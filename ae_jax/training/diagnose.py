@@ -9,18 +9,17 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from ae_jax.core import Autoencoder, Batch, TrainState, as_floats, by_path, compute_loss, streams
 from ae_jax.data.memory import InMemory, Order
 from ae_jax.data.stream import Streamed
-from ae_jax.objective import Autoencoder, Batch, as_floats, evaluate
-from ae_jax.parallel import is_first_process, put, replicated
-from ae_jax.runs import Run
-from ae_jax.state import TrainState, by_path, streams
+from ae_jax.devices.mesh import is_first_process, put, replicated
+from ae_jax.storage.runs import Run
 from ae_jax.training.step import scaled_sum
 
 log = logging.getLogger(__name__)
 
 
-class Diverged(ArithmeticError):
+class DivergedError(ArithmeticError):
     """A loss or a gradient is not finite, more often in a row than was allowed."""
 
 
@@ -32,7 +31,7 @@ def diagnosis(
     order: Order,
     mesh: Mesh,
     run: Run | None,
-) -> Diverged:
+) -> DivergedError:
     """What to raise for the update of step, epoch and batch `at`, which was not made to `state`.
 
     It names the term of the loss and the first layer; the examples go to the run directory.
@@ -59,7 +58,7 @@ def diagnosis(
         report = {"step": step, "epoch": epoch, "first_not_finite": value, "terms": terms}
         if is_first_process():
             run.write_report({**report, "examples": examples[examples >= 0].tolist()})
-    return Diverged(
+    return DivergedError(
         f"training stopped at step {step}: {what}{where}{kept}; lower the learning rate, mend the "
         "data, or leave such updates out (max_skips)"
     )
@@ -95,7 +94,7 @@ def first_not_finite(
                 {"params": params, **state.model_state}, *inputs, rngs=rngs,
                 capture_intermediates=True, mutable=["intermediates", *state.model_state],
             )  # fmt: skip
-            loss, metrics = evaluate(ae.objective, outputs, batch, state.step)
+            loss, metrics = compute_loss(ae.objective, outputs, batch, state.step)
             # By name before jax sorts them: this is the order in which the layers returned.
             layers, found = zip(*_outputs(collected["intermediates"]), strict=True)
             order[:] = layers

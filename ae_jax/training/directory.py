@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.multihost_utils import broadcast_one_to_all
 
-from ae_jax.objective import Autoencoder
-from ae_jax.parallel import is_first_process
-from ae_jax.runs import Run, differences
+from ae_jax.core import Autoencoder
+from ae_jax.devices.mesh import is_first_process
 from ae_jax.spec import to_dict
+from ae_jax.storage.runs import Run, differences
 from ae_jax.training.loop import Skips, Sums
 
 SAMPLE = 256  # examples that stand for a data set in its fingerprint

@@ -9,12 +9,11 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from ae_jax.compilation import compile_program
+from ae_jax.core import Autoencoder, TrainState
 from ae_jax.data.memory import InMemory, sequential_order, steps_per_epoch
 from ae_jax.data.stream import Streamed
-from ae_jax.objective import Autoencoder
-from ae_jax.parallel import put, replicated
-from ae_jax.state import TrainState
+from ae_jax.devices.compilation import compile_program
+from ae_jax.devices.mesh import put, replicated
 from ae_jax.training.drive import Pace, drive
 from ae_jax.training.loop import Sums, make_eval_loop, no_sums
 from ae_jax.training.step import make_eval_step

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from ae_jax.capacity import check_batch, data_bytes
+from ae_jax.core import Autoencoder, TrainState, check_accumulation
 from ae_jax.data.memory import steps_per_epoch
 from ae_jax.data.pipeline import which_to_stream
-from ae_jax.objective import Autoencoder, check_accumulation
-from ae_jax.parallel import data_mesh, is_first_process, put, replicated
-from ae_jax.state import TrainState
+from ae_jax.devices.memory import check_batch, data_bytes
+from ae_jax.devices.mesh import data_mesh, is_first_process, put, replicated
 from ae_jax.trackers import Tracker, Tracking
 from ae_jax.training.checks import Examples, check_settings, checked_data
 from ae_jax.training.diagnose import diagnosis
@@ -75,15 +74,16 @@ def fit(
         optionally ``"label"`` or ``"length"`` [N]. Arrays may be mapped into memory from disk.
       epochs, steps: how long; exactly one of them.
       batch_size: examples per update; the last batch of an epoch is padded and masked.
-      optimizer: an optax optimiser, or a learning rate for Adam.
+      optimizer: an optax optimizer, or a learning rate for Adam.
       seed: of the initial parameters, the order of the data, and all noise.
       params: initial parameters, instead of fresh ones: a tree of the same structure and shapes
-        (see `init_state`). They are copied, and the optimiser starts from them. A resumed run takes
+        (see `init_state`). They are copied, and the optimizer starts from them. A resumed run takes
         them only if it has no checkpoint yet.
       eval_data: like `train`; evaluated after every epoch and at the end.
       callbacks: each called as ``callback(state, row)`` for every row; one that returns True stops
         the training. It must copy what it keeps of `state`, whose buffers the next step reuses.
-      run_dir: where to write the run directory (see `ae_jax.runs`); must be new, unless `resume`.
+      run_dir: where to write the run directory (see `ae_jax.storage.runs`); must be new, unless
+        `resume`.
       config: what to add to the run's ``config.json``.
       trackers: where else the rows go (see `ae_jax.trackers`); they need a `run_dir`. They are
         started before the first step and closed however the training ends.
@@ -99,7 +99,7 @@ def fit(
       accumulate: make each update from so many batches, as if it were one of
         ``accumulate * batch_size`` examples, in the memory that one of `batch_size` takes.
       devices: how many to split every batch over (None: all there are). The result is that of one
-        device, to the accuracy of sums (see `ae_jax.parallel`); with `accumulate` a stochastic
+        device, to the accuracy of sums (see `ae_jax.devices.mesh`); with `accumulate` a stochastic
         model's noise is another if its batch does not divide by ``devices * accumulate``.
       stream: whether to leave the data on the host. By default a set is, with a warning in the log,
         if it would take more than half of a device's memory.
@@ -108,7 +108,7 @@ def fit(
     second) and ends with exit code 143, or `KeyboardInterrupt`.
 
     Raises:
-      Diverged: updates were not finite. It names the step, the term and the first layer, and
+      DivergedError: updates were not finite. It names the step, the term and the first layer, and
         ``nonfinite.json`` in the run directory the examples. Checkpoints are as they were.
       OSError: the run directory cannot be written; earlier checkpoints are intact.
       ValueError, TypeError: for data or settings that cannot work, before anything is written; one

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from ae_jax.parallel import is_first_process
-from ae_jax.runs import Run
-from ae_jax.state import TrainState
+from ae_jax.core import TrainState
+from ae_jax.devices.mesh import is_first_process
+from ae_jax.storage.runs import Run
 from ae_jax.training.loop import Sums
 
 log = logging.getLogger(__name__)

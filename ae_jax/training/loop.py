@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from ae_jax.objective import Batch
-from ae_jax.state import TrainState
+from ae_jax.core import Batch, TrainState
 from ae_jax.training.step import EvalStep, Metrics, TrainStep
 
 BatchAt = Callable[[Any, Array], Batch]

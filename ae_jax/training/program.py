@@ -10,12 +10,11 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from ae_jax.compilation import compile_program
+from ae_jax.core import Autoencoder, TrainState
 from ae_jax.data.memory import InMemory, Order, epoch_order
 from ae_jax.data.stream import Streamed
-from ae_jax.objective import Autoencoder
-from ae_jax.parallel import put, replicated
-from ae_jax.state import TrainState
+from ae_jax.devices.compilation import compile_program
+from ae_jax.devices.mesh import put, replicated
 from ae_jax.training.loop import Sums, make_train_loop, no_sums
 from ae_jax.training.start import start
 from ae_jax.training.step import make_train_step

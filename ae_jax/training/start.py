@@ -9,9 +9,8 @@ import optax
 from jax import Array
 from jax.sharding import NamedSharding
 
-from ae_jax.objective import Autoencoder
-from ae_jax.parallel import put
-from ae_jax.state import TrainState, by_path, init_state
+from ae_jax.core import Autoencoder, TrainState, by_path, init_state
+from ae_jax.devices.mesh import put
 
 
 def start(

@@ -16,8 +16,15 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from ae_jax.objective import Autoencoder, Batch, as_floats, check_accumulation, evaluate
-from ae_jax.state import TrainState, streams
+from ae_jax.core import (
+    Autoencoder,
+    Batch,
+    TrainState,
+    as_floats,
+    check_accumulation,
+    compute_loss,
+    streams,
+)
 
 Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -37,11 +44,11 @@ def make_train_step(
 ) -> TrainStep:
     """``(state, batch) -> (state, metrics)``: one gradient step.
 
-    Metrics are scalars on the device: ``loss`` and every raw term (see `objective.evaluate`).
+    Metrics are scalars on the device: ``loss`` and every raw term (see `core.compute_loss`).
 
     Args:
       ae: the model and its objective.
-      tx: the optimiser.
+      tx: the optimizer.
       axis_name: the mapped axis the batch is split over, under pmap or shard_map. Each device draws
         its own noise, so stochastic models then depend on the number of devices; under jit with
         sharded arrays (leave it None) they do not.
@@ -68,7 +75,9 @@ def make_train_step(
 
         def loss_fn(params, model_state, batch, key):
             outputs, model_state = _apply(ae, params, model_state, batch, streams(key))
-            loss, metrics = evaluate(ae.objective, outputs, batch, state.step, axis_name=axis_name)
+            loss, metrics = compute_loss(
+                ae.objective, outputs, batch, state.step, axis_name=axis_name
+            )
             return loss, (metrics, model_state)
 
         grad_fn = jax.grad(loss_fn, has_aux=True)
@@ -117,7 +126,7 @@ def make_eval_step(ae: Autoencoder, *, axis_name: str | None = None) -> EvalStep
             key = jax.random.fold_in(key, lax.axis_index(axis_name))
         rngs = {} if key is None else streams(key, ("latent", "corrupt"))
         outputs: Any = ae.apply(state.variables, *_inputs(batch), rngs=rngs)
-        _, metrics = evaluate(ae.objective, outputs, batch, state.step, axis_name=axis_name)
+        _, metrics = compute_loss(ae.objective, outputs, batch, state.step, axis_name=axis_name)
         return metrics if axis_name is None else lax.pmean(metrics, axis_name)
 
     return step

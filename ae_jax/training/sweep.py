@@ -12,12 +12,11 @@ import numpy as np
 import optax
 from jax import Array
 
-from ae_jax.compilation import compiler_options
+from ae_jax.core import Autoencoder, TrainState, init_state
 from ae_jax.data.memory import batch_at, epoch_order, sequential_order, steps_per_epoch
-from ae_jax.objective import Autoencoder
-from ae_jax.parallel import data_mesh, replicated, split
+from ae_jax.devices.compilation import compiler_options
+from ae_jax.devices.mesh import data_mesh, replicated, split
 from ae_jax.spec import require
-from ae_jax.state import TrainState, init_state
 from ae_jax.training.checks import Examples, check_settings, checked_data
 from ae_jax.training.loop import make_eval_loop, make_train_loop, no_sums
 from ae_jax.training.step import make_eval_step, make_train_step
@@ -85,18 +84,18 @@ def sweep(
     """Train the whole grid of `hparams`, every point with every seed, as one program.
 
     Each run is what `fit` does with the same seed, data and settings (to the accuracy of floats:
-    a batched product may sum in another order). Data is shared; parameters, optimisers, orders and
+    a batched product may sum in another order). Data is shared; parameters, optimizers, orders and
     noise are each run's own, so memory for those grows with the number of runs.
 
     Args:
       make_ae: ``make_ae(**values) -> Autoencoder`` for values of `hparams`, which are traced
         scalars: weights and noise levels can be swept, shapes cannot. For example
         ``lambda beta: Variational(beta=beta).build((28, 28, 1))``.
-      hparams: name -> its values. ``"learning_rate"`` goes to the optimiser, all others to
+      hparams: name -> its values. ``"learning_rate"`` goes to the optimizer, all others to
         `make_ae`. The grid is their product, the last varying fastest; it may be empty.
       seeds: as `fit` takes them, any number.
       train, epochs, batch_size, eval_data, ema_decay: see `fit`.
-      optimizer: ``optimizer(learning_rate) -> optax optimiser``.
+      optimizer: ``optimizer(learning_rate) -> optax optimizer``.
       learning_rate: where the grid has none.
       devices: how many devices to spread the runs over (None: all there are). The last run is
         repeated until their number divides.

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ae_jax.models import Convolutional, Model, Vanilla, Variational
-from ae_jax.networks import Conv, Dense, Recurrent
+from ae_jax.networks import MLP, RNN, ConvNet
 
 
 class Net(NamedTuple):
@@ -14,13 +14,13 @@ class Net(NamedTuple):
 
 
 NETS = {
-    "simple": Net(Vanilla(code_size=32), 256),
-    "deep": Net(Vanilla(network=Dense(widths=(128, 64)), code_size=32), 256),
-    "hinton": Net(Vanilla(network=Dense(widths=(1000, 500, 250)), code_size=30), 256),
-    "vae": Net(Variational(network=Dense(widths=(512,)), code_size=2), 128),
-    "conv": Net(Convolutional(network=Conv(filters=(16, 8, 8), odd="valid")), 128),
-    "conv256": Net(Convolutional(network=Conv(filters=(64, 128), bottleneck=256)), 128, 6_000),
-    "lstm": Net(Vanilla(network=Recurrent(widths=(100, 30)), code_size=None), 128),
+    "simple": Net(Vanilla(latent_dim=32), 256),
+    "deep": Net(Vanilla(network=MLP(widths=(128, 64)), latent_dim=32), 256),
+    "hinton": Net(Vanilla(network=MLP(widths=(1000, 500, 250)), latent_dim=30), 256),
+    "vae": Net(Variational(network=MLP(widths=(512,)), latent_dim=2), 128),
+    "conv": Net(Convolutional(network=ConvNet(filters=(16, 8, 8), odd="valid")), 128),
+    "conv256": Net(Convolutional(network=ConvNet(filters=(64, 128), bottleneck=256)), 128, 6_000),
+    "lstm": Net(Vanilla(network=RNN(widths=(100, 30)), latent_dim=None), 128),
 }
 MODES = ("scan", "step", "pmap", "sharded", "stream", "records", "sweep")
 """scan: an epoch is one compiled loop over data on the device, as in `fit`. step: one call and one

@@ -21,13 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ae_jax.compilation import compile_program, compiler_options
+from ae_jax.core import Autoencoder
 from ae_jax.data import load
 from ae_jax.data.memory import InMemory, batch_at, epoch_order
 from ae_jax.data.stream import Streamed
-from ae_jax.device import device_name
-from ae_jax.objective import Autoencoder
-from ae_jax.parallel import data_mesh, put, replicated, split
+from ae_jax.devices.compilation import compile_program, compiler_options
+from ae_jax.devices.mesh import data_mesh, put, replicated, split
+from ae_jax.devices.names import device_name
 from ae_jax.spec import require
 from ae_jax.training import init_state, make_train_step
 from ae_jax.training.drive import Pace, drive
@@ -70,7 +70,7 @@ def measure(
 
     Speeds are images/s of whole epochs, blocked until ready. FLOPs are those of the products and
     convolutions of one step (see `flops`), bytes as XLA counts them (None where a loop hides them);
-    utilisation is against a matrix product of this device and dtype. Compile time is that of the
+    utilization is against a matrix product of this device and dtype. Compile time is that of the
     program that trains, alone.
     """
     batch, images = batch or NETS[net].batch, images or NETS[net].images
@@ -131,7 +131,7 @@ def measure(
         "achieved_gflops": round(flops * speed / batch / 1e9, 2),
         "peak_gflops": round(peak / 1e9, 1),
         "peak_gigabytes_per_second": round(bandwidth / 1e9, 1),
-        "utilisation": round(flops * speed / batch / peak, 4),
+        "utilization": round(flops * speed / batch / peak, 4),
         "device": device_name(),
         "jax": jax.__version__,
     }

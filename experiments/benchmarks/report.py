@@ -16,7 +16,7 @@ COLUMNS = {
     "step_ms": "ms/step",
     "compile_seconds": "compile s",
     "step_gflops": "GFLOP/step",
-    "utilisation": "of peak",
+    "utilization": "of peak",
     "step_temporary_megabytes": "step MB",
     "process_megabytes": "process MB",
 }
@@ -105,7 +105,7 @@ def _draw_roof(ax: Any, results: Sequence[Result], who: Sequence[str]) -> None:
             for key in ("peak_gflops", "peak_gigabytes_per_second")
         )
         at = np.array([across[0], peak / memory, across[1]])
-        ax.plot(at, np.minimum(peak, memory * at), color="grey", linewidth=1)
+        ax.plot(at, np.minimum(peak, memory * at), color="gray", linewidth=1)
         ax.text(across[1], peak, f"{dtype} product", fontsize=8, ha="right", va="bottom")
     for result in results:
         if result["step_megabytes"] is None:
@@ -159,7 +159,7 @@ def _ratio(result: Result, results: Sequence[Result]) -> str:
 def _cell(key: str, value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.1%}" if key == "utilisation" else f"{value:,}"
+    return f"{value:.1%}" if key == "utilization" else f"{value:,}"
 
 
 def _machine(results: Sequence[Result]) -> str:

@@ -1,12 +1,11 @@
 """The closed table of experiments: a name on the command line -> its `Config`."""
 
 from experiments.config import Config
-from experiments.configs import (
+from experiments.configs.canon import (
     contractive,
     conv,
     deep,
     denoise,
-    digits,
     few_labels,
     greedy,
     gru,
@@ -19,6 +18,9 @@ from experiments.configs import (
     sparse_kl,
     stacked,
     tied,
+)
+from experiments.configs.variational import (
+    digits,
     vae,
     vae2,
     vae_conv,

@@ -24,9 +24,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax import fit, plots
-from ae_jax.evaluation.anomaly import detection_figures, model_scores
+from ae_jax.evaluation.anomaly import detection_metrics, model_scores
 from ae_jax.models import Vanilla
-from ae_jax.networks import Recurrent
+from ae_jax.networks import RNN
 
 STEPS = 32  # in a window, about one beat
 rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ figure
 # are trained on.
 
 # %%
-ae = Vanilla(network=Recurrent(widths=(32,)), code_size=4, loss="mse").build((STEPS,))
+ae = Vanilla(network=RNN(widths=(32,)), latent_dim=4, loss="mse").build((STEPS,))
 state, history = fit(ae, train, epochs=30, batch_size=64, optimizer=3e-3, seed=0)
 history[-1]
 
@@ -68,7 +68,7 @@ history[-1]
 
 # %%
 scores = model_scores(ae, state.variables, {"x": test})["squared_error"]
-found = detection_figures(scores, anomalous, false_positive_rate=0.01)
+found = detection_metrics(scores, anomalous, false_positive_rate=0.01)
 print({name: round(value, 3) for name, value in found.items()})
 assert found["roc_auc"] > 0.95
 

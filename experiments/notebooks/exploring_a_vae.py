@@ -25,11 +25,11 @@ import numpy as np
 from ae_jax import fit, plots
 from ae_jax.data import load
 from ae_jax.models import Variational
-from ae_jax.networks import Dense
+from ae_jax.networks import MLP
 from ae_jax.training import sweep
 
 train, test = load("digits", "train"), load("digits", "test")
-spec = Variational(network=Dense(widths=(256, 128)), code_size=2)
+spec = Variational(network=MLP(widths=(256, 128)), latent_dim=2)
 ae = spec.build((8, 8, 1))
 state, history = fit(ae, train, epochs=100, batch_size=128, eval_data=test, seed=0)
 
@@ -73,7 +73,7 @@ plots.image_rows({"between": np.asarray(decode(state.variables, path))})
 
 # %%
 result = sweep(
-    lambda beta: Variational(network=Dense(widths=(128,)), code_size=8, beta=beta).build((8, 8, 1)),
+    lambda beta: Variational(network=MLP(widths=(128,)), latent_dim=8, beta=beta).build((8, 8, 1)),
     {"beta": [0.3, 1.0, 4.0]},
     seeds=range(2),
     train=train,

@@ -24,9 +24,9 @@ import numpy as np
 from ae_jax import fit, plots
 from ae_jax.data import load
 from ae_jax.evaluation import fit_pca
-from ae_jax.evaluation.reconstruction import reconstruction_figures
+from ae_jax.evaluation.reconstruction import reconstruction_metrics
 from ae_jax.models import Vanilla
-from ae_jax.networks import Dense
+from ae_jax.networks import MLP
 
 train, test = load("digits", "train"), load("digits", "test")
 train["x"].shape, train["x"].dtype
@@ -36,7 +36,7 @@ train["x"].shape, train["x"].dtype
 # Flax module, and the terms of its loss. Nothing is trained, or even allocated, yet.
 
 # %%
-spec = Vanilla(network=Dense(widths=(128,)), code_size=8, code_activation="linear")
+spec = Vanilla(network=MLP(widths=(128,)), latent_dim=8, latent_activation="linear")
 ae = spec.build(train["x"].shape[1:])
 ae.objective
 
@@ -65,7 +65,7 @@ plots.reconstructions(test["x"], np.asarray(recon), labels=test["label"])
 x = np.float32(test["x"]) / 255
 pca = fit_pca(train["x"], 8)
 pca_error = float(np.square(pca.decode(pca.encode(test["x"])) - x).mean())
-ours = reconstruction_figures(ae, state.variables, test["x"])
+ours = reconstruction_metrics(ae, state.variables, test["x"])
 print(f"squared error per pixel: ours {ours['mse']:.4f}, PCA {pca_error:.4f}")
 assert ours["mse"] < pca_error
 

@@ -55,7 +55,7 @@ def test_chunks_join_without_a_seam(prepared, monkeypatch):
     np.testing.assert_array_equal(array_record.load_prepared(folder, "train")["x"], whole["x"])
 
 
-def test_colour_images_with_an_id(tmp_path, rows):
+def test_color_images_with_an_id(tmp_path, rows):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (6, 32, 32, 3), np.uint8), np.arange(6)
     prepare.write("cifar10", {"train": (images, labels), "test": (images, labels)}, tmp_path)

@@ -7,11 +7,11 @@ import pytest
 from ae_jax.evaluation.anomaly import (
     code_scorers,
     combined_score,
-    detection_figures,
+    detection_metrics,
     model_scores,
 )
 from ae_jax.models import Vanilla, Variational
-from ae_jax.networks import Dense, Recurrent
+from ae_jax.networks import MLP, RNN
 
 RNG = np.random.default_rng(0)
 
@@ -21,7 +21,7 @@ def code_scores(normal, z, **options):
 
 
 def test_scores_of_a_model_are_its_terms_of_each_example(numpy_state):
-    ae = Variational(network=Dense(widths=(5,)), code_size=2).build((3, 2))
+    ae = Variational(network=MLP(widths=(5,)), latent_dim=2).build((3, 2))
     variables = numpy_state(ae, optax.sgd(0.1)).variables
     x = RNG.uniform(size=(7, 3, 2)).astype(np.float32)
     scores = model_scores(ae, variables, {"x": x}, batch_size=3)
@@ -38,7 +38,7 @@ def test_scores_of_a_model_are_its_terms_of_each_example(numpy_state):
 
 
 def test_padded_steps_do_not_count(numpy_state):
-    ae = Vanilla(network=Recurrent(widths=(4,)), code_size=3, loss="mse").build((6,))
+    ae = Vanilla(network=RNN(widths=(4,)), latent_dim=3, loss="mse").build((6,))
     variables = numpy_state(ae, optax.sgd(0.1)).variables
     x = RNG.normal(size=(3, 6)).astype(np.float32)
     other, length = x.copy(), np.int32([6, 4, 2])
@@ -49,10 +49,10 @@ def test_padded_steps_do_not_count(numpy_state):
         np.testing.assert_allclose(score, changed, rtol=1e-5)
 
 
-def test_a_gaussian_of_codes_is_mahalanobis_and_neighbours_are_distances():
+def test_a_gaussian_of_codes_is_mahalanobis_and_neighbors_are_distances():
     normal = RNG.normal(size=(400, 3)) @ np.array([[2, 0.5, 0], [0, 1, 0.3], [0, 0, 0.1]]) + 5
     z = normal[:50] + RNG.normal(size=(50, 3))
-    scores = code_scores(normal, z, components=2, neighbours=3)
+    scores = code_scores(normal, z, components=2, neighbors=3)
     a, b = [(v - normal.mean(0)) / normal.std(0) for v in (normal, z)]
     covariance = a.T @ a / len(a) + 1e-4 * np.eye(3)
     mahalanobis = np.einsum("ni,ij,nj->n", b, np.linalg.inv(covariance), b)
@@ -60,7 +60,7 @@ def test_a_gaussian_of_codes_is_mahalanobis_and_neighbours_are_distances():
     np.testing.assert_allclose(scores["gaussian"], -log_density, rtol=1e-6)
     distance = np.linalg.norm(b[:, None] - a, axis=2)
     nearest = np.sort(distance, axis=1)[:, :3].mean(1)
-    np.testing.assert_allclose(scores["neighbours"], nearest, rtol=1e-6)
+    np.testing.assert_allclose(scores["neighbors"], nearest, rtol=1e-6)
 
 
 def test_units_that_never_move_change_nothing():
@@ -87,7 +87,7 @@ def test_figures_are_what_counting_gives(ties):
     scores = RNG.normal(size=60) + np.repeat([0, 1], [40, 20])
     scores = scores.round(0) if ties else scores
     anomalous = np.repeat([False, True], [40, 20])
-    figures = detection_figures(scores, anomalous, false_positive_rate=0.1)
+    figures = detection_metrics(scores, anomalous, false_positive_rate=0.1)
     normal, odd = scores[:40], scores[40:]
     wins = (odd[:, None] > normal).mean() + 0.5 * (odd[:, None] == normal).mean()
     np.testing.assert_allclose(figures["roc_auc"], wins)
@@ -105,4 +105,4 @@ def test_figures_are_what_counting_gives(ties):
 @pytest.mark.parametrize(("value", "kind"), [(False, "normal examples"), (True, "anomalies")])
 def test_one_kind_only_is_an_error(value, kind):
     with pytest.raises(ValueError, match=f"all 4 examples are {kind}: a ROC curve needs both"):
-        detection_figures(np.arange(4.0), np.full(4, value))
+        detection_metrics(np.arange(4.0), np.full(4, value))

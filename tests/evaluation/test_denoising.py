@@ -10,14 +10,14 @@ from ae_jax.evaluation.denoising import (
     FILTERS,
     add_noise,
     best_widths,
-    denoising_figures,
+    denoising_metrics,
     filtered,
     gaussian_filter,
     median_filter,
 )
 from ae_jax.evaluation.ssim import ssim
 from ae_jax.models import Vanilla
-from ae_jax.networks import Recurrent
+from ae_jax.networks import RNN
 
 KEY = jax.random.key(3)
 X = np.random.default_rng(0).random((7, 6, 5, 1), np.float32)
@@ -78,10 +78,10 @@ def test_widths_are_the_best_of_all():
 
 
 def test_figures_equal_numpy_whatever_the_batch(numpy_state):
-    ae = Vanilla(code_size=3).build((6, 5, 1))
+    ae = Vanilla(latent_dim=3).build((6, 5, 1))
     variables = numpy_state(ae, optax.identity()).variables
     widths = {0.2: {"gaussian filter": 0.5, "median filter": 3}, 0.6: {"median filter": 5}}
-    got = denoising_figures(
+    got = denoising_metrics(
         ae, variables, {"x": X}, KEY, noise="gaussian", widths=widths, batch_size=3
     )
     assert {level: list(row) for level, row in got.items()} == {
@@ -99,10 +99,10 @@ def test_figures_equal_numpy_whatever_the_batch(numpy_state):
 
 
 def test_vectors_have_no_filters(numpy_state):
-    ae = Vanilla(code_size=2).build((4,))
+    ae = Vanilla(latent_dim=2).build((4,))
     x = np.random.default_rng(0).random((5, 4), np.float32)
     variables = numpy_state(ae, optax.identity()).variables
-    got = denoising_figures(ae, variables, {"x": x}, KEY, noise="masking", widths={0.5: {}})
+    got = denoising_metrics(ae, variables, {"x": x}, KEY, noise="masking", widths={0.5: {}})
     noisy = np.asarray(add_noise(KEY, x, jnp.arange(5), 0.5, noise="masking"))
     mse = np.square(noisy - x).mean()
     assert got[0.5]["noisy"] == {
@@ -113,12 +113,12 @@ def test_vectors_have_no_filters(numpy_state):
 
 
 def test_padding_after_a_sequence_does_not_count(numpy_state):
-    ae = Vanilla(network=Recurrent(widths=(3, 2)), code_size=None).build((4, 2))
+    ae = Vanilla(network=RNN(widths=(3, 2)), latent_dim=None).build((4, 2))
     x = np.random.default_rng(0).random((5, 4, 2), np.float32)
     length = np.array([1, 2, 3, 4, 2], np.int32)
     variables = numpy_state(ae, optax.identity()).variables
     data = {"x": x, "length": length}
-    got = denoising_figures(ae, variables, data, KEY, noise="gaussian", widths={0.5: {}})
+    got = denoising_metrics(ae, variables, data, KEY, noise="gaussian", widths={0.5: {}})
     noisy = np.asarray(add_noise(KEY, x, jnp.arange(5), 0.5, noise="gaussian"))
     each = [np.square(noisy[i, :n] - x[i, :n]).mean() for i, n in enumerate(length)]
     assert got[0.5]["noisy"]["mse"] == pytest.approx(np.mean(each), rel=1e-5)

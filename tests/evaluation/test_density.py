@@ -23,14 +23,14 @@ def test_one_component_is_the_gaussian_of_the_moments():
 
 
 def test_a_mixture_finds_its_parts():
-    centres = np.array([[-10.0, 0.0], [10.0, 5.0]])
+    centers = np.array([[-10.0, 0.0], [10.0, 5.0]])
     part = RNG.choice(2, size=2000, p=[0.25, 0.75])
-    density = fit_density(centres[part] + RNG.normal(size=(2000, 2)), 2)
+    density = fit_density(centers[part] + RNG.normal(size=(2000, 2)), 2)
     drawn = draw(density, 20_000)
     left = drawn[:, 0] < 0
     np.testing.assert_allclose(left.mean(), 0.25, atol=0.03)
-    np.testing.assert_allclose(drawn[left].mean(0), centres[0], atol=0.15)
-    np.testing.assert_allclose(drawn[~left].mean(0), centres[1], atol=0.15)
+    np.testing.assert_allclose(drawn[left].mean(0), centers[0], atol=0.15)
+    np.testing.assert_allclose(drawn[~left].mean(0), centers[1], atol=0.15)
     assert 0.15 < left[:200].mean() < 0.35  # in random order
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ae_jax.evaluation.features import first_filters
 from ae_jax.models import Denoising, Tied, Vanilla, Variational
-from ae_jax.networks import Conv, Dense, Recurrent
+from ae_jax.networks import MLP, RNN, ConvNet
 
 
 def variables_of(ae, numpy_state):
@@ -20,11 +20,11 @@ def variables_of(ae, numpy_state):
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
-        (Vanilla(code_size=5), "code/kernel"),
-        (Vanilla(network=Dense(widths=(12, 12)), code_size=12), "encoder/Dense_0/kernel"),
-        (Variational(network=Dense(), code_size=12), "mean/kernel"),
-        (Tied(network=Dense(widths=(12,)), code_size=12), "kernel_0"),
-        (Denoising(network=Dense(widths=(9,)), code_size=12), "inner/encoder/Dense_0/kernel"),
+        (Vanilla(latent_dim=5), "code/kernel"),
+        (Vanilla(network=MLP(widths=(12, 12)), latent_dim=12), "encoder/Dense_0/kernel"),
+        (Variational(network=MLP(), latent_dim=12), "mean/kernel"),
+        (Tied(network=MLP(widths=(12,)), latent_dim=12), "kernel_0"),
+        (Denoising(network=MLP(widths=(9,)), latent_dim=12), "inner/encoder/Dense_0/kernel"),
     ],
     ids=["code only", "all of one shape", "variational", "tied", "denoising"],
 )
@@ -41,7 +41,7 @@ def test_dense_filters_are_the_columns_of_the_first_kernel(spec, path, numpy_sta
 
 def test_a_code_sees_only_what_the_filters_weigh(numpy_state):
     """dz/dx has no part outside the span of the filters."""
-    ae = Vanilla(network=Dense(widths=(4,), activation="tanh"), code_size=3).build((3, 4, 1))
+    ae = Vanilla(network=MLP(widths=(4,), activation="tanh"), latent_dim=3).build((3, 4, 1))
     variables = variables_of(ae, numpy_state)
     x = jnp.asarray(np.random.default_rng(0).random((1, 3, 4, 1), np.float32))
     seen = jax.jacobian(partial(ae.encode, variables))(x).reshape(3, 12)
@@ -52,7 +52,7 @@ def test_a_code_sees_only_what_the_filters_weigh(numpy_state):
 
 @pytest.mark.parametrize("remat", [False, True])
 def test_convolutions(remat, numpy_state):
-    ae = Vanilla(network=Conv(filters=(6, 3), remat=remat), code_size=None).build((8, 8, 3))
+    ae = Vanilla(network=ConvNet(filters=(6, 3), remat=remat), latent_dim=None).build((8, 8, 3))
     variables = variables_of(ae, numpy_state)
     found = first_filters(ae, variables)
     assert found.shape == (6, 3, 3, 3)
@@ -62,6 +62,6 @@ def test_convolutions(remat, numpy_state):
 
 @pytest.mark.parametrize("event_shape", [(5, 4), (8, 8, 1)])
 def test_a_recurrent_layer_is_refused(event_shape, numpy_state):
-    ae = Vanilla(network=Recurrent(widths=(3, 2)), code_size=None).build(event_shape)
+    ae = Vanilla(network=RNN(widths=(3, 2)), latent_dim=None).build(event_shape)
     with pytest.raises(ValueError, match="reads a piece of an example"):
         first_filters(ae, variables_of(ae, numpy_state))

@@ -11,11 +11,11 @@ from ae_jax.evaluation.likelihood import (
     bits_per_dimension,
     elbo,
     log_likelihood,
-    posterior_figures,
+    posterior_metrics,
     posterior_samples,
 )
 from ae_jax.models import Vanilla, Variational
-from ae_jax.networks import Dense, Recurrent
+from ae_jax.networks import MLP, RNN
 
 RNG = np.random.default_rng(0)
 D, CODES, ROWS = 5, 2, 30
@@ -27,7 +27,7 @@ X = np.float32(
 )
 DATA = {"x": X}
 LINEAR = Variational(
-    network=Dense(), code_size=CODES, likelihood="gaussian", variance=VARIANCE
+    network=MLP(), latent_dim=CODES, likelihood="gaussian", variance=VARIANCE
 ).build((D,))
 
 
@@ -54,8 +54,8 @@ def linear_variables(*, spread=1.0, shift=0.0):
 
 def exact_log_likelihood(x):
     """Of N(b, W W' + v I), in float64."""
-    covariance, centred = W @ W.T + VARIANCE * np.eye(D), np.float64(x) - B
-    squared = (centred * np.linalg.solve(covariance, centred.T).T).sum(1)
+    covariance, centered = W @ W.T + VARIANCE * np.eye(D), np.float64(x) - B
+    squared = (centered * np.linalg.solve(covariance, centered.T).T).sum(1)
     return -0.5 * (D * math.log(2 * math.pi) + np.linalg.slogdet(covariance)[1] + squared)
 
 
@@ -118,7 +118,7 @@ def test_does_not_depend_on_batches_and_chunks():
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "learned_gaussian"])
 def test_is_finite_for_extreme_inputs(likelihood):
-    ae = Variational(network=Dense(), code_size=CODES, likelihood=likelihood).build((D,))
+    ae = Variational(network=MLP(), latent_dim=CODES, likelihood=likelihood).build((D,))
     variables = linear_variables()
     if likelihood == "learned_gaussian":
         variables["params"]["recon_logvar"] = jnp.float32(-20.0)
@@ -133,7 +133,7 @@ def test_is_finite_for_extreme_inputs(likelihood):
 
 
 def test_padded_steps_change_nothing():
-    ae = Variational(network=Recurrent(widths=(3,)), code_size=2).build((4, 2))
+    ae = Variational(network=RNN(widths=(3,)), latent_dim=2).build((4, 2))
     x = np.float32(RNG.uniform(size=(6, 4, 2)))
     length = np.int32([4, 3, 2, 1, 4, 2])
     variables = jax.jit(ae.module.init)(jax.random.key(0), x, length)
@@ -146,7 +146,7 @@ def test_padded_steps_change_nothing():
 
 
 def test_posterior_figures_are_those_of_each_code():
-    figures = posterior_figures(LINEAR, linear_variables(), DATA)
+    figures = posterior_metrics(LINEAR, linear_variables(), DATA)
     params = jax.tree.map(np.float64, linear_variables()["params"])
     mean = X @ params["mean"]["kernel"] + params["mean"]["bias"]
     variance = np.exp(params["logvar"]["bias"])
@@ -157,7 +157,7 @@ def test_posterior_figures_are_those_of_each_code():
     collapsed = linear_variables()
     kernel = collapsed["params"]["mean"]["kernel"]
     collapsed["params"]["mean"]["kernel"] = kernel.at[:, 1].set(0.0)
-    assert posterior_figures(LINEAR, collapsed, DATA)["active_units"] == 1
+    assert posterior_metrics(LINEAR, collapsed, DATA)["active_units"] == 1
     total = elbo(LINEAR, linear_variables(), DATA)["kl"].mean()
     np.testing.assert_allclose(figures["kl"].sum(), total, rtol=1e-5)
 
@@ -177,8 +177,8 @@ def test_bits_per_dimension():
 
 
 def test_refuses_what_has_no_likelihood():
-    ae = Vanilla(code_size=2).build((D,))
-    for fn in (elbo, posterior_figures, posterior_samples):
+    ae = Vanilla(latent_dim=2).build((D,))
+    for fn in (elbo, posterior_metrics, posterior_samples):
         with pytest.raises(ValueError, match="ae is Vanilla: only a Variational one has"):
             fn(ae, {}, DATA)
     with pytest.raises(ValueError, match="samples=0: must be at least 1"):

@@ -1,4 +1,4 @@
-"""The objective is written out again here, in float64 NumPy, and minimised by SciPy."""
+"""The objective is written out again here, in float64 NumPy, and minimized by SciPy."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def in_float64(model, x):
     return tuple(np.asarray(a, np.float64) for a in arrays)
 
 
-def grey(n=40, d=12, *, seed=0):
+def gray(n=40, d=12, *, seed=0):
     rng = np.random.default_rng(seed)
     logits = 3 * rng.normal(size=(n, 3)) @ rng.normal(size=(3, d)) + rng.normal(size=d)
     return (1 / (1 + np.exp(-logits + rng.normal(size=(n, d))))).astype(np.float32)
@@ -61,7 +61,7 @@ def model(digits):
 
 
 def test_fit_reaches_the_minimum_that_lbfgs_finds():
-    x, k = grey(), 2
+    x, k = gray(), 2
     model = fit_logistic_pca(x, k, ridge=RIDGE, sweeps=400)
     z, components, bias = in_float64(model, x)
     ours = objective(z @ components + bias, x, RIDGE)[0].sum()
@@ -144,7 +144,7 @@ def test_low_rank_logits_are_recovered():
 
 
 def test_components_are_canonical(model, digits):
-    """Orthonormal rows, largest variance first; fitted codes centred and uncorrelated."""
+    """Orthonormal rows, largest variance first; fitted codes centered and uncorrelated."""
     components = np.asarray(model.components)
     np.testing.assert_allclose(components @ components.T, np.eye(5), atol=1e-5)
     assert (np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1) > 0).all()
@@ -171,7 +171,7 @@ def test_chunks_and_uint8_change_nothing():
 
 
 def test_more_components_than_the_data_has_stay_finite():
-    x = np.tile(grey(4, 12), (5, 1))
+    x = np.tile(gray(4, 12), (5, 1))
     model = fit_logistic_pca(x, 8, sweeps=50)
     z = model.encode(x)
     assert np.isfinite(model.components).all() and np.isfinite(z).all()
@@ -188,8 +188,8 @@ def test_is_a_pytree_of_arrays_that_works_under_jit(model, digits):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"code_size": 0}, "code_size must be between 1 and"),
-        ({"code_size": 13}, "got 13"),
+        ({"latent_dim": 0}, "latent_dim must be between 1 and"),
+        ({"latent_dim": 13}, "got 13"),
         ({"ridge": 0.0}, r"ridge must be positive, got 0\.0"),
         ({"ridge": float("nan")}, "ridge must be positive"),
         ({"sweeps": 0}, "sweeps must be positive"),
@@ -201,13 +201,13 @@ def test_is_a_pytree_of_arrays_that_works_under_jit(model, digits):
 )
 def test_bad_input_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        fit_logistic_pca(**({"x": grey(), "code_size": 2} | options))
+        fit_logistic_pca(**({"x": gray(), "latent_dim": 2} | options))
 
 
 def test_wrong_types_and_shapes_are_refused():
     with pytest.raises(TypeError, match="int64"):
         fit_logistic_pca(np.zeros((20, 12), np.int64), 2)
-    model = fit_logistic_pca(grey(), 2, sweeps=1)
+    model = fit_logistic_pca(gray(), 2, sweeps=1)
     with pytest.raises(ValueError, match=r"\(3, 11\)"):
         model.encode(np.zeros((3, 11), np.float32))
 

@@ -100,10 +100,10 @@ def test_no_rows_give_no_codes():
     assert pca.decode(jnp.zeros((0, 3))).shape == (0, 6, 5)
 
 
-@pytest.mark.parametrize("code_size", [0, -1, 11, 31])
-def test_code_size_beyond_the_data_is_refused(code_size):
-    with pytest.raises(ValueError, match=rf"between 1 and min\(N, D\) = 10 .*got {code_size}"):
-        fit_pca(correlated(10), code_size)
+@pytest.mark.parametrize("latent_dim", [0, -1, 11, 31])
+def test_code_size_beyond_the_data_is_refused(latent_dim):
+    with pytest.raises(ValueError, match=rf"between 1 and min\(N, D\) = 10 .*got {latent_dim}"):
+        fit_pca(correlated(10), latent_dim)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax.evaluation.reconstruction import reconstruction_figures
+from ae_jax.evaluation.reconstruction import reconstruction_metrics
 from ae_jax.models import Vanilla
 
 X = np.uint8(np.random.default_rng(0).integers(0, 256, size=(23, 4, 3)))
@@ -12,9 +12,9 @@ X = np.uint8(np.random.default_rng(0).integers(0, 256, size=(23, 4, 3)))
 
 @pytest.mark.parametrize("loss", ["bce", "mse"])
 def test_figures_are_means_over_all_examples(loss, numpy_state):
-    ae = Vanilla(code_size=3, loss=loss).build((4, 3))
+    ae = Vanilla(latent_dim=3, loss=loss).build((4, 3))
     state = numpy_state(ae, optax.sgd(0.1))
-    figures = reconstruction_figures(ae, state.variables, X, batch_size=10)
+    figures = reconstruction_metrics(ae, state.variables, X, batch_size=10)
     x = X / 255.0
     recon = np.float64(ae.reconstruct(state.variables, X))
     error = ((recon - x) ** 2).sum((1, 2)).mean()

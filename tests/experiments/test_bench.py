@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from ae_jax.models import Vanilla
-from ae_jax.networks import Recurrent
+from ae_jax.networks import RNN
 from ae_jax.plots.figure import new_figure
 from ae_jax.training import init_state, make_train_step
 from experiments import bench
@@ -32,7 +32,7 @@ def test_a_measurement_adds_up(measured):
     assert measured["step_ms"] == pytest.approx(6.4e4 / measured["images_per_second"], rel=1e-3)
     # Two products forward, three backward (none for the gradient of the input).
     assert measured["step_gflops"] == pytest.approx(5 * 2 * 64 * 784 * 32 / 1e9, rel=1e-2)
-    assert 0 < measured["utilisation"] < 1
+    assert 0 < measured["utilization"] < 1
     assert measured["process_megabytes"] > 50
 
 
@@ -59,7 +59,7 @@ def test_flops_are_not_counted_of_what_nobody_asked_for():
 
 
 def measure_flops(dtype):
-    ae, tx = replace(Vanilla(code_size=32).build((784,)), dtype=jnp.dtype(dtype)), optax.sgd(0.1)
+    ae, tx = replace(Vanilla(latent_dim=32).build((784,)), dtype=jnp.dtype(dtype)), optax.sgd(0.1)
     state = jax.eval_shape(lambda: init_state(ae, tx, jax.random.key(0)))
     return count_flops(make_train_step(ae, tx), state, {"x": np.zeros((64, 784), np.float32)})
 
@@ -80,7 +80,7 @@ def test_flops_are_counted_in_loops_and_branches():
 
 
 def test_the_flops_of_an_lstm_count_its_steps():
-    ae = Vanilla(network=Recurrent(widths=(5, 4)), code_size=None).build((9, 3))
+    ae = Vanilla(network=RNN(widths=(5, 4)), latent_dim=None).build((9, 3))
     tx = optax.sgd(0.1)
     state = jax.eval_shape(lambda: init_state(ae, tx, jax.random.key(0)))
     flops = count_flops(make_train_step(ae, tx), state, {"x": np.zeros((2, 9, 3), np.float32)})
@@ -163,7 +163,7 @@ def test_nets_are_measured_in_turns(tmp_path, monkeypatch):
         net = command[command.index(script) + 1]
         asked.append((net, "ours" if "ours" in script else script.rpartition("/")[-1]))
         at = asked[-1], asked.count(asked[-1])
-        failed = at in ((("simple", "torch_peer.py"), 1), (("deep", "ours"), 2))
+        failed = at in ((("simple", "torch_baseline.py"), 1), (("deep", "ours"), 2))
         return {"error": "it failed"} if failed else turn(len(asked), device="cpu", jax="1")
 
     monkeypatch.setattr(bench, "run_apart", answer)
@@ -171,8 +171,8 @@ def test_nets_are_measured_in_turns(tmp_path, monkeypatch):
     out, peers = tmp_path / "a.json", ["torch", "keras"]
     bench.main(["simple", "deep", "--turns", "2", "--against", *peers, "--out", str(out)])
     # What failed is not tried again.
-    simple = [("simple", who) for who in ("ours", "torch_peer.py", "keras_peer.py")]
-    deep = [("deep", who) for who in ("ours", "torch_peer.py", "keras_peer.py")]
+    simple = [("simple", who) for who in ("ours", "torch_baseline.py", "keras_baseline.py")]
+    deep = [("deep", who) for who in ("ours", "torch_baseline.py", "keras_baseline.py")]
     assert asked == [*simple, simple[0], simple[2], *deep, *deep]
     results = json.loads(out.read_text())
     assert [r["turns"] for r in results] == [
@@ -208,7 +208,7 @@ def test_a_run_writes_what_compare_reads(tmp_path, capsys):
         (["--rounds", "0"], "--rounds=0"),
         (["--dataset", "digits"], r"--dataset='digits': has examples of \(8, 8, 1\)"),
         (["--compare", "a.json", "b.json"], "a.json is not the JSON of a benchmark"),
-        (["--devices", "2", "--x"], "unrecognised option --x: known: --against, --batch"),
+        (["--devices", "2", "--x"], "unrecognized option --x: known: --against, --batch"),
         (["--datset", "mnist"], "option --datset: did you mean '--dataset'"),
         (["--turns", "0"], "--turns=0"),
     ],

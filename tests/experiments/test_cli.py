@@ -11,9 +11,9 @@ from experiments.cli import parse_all
     ("args", "message"),
     [
         (["a", "b"], "unexpected argument b: see --help"),
-        (["a", "--stp", "3"], "unrecognised option --stp: did you mean '--step'?"),
-        (["a", "--stp=3"], "unrecognised option --stp: did you mean '--step'?"),
-        (["a", "--x"], "unrecognised option --x: known: --all, --step"),
+        (["a", "--stp", "3"], "unrecognized option --stp: did you mean '--step'?"),
+        (["a", "--stp=3"], "unrecognized option --stp: did you mean '--step'?"),
+        (["a", "--x"], "unrecognized option --x: known: --all, --step"),
         (["a", "--step", "x"], "argument --step: invalid int value: 'x'"),
     ],
 )

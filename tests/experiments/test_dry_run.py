@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ae_jax.models import Vanilla
-from ae_jax.networks import Dense
+from ae_jax.networks import MLP
 from experiments import dry_run, sweep
 from experiments.config import Config, Train
 from experiments.configs import CONFIGS
@@ -15,7 +15,7 @@ from experiments.train import main
 X = np.uint8(np.random.default_rng(0).integers(0, 256, size=(100, 6, 6, 1)))
 DATA, TEST = {"x": X}, {"x": X[:10]}
 CONFIG = Config(
-    model=Vanilla(network=Dense(widths=(20,)), code_size=4), train=Train(epochs=3, batch_size=16)
+    model=Vanilla(network=MLP(widths=(20,)), latent_dim=4), train=Train(epochs=3, batch_size=16)
 )
 
 
@@ -30,7 +30,7 @@ def test_an_estimate_adds_up():
     assert found.parameters == sum(weights) + 20 + 4 + 20 + 36
     assert found.modules["encoder/Dense_0"] == {"bias": (20,), "kernel": (36, 20)}
     assert found.memory["parameters"] == 4 * found.parameters
-    assert found.memory["optimiser"] == 2 * 4 * found.parameters + 4  # Adam's moments, its count
+    assert found.memory["optimizer"] == 2 * 4 * found.parameters + 4  # Adam's moments, its count
     assert found.memory["test data"] == X[:10].nbytes
     assert found.per_epoch == 7 and found.memory["training data"] == X.nbytes + 7 * 16 * 4
     # Each product forward, and two backward, but for the gradient of the input.
@@ -54,7 +54,7 @@ def test_what_fit_refuses_is_refused():
     with pytest.raises(ValueError, match="is not finite, and the training would stop"):
         wild = replace(CONFIG, train=Train(batch_size=16, learning_rate=999.0, optimizer="sgd"))
         bad = np.float32(X) * 1e20
-        model = Vanilla(network=Dense(widths=(20,)), code_size=4, loss="mse")
+        model = Vanilla(network=MLP(widths=(20,)), latent_dim=4, loss="mse")
         dry_run.estimate(replace(wild, model=model), {"x": bad}, {"x": bad[:10]})
 
 

@@ -8,14 +8,14 @@ import pytest
 from ae_jax import fit
 from ae_jax.data import load
 from ae_jax.models import Vanilla
-from ae_jax.networks import Dense, Recurrent
+from ae_jax.networks import MLP, RNN
 from ae_jax.spec import to_dict
 from experiments.config import Config, Data, Train
 from experiments.data import load_split
 from experiments.evaluate import main
 from experiments.training import train
 
-MODEL = Vanilla(network=Dense(widths=(32,)), code_size=6, code_activation="linear")
+MODEL = Vanilla(network=MLP(widths=(32,)), latent_dim=6, latent_activation="linear")
 
 
 def train_run(path, data, model=MODEL, epochs=25):
@@ -55,7 +55,7 @@ def test_anomalies_are_told_by_a_model_of_the_normal_class(zeros, capsys):
     main([str(zeros), "--metrics", "dimensionality", "--dimensionality.no-logistic-pca"])
     assert read(zeros)["uses"].keys() == {"anomaly", "reconstruction", "dimensionality"}
     figures = read(zeros)["uses"]["dimensionality"]["figures"]
-    assert figures["code_size"] == 6 and figures["mse"].keys() == {"code", "PCA"}
+    assert figures["latent_dim"] == 6 and figures["mse"].keys() == {"code", "PCA"}
     assert "accuracy" not in figures  # one class only
 
 
@@ -78,7 +78,7 @@ def test_a_series_in_a_table_of_text(tmp_path, monkeypatch):
     names = ",".join(["label", *(f"t{t}" for t in time)])
     file = tmp_path / "waves.csv"
     np.savetxt(file, rows, delimiter=",", header=names, comments="", fmt="%.6g")
-    model = Vanilla(network=Recurrent(widths=(16,)), code_size=4, loss="mse")
+    model = Vanilla(network=RNN(widths=(16,)), latent_dim=4, loss="mse")
     data = Data(name=str(file), keep_labels=(0,))
     train_run(tmp_path / "run", data, model, epochs=100)  # after 25 it is 0.9 to 1.0, by the seed
     main([str(tmp_path / "run"), "--metrics", "anomaly"])

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ae_jax import load_run
-from ae_jax.checkpoint import Checkpoints
+from ae_jax.storage.checkpoint import Checkpoints
 from experiments.processes import Processes
 from experiments.train import main
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from experiments import reproduce
-from experiments.rows import ROWS
-from experiments.rows.setup import Setup
+from experiments.reproductions import ROWS
+from experiments.reproductions.setup import Setup
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_the_table(capsys):
         (["simpel"], "net simpel: did you mean 'simple'"),
         (["--accelerator", "h10"], "did you mean 'h100'"),
         (["--measure", "0"], "must be at least 1"),
-        (["--utilisation", "2"], "is in"),
+        (["--utilization", "2"], "is in"),
     ],
 )
 def test_mistakes(argv, message):

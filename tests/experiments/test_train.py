@@ -85,7 +85,7 @@ def test_resume_continues_and_refuses_other_settings(run_dir):
         (["--train.epoch", "3"], "did you mean --train.epochs"),
         (["--train.epochs", "x"], "--train.epochs"),
         (["--train.epochs", "-1"], "train.epochs=-1: must be at least 1"),
-        (["--model.code-size", "0"], "code_size=0: must be at least 1"),
+        (["--model.latent-dim", "0"], "latent_dim=0: must be at least 1"),
         (["--model.likelihood", "bernouli"], "'bernouli'"),
         (["--seed", "-1"], "seed=-1"),
         (["--train.batch-size", "5000"], "batch_size=5000: larger than the data, 1437"),

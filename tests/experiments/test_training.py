@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ae_jax.data import load
-from ae_jax.runs import Run
-from ae_jax.training import fit_greedy
+from ae_jax.pretraining import fit_greedy
+from ae_jax.storage.runs import Run
 from experiments.config import Train
 from experiments.configs import CONFIGS
 from experiments.training import train
@@ -60,7 +60,7 @@ def test_a_run_stopped_inside_pretraining_starts_again(digits, tmp_path):
 
 def test_models_that_cannot_be_pretrained_say_so(digits, tmp_path):
     config = replace(CONFIGS["conv"], train=Train(pretrain="greedy"))
-    with pytest.raises(ValueError, match="must be a Vanilla or Tied on a Dense network"):
+    with pytest.raises(ValueError, match="must be a Vanilla or Tied on a MLP network"):
         train(config, digits, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

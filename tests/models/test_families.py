@@ -11,7 +11,7 @@ from ae_jax.models import Contractive, Denoising, Sparse, Tied, Vanilla, Variati
 from ae_jax.models.contractive import jacobian_norm
 from ae_jax.models.denoising import corrupt
 from ae_jax.models.variational import binarized
-from ae_jax.networks import Dense
+from ae_jax.networks import MLP
 from ae_jax.training import fit, make_eval_step
 
 RNG = np.random.default_rng(0)
@@ -20,11 +20,11 @@ SGD = optax.sgd(0.1)
 
 
 def test_a_linear_autoencoder_finds_the_subspace_of_pca():
-    """3-2-3 on centred data: the minimum of the squared error is PCA's (Baldi & Hornik, 1989)."""
+    """3-2-3 on centered data: the minimum of the squared error is PCA's (Baldi & Hornik, 1989)."""
     latent = RNG.normal(size=(400, 2)) @ np.array([[2.0, 1.0, 0.5], [-0.3, 0.8, 1.0]])
     x = np.float32(latent + 0.1 * RNG.normal(size=(400, 3)))
     x -= x.mean(0)
-    ae = Vanilla(code_size=2, code_activation="linear", loss="mse").build((3,))
+    ae = Vanilla(latent_dim=2, latent_activation="linear", loss="mse").build((3,))
     rate = optax.cosine_decay_schedule(5e-2, 4000)
     state, _ = fit(ae, x, epochs=4000, batch_size=400, optimizer=optax.adam(rate))
     pca = fit_pca(x, 2)
@@ -35,7 +35,7 @@ def test_a_linear_autoencoder_finds_the_subspace_of_pca():
 
 
 class TestTied:
-    ae = Tied(network=Dense(widths=(5,), activation="tanh"), code_size=2).build((6,))
+    ae = Tied(network=MLP(widths=(5,), activation="tanh"), latent_dim=2).build((6,))
 
     def test_is_the_transpose_written_out(self, numpy_state):
         state = numpy_state(self.ae, SGD)
@@ -57,13 +57,13 @@ class TestTied:
 
     def test_needs_a_mirrored_dense_network(self):
         with pytest.raises(ValueError, match="tied weights need a dense network, mirrored"):
-            Tied(network=Dense(widths=(5,), decoder_widths=(4,)))
+            Tied(network=MLP(widths=(5,), decoder_widths=(4,)))
 
 
 class TestContractive:
     def test_exact_norm_is_the_closed_form_of_one_sigmoid_layer(self, numpy_state):
         """||J||^2 = sum_j (z_j (1 - z_j))^2 sum_i W_ij^2 (Rifai et al., 2011, equation 3)."""
-        ae = Contractive(code_size=4, code_activation="sigmoid").build((6,))
+        ae = Contractive(latent_dim=4, latent_activation="sigmoid").build((6,))
         state = numpy_state(ae, SGD)
         outputs = ae.module.apply(state.variables, X)
         z = np.float64(outputs["z"])
@@ -88,7 +88,7 @@ class TestContractive:
         np.testing.assert_allclose(estimate, exact, rtol=0.05)
 
     def test_probes_are_used_in_training_only(self, numpy_state):
-        ae = Contractive(code_size=4, code_activation="sigmoid", probes=1).build((6,))
+        ae = Contractive(latent_dim=4, latent_activation="sigmoid", probes=1).build((6,))
         state = numpy_state(ae, SGD)
         exact = ae.module.apply(state.variables, X)["jacobian"]
         noisy = ae.module.apply(state.variables, X, rngs={"latent": jax.random.key(0)})["jacobian"]
@@ -123,11 +123,11 @@ class TestDenoising:
 
     @pytest.mark.parametrize("noise", ["gaussian", "masking", "salt_and_pepper", "dropout"])
     def test_the_input_is_corrupted_and_the_target_is_not(self, noise, numpy_state):
-        ae = Denoising(code_size=3, noise=noise, level=0.5).build((6,))
+        ae = Denoising(latent_dim=3, noise=noise, level=0.5).build((6,))
         state, batch = numpy_state(ae, SGD), {"x": jnp.asarray(X)}
         clean = make_eval_step(ae)(state, batch)["bce"]
         noisy = make_eval_step(ae)(state, batch, jax.random.key(0))["bce"]
-        # dropout is a regulariser, off in evaluation
+        # dropout is a regularizer, off in evaluation
         assert (clean == noisy) == (noise == "dropout")
         key = jax.random.key(3)
         stream = "dropout" if noise == "dropout" else "corrupt"
@@ -144,7 +144,7 @@ class TestDenoising:
 
 class TestSparse:
     def test_l1_is_summed_over_units_and_averaged_over_examples(self, numpy_state):
-        ae = Sparse(code_size=9, weight=0.3).build((6,))
+        ae = Sparse(latent_dim=9, weight=0.3).build((6,))
         state = numpy_state(ae, SGD)
         metrics = make_eval_step(ae)(state, {"x": jnp.asarray(X)})
         z = np.float64(ae.encode(state.variables, X))
@@ -153,7 +153,12 @@ class TestSparse:
 
     def test_kl_drives_units_to_the_target_rate(self):
         spec = Sparse(
-            code_size=8, code_activation="sigmoid", penalty="kl", target=0.1, weight=1.0, loss="mse"
+            latent_dim=8,
+            latent_activation="sigmoid",
+            penalty="kl",
+            target=0.1,
+            weight=1.0,
+            loss="mse",
         )
         x = np.float32(RNG.uniform(size=(256, 6)))
         state, _ = fit(spec.build((6,)), x, epochs=60, batch_size=64, optimizer=optax.adam(2e-2))
@@ -161,7 +166,7 @@ class TestSparse:
         np.testing.assert_allclose(rates, 0.1, atol=0.03)
 
     def test_kl_needs_sigmoid_codes(self):
-        with pytest.raises(ValueError, match="needs a code layer with code_activation='sigmoid'"):
+        with pytest.raises(ValueError, match="needs a code layer with latent_activation='sigmoid'"):
             Sparse(penalty="kl")
 
 
@@ -172,14 +177,14 @@ class TestVariationalOptions:
         return ae, state, make_eval_step(ae)(state, {"x": jnp.asarray(X)})
 
     def test_warm_up_scales_the_kl(self, numpy_state):
-        ae, state, metrics = self.outputs(Variational(code_size=2, warmup_steps=10), numpy_state)
+        ae, state, metrics = self.outputs(Variational(latent_dim=2, warmup_steps=10), numpy_state)
         np.testing.assert_allclose(metrics["loss"], metrics["nll"], rtol=1e-6)
         later = make_eval_step(ae)(state.replace(step=jnp.int32(5)), {"x": jnp.asarray(X)})
         np.testing.assert_allclose(later["loss"], later["nll"] + 0.5 * later["kl"], rtol=1e-6)
 
     def test_free_bits_are_a_floor_per_code(self, numpy_state):
         free = 0.4
-        ae, state, metrics = self.outputs(Variational(code_size=3, free_bits=free), numpy_state)
+        ae, state, metrics = self.outputs(Variational(latent_dim=3, free_bits=free), numpy_state)
         outputs = ae.module.apply(state.variables, X)
         mean, logvar = np.float64(outputs["mean"]), np.float64(outputs["logvar"])
         each = (0.5 * (np.exp(logvar) + mean**2 - 1 - logvar)).mean(0)
@@ -189,7 +194,7 @@ class TestVariationalOptions:
 
     @pytest.mark.parametrize("likelihood", ["gaussian", "learned_gaussian"])
     def test_gaussian_likelihoods_are_densities(self, likelihood, numpy_state):
-        spec = Variational(code_size=2, likelihood=likelihood, variance=0.25)
+        spec = Variational(latent_dim=2, likelihood=likelihood, variance=0.25)
         ae, state, metrics = self.outputs(spec, numpy_state)
         outputs = ae.module.apply(state.variables, X)
         variance = 0.25
@@ -201,7 +206,7 @@ class TestVariationalOptions:
 
 
 class TestBinarize:
-    ae = Variational(code_size=2, binarize=True).build((6,))
+    ae = Variational(latent_dim=2, binarize=True).build((6,))
 
     def test_draws_are_bernoulli_with_mean_x(self):
         x = jnp.tile(jnp.float32([0.0, 0.1, 0.5, 0.9, 1.0]), (20_000, 1))

@@ -19,41 +19,41 @@ from ae_jax.models import (
     Vanilla,
     Variational,
 )
-from ae_jax.networks import Conv, Dense, Recurrent
+from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.spec import from_dict, to_dict
 from ae_jax.training import make_eval_step, make_train_step
 
 TX = optax.adam(1e-3)
-POOL = Conv(filters=(4, 3))
-STRIDE = Conv(filters=(4, 3), convs=2, down="stride", up="transpose")
-SIGMOID = {"code_size": 5, "code_activation": "sigmoid"}
+POOL = ConvNet(filters=(4, 3))
+STRIDE = ConvNet(filters=(4, 3), convs=2, down="stride", up="transpose")
+SIGMOID = {"latent_dim": 5, "latent_activation": "sigmoid"}
 MODELS = {
-    "shallow": Vanilla(code_size=5),
-    "deep": Vanilla(network=Dense(widths=(16, 8)), code_size=3, loss="mse"),
-    "tied": Tied(network=Dense(widths=(16, 8)), code_size=3),
-    "denoising": Denoising(code_size=5, noise="masking", level=0.3),
-    "sparse-l1": Sparse(code_size=20),
-    "sparse-kl": Sparse(network=Dense(widths=(9,)), penalty="kl", **SIGMOID),
+    "shallow": Vanilla(latent_dim=5),
+    "deep": Vanilla(network=MLP(widths=(16, 8)), latent_dim=3, loss="mse"),
+    "tied": Tied(network=MLP(widths=(16, 8)), latent_dim=3),
+    "denoising": Denoising(latent_dim=5, noise="masking", level=0.3),
+    "sparse-l1": Sparse(latent_dim=20),
+    "sparse-kl": Sparse(network=MLP(widths=(9,)), penalty="kl", **SIGMOID),
     "contractive": Contractive(**SIGMOID),
-    "contractive-probes": Contractive(network=Dense(widths=(9,)), code_size=4, probes=2),
-    "vae": Variational(network=Dense(widths=(16,)), code_size=2),
-    "vae-binarize": Variational(code_size=2, binarize=True),
-    "vae-free-bits": Variational(code_size=2, free_bits=0.1, warmup_steps=5),
-    "vae-gaussian": Variational(code_size=2, likelihood="gaussian", variance=0.5),
-    "vae-learned": Variational(code_size=2, likelihood="learned_gaussian"),
+    "contractive-probes": Contractive(network=MLP(widths=(9,)), latent_dim=4, probes=2),
+    "vae": Variational(network=MLP(widths=(16,)), latent_dim=2),
+    "vae-binarize": Variational(latent_dim=2, binarize=True),
+    "vae-free-bits": Variational(latent_dim=2, free_bits=0.1, warmup_steps=5),
+    "vae-gaussian": Variational(latent_dim=2, likelihood="gaussian", variance=0.5),
+    "vae-learned": Variational(latent_dim=2, likelihood="learned_gaussian"),
     "conv": Convolutional(network=POOL),
-    "conv-valid": Convolutional(network=Conv(filters=(4, 3, 2), odd="valid")),
-    "conv-bottleneck": Convolutional(network=Conv(filters=(4, 3), bottleneck=5)),
-    "conv-blocks": Vanilla(network=Conv(filters=(4, 3), convs=2), code_size=6),
+    "conv-valid": Convolutional(network=ConvNet(filters=(4, 3, 2), odd="valid")),
+    "conv-bottleneck": Convolutional(network=ConvNet(filters=(4, 3), bottleneck=5)),
+    "conv-blocks": Vanilla(network=ConvNet(filters=(4, 3), convs=2), latent_dim=6),
     "conv-stride": Convolutional(network=STRIDE, loss="mse", output_activation="sigmoid"),
-    "conv-denoising": Denoising(network=POOL, code_size=None),
-    "conv-contractive": Contractive(network=STRIDE, code_size=4),
-    "vae-conv": Variational(network=STRIDE, code_size=4),
-    "lstm": Vanilla(network=Recurrent(widths=(6, 3)), code_size=None),
-    "gru": Vanilla(network=Recurrent(widths=(6,), cell="gru"), code_size=4, loss="mse"),
-    "vae-lstm": Variational(network=Recurrent(widths=(6,)), code_size=2),
+    "conv-denoising": Denoising(network=POOL, latent_dim=None),
+    "conv-contractive": Contractive(network=STRIDE, latent_dim=4),
+    "vae-conv": Variational(network=STRIDE, latent_dim=4),
+    "lstm": Vanilla(network=RNN(widths=(6, 3)), latent_dim=None),
+    "gru": Vanilla(network=RNN(widths=(6,), cell="gru"), latent_dim=4, loss="mse"),
+    "vae-lstm": Variational(network=RNN(widths=(6,)), latent_dim=2),
 }
-SHAPES = {Dense: (2, 3, 4), Conv: (7, 9, 3), Recurrent: (5, 3)}
+SHAPES = {MLP: (2, 3, 4), ConvNet: (7, 9, 3), RNN: (5, 3)}
 CASES = [(name, SHAPES[type(spec.network)]) for name, spec in MODELS.items()]
 CASES += [("shallow", (11,)), ("conv", (8, 8)), ("lstm", (8, 8, 1))]
 
@@ -105,7 +105,7 @@ def test_specifications_go_through_json(name):
 
 
 def test_widths_are_as_written(numpy_state):
-    ae = Vanilla(network=Dense(widths=(128, 64)), code_size=32).build((28, 28))
+    ae = Vanilla(network=MLP(widths=(128, 64)), latent_dim=32).build((28, 28))
     state = numpy_state(ae, TX)
     kernels = [p for p in jax.tree.leaves(state.params) if p.ndim == 2]
     shapes = sorted(k.shape for k in kernels)
@@ -113,7 +113,7 @@ def test_widths_are_as_written(numpy_state):
 
 
 def test_decoder_widths_may_differ(numpy_state):
-    ae = Vanilla(network=Dense(widths=(7,), decoder_widths=(5, 6)), code_size=2).build((4,))
+    ae = Vanilla(network=MLP(widths=(7,), decoder_widths=(5, 6)), latent_dim=2).build((4,))
     state = numpy_state(ae, TX)
     shapes = sorted(p.shape for p in jax.tree.leaves(state.params) if p.ndim == 2)
     assert shapes == sorted([(4, 7), (7, 2), (2, 5), (5, 6), (6, 4)])
@@ -121,7 +121,7 @@ def test_decoder_widths_may_differ(numpy_state):
 
 def test_one_linear_layer_is_what_it_says(numpy_state):
     """A 3-2-3 linear autoencoder against the matrix product written out."""
-    ae = Vanilla(code_size=2, code_activation="linear", loss="mse").build((3,))
+    ae = Vanilla(latent_dim=2, latent_activation="linear", loss="mse").build((3,))
     state = numpy_state(ae, TX)
     x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     p = state.params
@@ -132,7 +132,7 @@ def test_one_linear_layer_is_what_it_says(numpy_state):
 
 
 class TestVariational:
-    ae = Variational(network=Dense(widths=(16,)), code_size=3, beta=2.5).build((6,))
+    ae = Variational(network=MLP(widths=(16,)), latent_dim=3, beta=2.5).build((6,))
     batch = batch_for((6,))
 
     @pytest.fixture(autouse=True)

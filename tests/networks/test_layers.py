@@ -30,7 +30,7 @@ PAIRS = {
         layers.Conv(4, (1, 1), dtype=jnp.bfloat16),
         nn.Conv(4, (1, 1), dtype=jnp.bfloat16),
     ),
-    "initialisers": (
+    "initializers": (
         layers.Conv(
             4, (3, 3), kernel_init=nn.initializers.he_normal(), bias_init=nn.initializers.ones
         ),

@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 
 from ae_jax.data import load
 from ae_jax.report import write_report
-from ae_jax.runs import Run, load_run
+from ae_jax.storage.runs import Run, load_run
 from experiments.train import main as train
 
 pytestmark = [
@@ -30,7 +30,7 @@ pytestmark = [
 
 RUNS = {
     "plane": "digits --train.epochs 3",
-    "eight": "simple --data.name digits --model.code-size 20 --train.epochs 3",
+    "eight": "simple --data.name digits --model.latent-dim 20 --train.epochs 3",
     "conv": "conv --data.name digits --train.epochs 3",
     "tied": "tied --data.name digits --train.epochs 2",
     "lstm": "lstm --data.name digits --train.epochs 2",
@@ -218,7 +218,7 @@ def test_two_runs_side_by_side(visit, runs, tmp_path):
         f"{run}, {split}" for run in ("plane", "eight") for split in ("train", "test")
     ]
     differs = [row.text for row in driver.find_elements(By.CSS_SELECTOR, "#settings .differs")]
-    assert any(row.startswith("model.code_size 2 20") for row in differs)
+    assert any(row.startswith("model.latent_dim 2 20") for row in differs)
     assert not any(row.startswith("seed") for row in differs)
     for number in (0, 1):
         assert pixels(driver, "decoded", number).std() > 0

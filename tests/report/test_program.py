@@ -12,9 +12,9 @@ import optax
 import pytest
 
 from ae_jax.models import Convolutional, Tied, Vanilla, Variational
-from ae_jax.networks import Conv, Dense, Recurrent
+from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.networks.activations import Activation, activation
-from ae_jax.report.program import MOST_NUMBERS, Unsupported, translate
+from ae_jax.report.program import MOST_NUMBERS, UnsupportedError, translate
 
 BY_ELEMENT = {
     "div": np.divide, "max": np.maximum, "min": np.minimum, "mul": np.multiply,
@@ -77,17 +77,17 @@ def check(fn, shape, tolerance=1e-5):
 @pytest.mark.parametrize(
     ("spec", "event", "code"),
     [
-        (Variational(network=Dense(widths=(9,)), code_size=3), (4, 4, 1), (1, 3)),
-        (Variational(network=Conv(filters=(3, 2)), code_size=3), (8, 8, 1), (1, 3)),
-        (Tied(network=Dense(widths=(9,)), code_size=3), (4, 4), (1, 3)),
-        (Convolutional(network=Conv(filters=(3, 2), odd="valid")), (7, 9, 3), (1, 2, 3, 2)),
+        (Variational(network=MLP(widths=(9,)), latent_dim=3), (4, 4, 1), (1, 3)),
+        (Variational(network=ConvNet(filters=(3, 2)), latent_dim=3), (8, 8, 1), (1, 3)),
+        (Tied(network=MLP(widths=(9,)), latent_dim=3), (4, 4), (1, 3)),
+        (Convolutional(network=ConvNet(filters=(3, 2), odd="valid")), (7, 9, 3), (1, 2, 3, 2)),
         (
-            Convolutional(network=Conv(filters=(3, 2), up="transpose", down="stride")),
+            Convolutional(network=ConvNet(filters=(3, 2), up="transpose", down="stride")),
             (8, 8, 1),
             (1, 2, 2, 2),
         ),
-        (Vanilla(network=Recurrent(widths=(6, 4)), code_size=None), (5, 3), (1, 4)),
-        (Vanilla(network=Recurrent(widths=(6, 4), cell="gru"), code_size=None), (5, 3), (1, 4)),
+        (Vanilla(network=RNN(widths=(6, 4)), latent_dim=None), (5, 3), (1, 4)),
+        (Vanilla(network=RNN(widths=(6, 4), cell="gru"), latent_dim=None), (5, 3), (1, 4)),
     ],
     ids=["vae", "conv-vae", "tied", "conv", "transpose", "lstm", "gru"],
 )
@@ -147,5 +147,5 @@ def test_moves_in_a_row_are_one_and_those_that_change_nothing_are_none():
     ids=["primitive", "dtype", "constant", "size", "loop", "while"],
 )
 def test_what_has_no_program_says_why(fn, message):
-    with pytest.raises(Unsupported, match=message):
+    with pytest.raises(UnsupportedError, match=message):
         translate(fn, (1, 2))

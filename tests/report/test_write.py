@@ -13,20 +13,20 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from ae_jax.models import Variational
-from ae_jax.networks import Dense
+from ae_jax.networks import MLP
 from ae_jax.report import write_report
 from ae_jax.report.curves import CHARTS, POINTS, curves
 from ae_jax.report.explorer import explore
 from ae_jax.report.figures import number
-from ae_jax.runs import Run
 from ae_jax.spec import to_dict
+from ae_jax.storage.runs import Run
 from experiments.cli import one_line_errors
 from experiments.report import main
 
 
 @pytest.fixture(scope="module")
 def model(numpy_state):
-    ae = Variational(network=Dense(widths=(9,)), code_size=3).build((8, 8, 1))
+    ae = Variational(network=MLP(widths=(9,)), latent_dim=3).build((8, 8, 1))
     return ae, numpy_state(ae, optax.adam(1e-3))
 
 
@@ -227,7 +227,7 @@ def test_codes_lie_on_their_principal_components(model):
 
 
 def test_of_many_codes_those_of_largest_kl_have_sliders(numpy_state):
-    ae = Variational(network=Dense(widths=()), code_size=20).build((4, 4))
+    ae = Variational(network=MLP(widths=()), latent_dim=20).build((4, 4))
     variables = numpy_state(ae, optax.identity()).variables
     x = np.random.default_rng(0).uniform(size=(30, 4, 4)).astype(np.float32)
     outputs = ae.apply(variables, x)

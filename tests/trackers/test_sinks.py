@@ -17,7 +17,7 @@ ROWS = [
     (6, {"train/loss": NAN, "train/skipped": 0.0}),
 ]
 LATER = [(9, {"train/loss": 0.25})]
-CONFIG = {"model.code_size": 2, "train.schedule": "cosine", "train.ema_decay": None, "seed": 0}
+CONFIG = {"model.latent_dim": 2, "train.schedule": "cosine", "train.ema_decay": None, "seed": 0}
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_tensorboard(run):
     found = [(step, v.tag, v.simple_value) for step, v in values if not v.HasField("tensor")]
     assert series(found) == EXPECTED
     (text,) = [v.tensor.string_val[0].decode() for _, v in values if v.HasField("tensor")]
-    assert "| model.code_size | 2 |" in text and "| train.schedule | cosine |" in text
+    assert "| model.latent_dim | 2 |" in text and "| train.schedule | cosine |" in text
 
 
 def wandb_records(file):

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from ae_jax.models import Vanilla
-from ae_jax.networks import Dense
-from ae_jax.runs import Run
+from ae_jax.networks import MLP
+from ae_jax.storage.runs import Run
 from ae_jax.trackers import TRACKERS, make_trackers
 from ae_jax.trackers.tracking import Tracking, flat, numbers
-from ae_jax.training import Diverged, fit
+from ae_jax.training import DivergedError, fit
 
 X = np.uint8(np.random.default_rng(0).integers(0, 256, size=(32, 4, 3)))
-AE = Vanilla(network=Dense(widths=(5,)), code_size=3).build((4, 3))
+AE = Vanilla(network=MLP(widths=(5,)), latent_dim=3).build((4, 3))
 
 
 class Memory:
@@ -114,7 +114,7 @@ def test_a_run_that_goes_on_hands_on_each_row_once(run):
 def test_it_is_closed_when_training_ends_by_an_exception(tmp_path):
     tracker = Memory()
     options = {"epochs": 1, "batch_size": 8, "optimizer": math.nan}
-    with pytest.raises(Diverged):
+    with pytest.raises(DivergedError):
         fit(AE, X, run_dir=tmp_path / "run", trackers=[tracker], **options)
     assert tracker.closed == [True]
 

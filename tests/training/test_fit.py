@@ -9,17 +9,17 @@ import optax
 import pytest
 
 from ae_jax import load_run
+from ae_jax.core import Term
 from ae_jax.data.memory import epoch_order, sequential_order
 from ae_jax.models import Vanilla, Variational
-from ae_jax.networks import Dense
-from ae_jax.objective import Term
-from ae_jax.runs import Run
+from ae_jax.networks import MLP
+from ae_jax.storage.runs import Run
 from ae_jax.training import fit, init_state, make_eval_step, make_train_step
 
 RNG = np.random.default_rng(0)
 X = np.uint8(RNG.integers(0, 256, size=(50, 4, 3)))
-AE = Vanilla(network=Dense(widths=(8,)), code_size=3).build((4, 3))
-VAE = Variational(network=Dense(widths=(8,)), code_size=2).build((4, 3))
+AE = Vanilla(network=MLP(widths=(8,)), latent_dim=3).build((4, 3))
+VAE = Variational(network=MLP(widths=(8,)), latent_dim=2).build((4, 3))
 
 
 def assert_same(a, b):
@@ -117,7 +117,7 @@ def test_the_step_compiles_once(caplog):
 
 def test_float_data_and_vectors():
     x = np.float32(RNG.normal(size=(30, 6)))
-    ae = Vanilla(code_size=2, loss="mse").build((6,))
+    ae = Vanilla(latent_dim=2, loss="mse").build((6,))
     _, history = fit(ae, x, epochs=30, batch_size=10, optimizer=optax.adam(1e-2))
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
 

@@ -11,24 +11,24 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from ae_jax import load_run
-from ae_jax.checkpoint import Checkpoints
+from ae_jax.core import Autoencoder, Term
+from ae_jax.devices.mesh import data_mesh
 from ae_jax.models import Vanilla, Variational
-from ae_jax.networks import Dense
-from ae_jax.objective import Autoencoder, Term
-from ae_jax.parallel import data_mesh
-from ae_jax.runs import Run
-from ae_jax.training import Diverged, fit, init_state, make_train_step
+from ae_jax.networks import MLP
+from ae_jax.storage.checkpoint import Checkpoints
+from ae_jax.storage.runs import Run
+from ae_jax.training import DivergedError, fit, init_state, make_train_step
 from ae_jax.training.diagnose import first_not_finite
 from ae_jax.training.step import SCALE, scaled_sum
-from experiments.torture.worker import Normalised, digest
+from experiments.stress.worker import Normalized, digest
 
 RNG = np.random.default_rng(0)
 X = np.uint8(RNG.integers(0, 256, size=(64, 4, 3)))
-VAE = Variational(network=Dense(widths=(8,)), code_size=2).build((4, 3))
+VAE = Variational(network=MLP(widths=(8,)), latent_dim=2).build((4, 3))
 FLOATS = np.float32(RNG.normal(size=(64, 6)))
-MSE = Vanilla(network=Dense(widths=(8,)), code_size=3, loss="mse").build((6,))
+MSE = Vanilla(network=MLP(widths=(8,)), latent_dim=3, loss="mse").build((6,))
 NORM = Autoencoder(
-    Normalised(), {"loss_": Term(lambda o, b: jnp.abs(o["logits"]).mean((1, 2, 3)))}, (8, 8, 1)
+    Normalized(), {"loss_": Term(lambda o, b: jnp.abs(o["logits"]).mean((1, 2, 3)))}, (8, 8, 1)
 )
 
 
@@ -137,7 +137,7 @@ def test_by_default_the_first_stops_the_run_and_says_where(tmp_path):
     run_dir = tmp_path / "run"
     fit(MSE, FLOATS, epochs=1, batch_size=8, run_dir=run_dir)
     before = digest(fit(MSE, FLOATS, epochs=1, batch_size=8).state)
-    with pytest.raises(Diverged, match="the term 'mse' is inf") as caught:
+    with pytest.raises(DivergedError, match="the term 'mse' is inf") as caught:
         fit(MSE, spoiled(17), epochs=3, batch_size=8, run_dir=run_dir, resume=True,
             allow_changes=True)  # fmt: skip
     message, report = str(caught.value), json.loads((run_dir / "nonfinite.json").read_text())
@@ -153,7 +153,7 @@ def test_by_default_the_first_stops_the_run_and_says_where(tmp_path):
 
 def test_a_streak_stops_and_what_comes_between_does_not():
     for log_every in (1, None):  # whatever rows it goes over
-        with pytest.raises(Diverged, match="stopped at step 3:"):
+        with pytest.raises(DivergedError, match="stopped at step 3:"):
             fit(MSE, spoiled(*range(64)), epochs=1, batch_size=8, max_skips=3, log_every=log_every)
     fit(MSE, spoiled(*range(0, 64, 8)), epochs=3, batch_size=4, max_skips=16)
 
@@ -194,7 +194,7 @@ def test_a_step_that_cannot_be_repeated_is_reported_all_the_same(tmp_path, monke
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr("ae_jax.training.diagnose.first_not_finite", fails)
-    with pytest.raises(Diverged, match="was not finite; it could not be repeated"):
+    with pytest.raises(DivergedError, match="was not finite; it could not be repeated"):
         fit(MSE, spoiled(17), epochs=1, batch_size=8, run_dir=tmp_path / "run")
     report = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
     assert 17 in report["examples"] and report["first_not_finite"] is None

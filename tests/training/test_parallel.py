@@ -10,29 +10,29 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from ae_jax.data.memory import batch_at, sequential_order
+from ae_jax.devices.mesh import data_mesh, replicated, split
 from ae_jax.models import Contractive, Convolutional, Denoising, Sparse, Tied, Vanilla, Variational
-from ae_jax.networks import Conv, Dense, Recurrent
-from ae_jax.parallel import data_mesh, replicated, split
+from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.training import fit, init_state, make_train_step
 from ae_jax.training.loop import make_train_loop, no_sums
 
 SGD = optax.sgd(0.1)
-SIGMOID = {"code_size": 3, "code_activation": "sigmoid"}
-WIDE = Dense(widths=(8,), activation="tanh")
-LSTM = Recurrent(widths=(5, 3))
+SIGMOID = {"latent_dim": 3, "latent_activation": "sigmoid"}
+WIDE = MLP(widths=(8,), activation="tanh")
+LSTM = RNN(widths=(5, 3))
 DETERMINISTIC = {
-    "vanilla": Vanilla(network=WIDE, code_size=4),
-    "tied": Tied(network=WIDE, code_size=3),
+    "vanilla": Vanilla(network=WIDE, latent_dim=4),
+    "tied": Tied(network=WIDE, latent_dim=3),
     "sparse-l1": Sparse(network=WIDE, weight=0.1),
     "sparse-kl": Sparse(network=WIDE, penalty="kl", weight=0.1, **SIGMOID),
     "contractive": Contractive(weight=0.1, **SIGMOID),
-    "conv": Convolutional(network=Conv(filters=(4, 3))),
-    "lstm": Vanilla(network=LSTM, code_size=None),
+    "conv": Convolutional(network=ConvNet(filters=(4, 3))),
+    "lstm": Vanilla(network=LSTM, latent_dim=None),
 }
 STOCHASTIC = {
-    "denoising": Denoising(network=WIDE, code_size=4),
-    "vae": Variational(network=WIDE, code_size=2),
-    "vae-free-bits": Variational(network=WIDE, code_size=2, free_bits=0.3),
+    "denoising": Denoising(network=WIDE, latent_dim=4),
+    "vae": Variational(network=WIDE, latent_dim=2),
+    "vae-free-bits": Variational(network=WIDE, latent_dim=2, free_bits=0.3),
 }
 ALL = DETERMINISTIC | STOCHASTIC
 X = np.random.default_rng(0).random((18, 4, 3), np.float32)
@@ -168,7 +168,7 @@ def test_fit_accumulates():
 @pytest.mark.slow
 def test_each_accumulated_part_draws_its_own_noise():
     """Parts of one row each, all rows alike: two as four would be, if they shared their noise."""
-    ae = Variational(code_size=2).build((6,))
+    ae = Variational(latent_dim=2).build((6,))
     state = init_state(ae, SGD, jax.random.key(0))
 
     def nll(rows):

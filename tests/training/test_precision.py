@@ -9,18 +9,18 @@ import optax
 import pytest
 
 from ae_jax.models import Contractive, Convolutional, Tied, Vanilla, Variational
-from ae_jax.networks import Conv, Dense, Recurrent
+from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.training import make_eval_step, make_train_step
 
 SGD = optax.sgd(0.1)
-WIDE = Dense(widths=(8,), activation="tanh")
+WIDE = MLP(widths=(8,), activation="tanh")
 MODELS = {
-    "vanilla": Vanilla(network=WIDE, code_size=4),
-    "tied": Tied(network=WIDE, code_size=3),
-    "contractive": Contractive(weight=0.1, code_size=3, code_activation="sigmoid"),
-    "conv": Convolutional(network=Conv(filters=(4, 3))),
-    "lstm": Vanilla(network=Recurrent(widths=(5, 3)), code_size=None),
-    "vae": Variational(network=WIDE, code_size=2),
+    "vanilla": Vanilla(network=WIDE, latent_dim=4),
+    "tied": Tied(network=WIDE, latent_dim=3),
+    "contractive": Contractive(weight=0.1, latent_dim=3, latent_activation="sigmoid"),
+    "conv": Convolutional(network=ConvNet(filters=(4, 3))),
+    "lstm": Vanilla(network=RNN(widths=(5, 3)), latent_dim=None),
+    "vae": Variational(network=WIDE, latent_dim=2),
 }
 X = np.random.default_rng(0).random((16, 4, 3), np.float32)
 

@@ -9,17 +9,17 @@ import numpy as np
 import optax
 import pytest
 
+from ae_jax.core import Autoencoder, Term
 from ae_jax.losses import mse
 from ae_jax.models import Vanilla, Variational
-from ae_jax.networks import Dense
-from ae_jax.objective import Autoencoder, Term
+from ae_jax.networks import MLP
 from ae_jax.training import init_state, make_eval_step, make_train_step
 
 X = jnp.asarray(np.random.default_rng(0).uniform(size=(16, 12)), jnp.float32)
 MASK = jnp.asarray([1] * 11 + [0] * 5, jnp.float32)
 SGD = optax.sgd(0.1)
-VANILLA = Vanilla(network=Dense(widths=(8,), activation="tanh"), code_size=4).build((12,))
-VAE = Variational(network=Dense(widths=(8,)), code_size=2).build((12,))
+VANILLA = Vanilla(network=MLP(widths=(8,), activation="tanh"), latent_dim=4).build((12,))
+VAE = Variational(network=MLP(widths=(8,)), latent_dim=2).build((12,))
 
 
 def run(step, state, batch, steps=3):
@@ -43,7 +43,7 @@ def test_jit_equals_eager():
 
 
 def test_a_step_is_sgd_on_the_finite_difference_gradient():
-    ae = Vanilla(code_size=1, code_activation="tanh", loss="mse", reduction="sum").build((2,))
+    ae = Vanilla(latent_dim=1, latent_activation="tanh", loss="mse", reduction="sum").build((2,))
     state = init_state(ae, SGD, jax.random.key(0))
     x = X[:3, :2]
     moved, _ = make_train_step(ae, SGD)(state, {"x": x})

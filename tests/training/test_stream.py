@@ -10,16 +10,17 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import capacity
 from ae_jax.data import load, prepare, stream
 from ae_jax.data.memory import InMemory, epoch_order
 from ae_jax.data.pipeline import which_to_stream
 from ae_jax.data.records import Records
 from ae_jax.data.stream import Streamed
+from ae_jax.devices import memory as capacity
+from ae_jax.devices.mesh import data_mesh
 from ae_jax.models import Denoising, Vanilla
-from ae_jax.networks import Dense, Recurrent
-from ae_jax.parallel import data_mesh
-from ae_jax.training import fit, fit_greedy, sweep
+from ae_jax.networks import MLP, RNN
+from ae_jax.pretraining import fit_greedy
+from ae_jax.training import fit, sweep
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (50, 6, 5), np.uint8)
@@ -96,7 +97,7 @@ def test_chunks_are_read_ahead_and_no_further():
 
 
 def test_the_threads_end_with_the_run():
-    ae = Vanilla(code_size=2).build((6, 5))
+    ae = Vanilla(latent_dim=2).build((6, 5))
     before = threading.active_count()
     for _ in range(3):
         fit(ae, X, steps=3, batch_size=8, eval_data=X, stream=True)
@@ -107,9 +108,9 @@ def test_the_threads_end_with_the_run():
 
 
 SPECS = {
-    "dense": Vanilla(network=Dense(widths=(8,)), code_size=3),
-    "lengths": Vanilla(network=Recurrent(widths=(4, 3)), code_size=None, loss="mse"),
-    "noise": Denoising(network=Dense(widths=(8,)), code_size=3, noise="gaussian", level=0.3),
+    "dense": Vanilla(network=MLP(widths=(8,)), latent_dim=3),
+    "lengths": Vanilla(network=RNN(widths=(4, 3)), latent_dim=None, loss="mse"),
+    "noise": Denoising(network=MLP(widths=(8,)), latent_dim=3, noise="gaussian", level=0.3),
 }
 
 
@@ -161,7 +162,7 @@ def test_mapped_files_and_records_train_as_arrays_do(tmp_path, monkeypatch, mnis
     monkeypatch.setenv("AE_JAX_CACHE", str(tmp_path / "cache"))
     mapped = load("mnist", "train", mnist)
     assert isinstance(records["x"], Records) and records["x"].shape == (40, 28, 28, 1)
-    ae = Vanilla(code_size=3).build((28, 28, 1))
+    ae = Vanilla(latent_dim=3).build((28, 28, 1))
     train = partial(fit, ae, epochs=2, batch_size=16)
     memory = train(np.array(mapped["x"]), stream=False).state.params
     streamed = train(mapped["x"], stream=True).state.params
@@ -173,7 +174,7 @@ def test_mapped_files_and_records_train_as_arrays_do(tmp_path, monkeypatch, mnis
 
 def test_what_would_not_fit_is_streamed_and_that_is_said(monkeypatch, caplog):
     monkeypatch.setattr(capacity, "_host_bytes", lambda: 2_900_000)
-    ae, mesh = Vanilla(code_size=2).build((6, 5)), data_mesh(1)
+    ae, mesh = Vanilla(latent_dim=2).build((6, 5)), data_mesh(1)
 
     def images(count):
         return {"x": np.zeros((count, 6, 5), np.uint8)}
@@ -193,7 +194,7 @@ def test_what_would_not_fit_is_streamed_and_that_is_said(monkeypatch, caplog):
 
 
 def test_an_evaluation_that_cannot_be_leaves_no_run_directory(tmp_path, records):
-    ae = Vanilla(code_size=3).build((28, 28, 1))
+    ae = Vanilla(latent_dim=3).build((28, 28, 1))
     x = np.zeros((20, 28, 28, 1), np.uint8)
     with pytest.raises(ValueError, match="eval_data: is decoded while training"):
         fit(ae, x, steps=1, batch_size=8, eval_data=records, stream=False, run_dir=tmp_path / "r")
@@ -201,7 +202,7 @@ def test_an_evaluation_that_cannot_be_leaves_no_run_directory(tmp_path, records)
 
 
 def test_records_are_refused_where_they_cannot_be_streamed(records):
-    ae = Vanilla(network=Dense(widths=(4,)), code_size=3).build((28, 28, 1))
+    ae = Vanilla(network=MLP(widths=(4,)), latent_dim=3).build((28, 28, 1))
     for train in (
         lambda: fit_greedy(ae, records["x"], epochs=1, batch_size=8),
         lambda: sweep(lambda: ae, {}, [0], records, epochs=1, batch_size=8),
@@ -228,7 +229,7 @@ def test_parts_of_a_batch_without_a_real_row_change_nothing():
 
 
 def test_a_batch_too_large_for_the_memory_names_one_that_fits(monkeypatch, tmp_path):
-    ae = Vanilla(network=Dense(widths=(512,)), code_size=2).build((6, 5))
+    ae = Vanilla(network=MLP(widths=(512,)), latent_dim=2).build((6, 5))
     train = partial(fit, ae, np.zeros((4096, 6, 5), np.uint8), steps=1, run_dir=tmp_path / "run")
     monkeypatch.setattr(capacity, "_host_bytes", lambda: 3_000_000)
     with pytest.raises(ValueError, match="^batch_size=4096: needs .* MB .*: use batch_size=") as no:
@@ -240,7 +241,7 @@ def test_a_batch_too_large_for_the_memory_names_one_that_fits(monkeypatch, tmp_p
 @pytest.mark.slow
 def test_a_model_too_large_for_the_memory(monkeypatch):
     monkeypatch.setattr(capacity, "_host_bytes", lambda: 10_000)
-    ae = Vanilla(network=Dense(widths=(512,)), code_size=2).build((6, 5))
+    ae = Vanilla(network=MLP(widths=(512,)), latent_dim=2).build((6, 5))
     with pytest.raises(ValueError, match="a device has 10 kB: use a smaller model"):
         fit(ae, np.zeros((64, 6, 5), np.uint8), steps=1, batch_size=64)
 

@@ -15,22 +15,22 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import checkpoint, load_run
-from ae_jax.checkpoint import Checkpoints
-from ae_jax.manifest import verify
+from ae_jax import load_run
+from ae_jax.core import Term, by_path
 from ae_jax.models import Vanilla, Variational
-from ae_jax.networks import Dense
-from ae_jax.objective import Term
-from ae_jax.runs import Run
-from ae_jax.state import by_path
+from ae_jax.networks import MLP
+from ae_jax.storage import checkpoint
+from ae_jax.storage.checkpoint import Checkpoints
+from ae_jax.storage.manifest import verify
+from ae_jax.storage.runs import Run
 from ae_jax.training import drive, fit
-from experiments.torture.worker import digest
+from experiments.stress.worker import digest
 
 RNG = np.random.default_rng(0)
 X = np.uint8(RNG.integers(0, 256, size=(64, 4, 3)))
-VAE = Variational(network=Dense(widths=(8,)), code_size=2).build((4, 3))
+VAE = Variational(network=MLP(widths=(8,)), latent_dim=2).build((4, 3))
 FLOATS = np.float32(RNG.normal(size=(64, 6)))
-MSE = Vanilla(network=Dense(widths=(8,)), code_size=3, loss="mse").build((6,))
+MSE = Vanilla(network=MLP(widths=(8,)), latent_dim=3, loss="mse").build((6,))
 
 
 def without_speed(rows):
@@ -148,7 +148,7 @@ def test_a_full_disk(tmp_path):
     if subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("may not mount a disk")
     try:
-        ae = Vanilla(network=Dense(widths=(2000,)), code_size=20, loss="mse").build((6,))
+        ae = Vanilla(network=MLP(widths=(2000,)), latent_dim=20, loss="mse").build((6,))
         with pytest.raises(OSError, match=r"it needs about .* are free") as caught:
             fit(ae, FLOATS, epochs=9, batch_size=64, run_dir=disk / "run", checkpoint_every=1)
         message = str(caught.value)
@@ -175,7 +175,7 @@ def test_a_full_disk(tmp_path):
 @pytest.mark.parametrize(
     ("ae", "data", "options", "message"),
     [
-        (Variational(code_size=3).build((4, 3)), X, {}, "model.code_size is 2 there and 3 here"),
+        (Variational(latent_dim=3).build((4, 3)), X, {}, "model.latent_dim is 2 there and 3 here"),
         (VAE, X[::-1].copy(), {}, "fit.data.x is uint8"),
         (VAE, X[:60], {}, "fit.data.x is uint8"),
         (VAE, X, {"optimizer": 1e-2}, "fit.learning_rate is 0.001 there and 0.01 here"),
@@ -183,7 +183,7 @@ def test_a_full_disk(tmp_path):
         (VAE, X, {"seed": 1}, "seed is 0 there and 1 here"),
         (VAE, X, {"batch_size": 16}, "fit.batch_size is 32 there and 16 here"),
     ],
-    ids=["model", "data", "less data", "rate", "optimiser", "seed", "batch"],
+    ids=["model", "data", "less data", "rate", "optimizer", "seed", "batch"],
 )  # fmt: skip
 def test_a_run_is_resumed_as_it_was(begun, tmp_path, ae, data, options, message):
     with pytest.raises(ValueError, match=message) as caught:

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from ae_jax.models import Denoising, Variational
-from ae_jax.networks import Dense
+from ae_jax.networks import MLP
 from ae_jax.training import fit, sweep
 
 RNG = np.random.default_rng(0)
@@ -18,11 +18,11 @@ SETTINGS = {"epochs": 2, "batch_size": 8, "eval_data": TEST}
 
 
 def vae(beta=1.0):
-    return Variational(network=Dense(widths=(5,)), code_size=2, beta=beta).build((6,))
+    return Variational(network=MLP(widths=(5,)), latent_dim=2, beta=beta).build((6,))
 
 
 def denoising(level):
-    return Denoising(network=Dense(), code_size=3, level=level).build((6,))
+    return Denoising(network=MLP(), latent_dim=3, level=level).build((6,))
 
 
 def assert_is_fit(result, index, ae, *, learning_rate=1e-3, **options):

@@ -1,0 +1,69 @@
+"""What a code's units do over a data set: how active they are, and which of them are dead."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from ae_jax.core import Autoencoder, Batch, Variables
+from ae_jax.evaluation.batches import BATCH, in_batches
+from ae_jax.spec import require
+
+NEAR_ZERO = 1e-3
+
+
+def encode_all(
+    ae: Autoencoder,
+    variables: Variables,
+    data: Mapping[str, np.ndarray],
+    *,
+    batch_size: int = BATCH,
+) -> np.ndarray:
+    """Codes of `data` ("x" [N, *event_shape], maybe "length" [N]) without noise, flat: [N, K]."""
+
+    def encode(variables: Variables, batch: Batch) -> Array:
+        z = ae.encode(variables, batch["x"], batch.get("length"))
+        return z.reshape(len(z), -1)
+
+    codes: np.ndarray = in_batches(encode, variables, data, batch_size=batch_size)
+    return codes
+
+
+def latent_metrics(
+    ae: Autoencoder,
+    variables: Variables,
+    x: ArrayLike,
+    *,
+    near_zero: float = NEAR_ZERO,
+    batch_size: int = BATCH,
+) -> dict[str, float]:
+    """`activity_metrics` of the codes of `x` [N, *event_shape]."""
+    z = encode_all(ae, variables, {"x": np.asarray(x)}, batch_size=batch_size)
+    return activity_metrics(z, near_zero=near_zero)
+
+
+def activity_metrics(z: ArrayLike, *, near_zero: float = NEAR_ZERO) -> dict[str, float]:
+    """How active the units of codes `z` [N, ...] are. Spatial codes count one unit a position.
+
+    A unit's activation is its absolute value, so that the figures mean the same for linear codes.
+
+    Returns:
+      ``mean_activation`` over examples and units; ``dead_units``, the fraction of units that no
+      example moves by more than `near_zero` from where another has them (a unit that is always 0,
+      or saturated: it says nothing about `x`); ``near_zero_units``, the fraction of units whose
+      mean activation is at most `near_zero`; and ``near_zero_activations``, the fraction of all
+      single activations that are.
+
+    Raises:
+      ValueError: `near_zero` is negative.
+    """
+    require(near_zero >= 0, "near_zero", near_zero, "must not be negative")
+    codes = np.asarray(z)
+    size = np.abs(codes)
+    return {
+        "mean_activation": float(size.mean(dtype=np.float64)),
+        "dead_units": float((np.ptp(codes, axis=0) <= near_zero).mean()),
+        "near_zero_units": float((size.mean(axis=0) <= near_zero).mean()),
+        "near_zero_activations": float((size <= near_zero).mean()),
+    }

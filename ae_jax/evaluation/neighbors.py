@@ -1,0 +1,72 @@
+"""What a code keeps of the data: its neighborhoods, and what classifiers can read from it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ae_jax.spec import require
+
+
+def neighborhood_figures(x: ArrayLike, z: ArrayLike, *, neighbors: int = 12) -> dict[str, float]:
+    """How far the nearest neighbors of rows x [N, D] and of their codes z [N, K] are the same.
+
+    ``trustworthiness`` falls with neighbors of a code that are far away in the data, and
+    ``continuity`` with neighbors in the data that are far away in the code: each is 1 where there
+    are none. Euclidean distances; memory grows with N^2.
+
+    Source: Venna & Kaski, Neighborhood preservation in nonlinear projection methods, 2001.
+
+    Raises `ValueError` unless N is more than twice `neighbors`.
+    """
+    from sklearn.manifold import trustworthiness
+
+    x, z = _rows(x), _rows(z)
+    ok = 1 <= neighbors < len(x) / 2
+    require(ok, "neighbors", neighbors, f"must be in 1 .. {(len(x) - 1) // 2}")
+    return {
+        "trustworthiness": float(trustworthiness(x, z, n_neighbors=neighbors)),
+        "continuity": float(trustworthiness(z, x, n_neighbors=neighbors)),
+    }
+
+
+def probe_figures(
+    train: tuple[ArrayLike, ArrayLike],
+    test: tuple[ArrayLike, ArrayLike],
+    *,
+    neighbors: Sequence[int] = (1, 5, 10),
+) -> dict[str, float]:
+    """Test accuracy of simple classifiers of codes, each pair being codes [N, K] and labels [N].
+
+    ``knn_1`` and so on: the most common label of the nearest training codes (Euclidean; of labels
+    that are equally common the smallest). ``linear``: logistic regression on standardized codes,
+    with scikit-learn's default ridge.
+
+    Raises:
+      ValueError: the training labels are all the same, or there are too few examples.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import NearestNeighbors
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    (z, label), (test_z, test_label) = [(_rows(z), np.asarray(label)) for z, label in (train, test)]
+    if (label == label[0]).all():
+        raise ValueError(f"all training labels are {label[0]}: a classifier needs two classes")
+    most = max(neighbors)
+    require(most <= len(z), "neighbors", most, f"there are {len(z)} training examples")
+    _, nearest = NearestNeighbors(n_neighbors=most).fit(z).kneighbors(test_z)
+    figures = {}
+    for k in neighbors:
+        votes = (label[nearest[:, :k], None] == np.unique(label)).sum(axis=1)  # [N, classes]
+        found = np.unique(label)[votes.argmax(axis=1)]
+        figures[f"knn_{k}"] = float((found == test_label).mean())
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(z, label)
+    figures["linear"] = float(probe.score(test_z, test_label))
+    return figures
+
+
+def _rows(x: ArrayLike) -> np.ndarray:
+    x = np.asarray(x)
+    rows = x.reshape(len(x), -1).astype(np.float32)
+    return rows / 255 if x.dtype == np.uint8 else rows

@@ -1,0 +1,168 @@
+"""What the model has learnt: its first filters, its units, and what they make of few labels."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ae_jax import plots
+from ae_jax.core import as_floats
+from ae_jax.evaluation.features import first_filters
+from ae_jax.evaluation.few_labels import few_label_accuracy
+from ae_jax.evaluation.latents import NEAR_ZERO, activity_metrics
+from ae_jax.evaluation.pca import fit_pca
+from ae_jax.evaluation.tasks.subject import Result, Subject, joined, some
+from ae_jax.spec import require
+
+Part = Literal["filters", "units", "few_labels"]
+PCA_LIMIT = 4096  # elements of an example
+TOP = 10  # examples of each unit
+CONVENTIONS = {
+    "mean_activation": "absolute value, mean over test examples and units",
+    "dead_units": f"fraction of units that vary by at most {NEAR_ZERO} over the test examples",
+    "near_zero_units": f"fraction of units with a mean activation of at most {NEAR_ZERO}",
+    "near_zero_activations": f"fraction of activations of at most {NEAR_ZERO}",
+    "units": "the most variable (row, column, channel of a spatial code), over the test examples",
+    "top_examples": "of a unit: the rows of the test split where it is largest",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    parts: tuple[Part, ...] = ()
+    """By default all that fit."""
+    units: int = 10
+    """How many units to show, the most variable ones."""
+    labels: tuple[int, ...] = (10, 100, 500)
+    """How many labels a classifier gets; numbers beyond the pool are left out, and where that is
+    all of them, it gets those of the whole pool."""
+    draws: int = 5
+    """Of each number of labels."""
+    pool: int = 10_000
+    """Examples of the training split, evenly spaced, that labels are drawn from."""
+
+    def __post_init__(self) -> None:
+        for name in ("units", "draws"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        for name in ("pool", "labels"):
+            value = getattr(self, name)
+            ok = all(n >= 2 for n in (value if isinstance(value, tuple) else (value,)))
+            require(ok and value != (), name, value, "must be at least 2")
+
+
+def misfit(subject: Subject) -> str | None:
+    return None
+
+
+def measure(subject: Subject, settings: Settings) -> Result:
+    misfits = {part: why for part, misfit in MISFITS.items() if (why := misfit(subject))}
+    for part in settings.parts:
+        if part in misfits:
+            raise ValueError(f"features.parts {part}: {misfits[part]}")
+    if not np.isfinite(subject.test_latents).all():
+        raise ValueError("the codes are not finite: has the training diverged?")
+    results = [
+        measure_part(subject, settings)
+        for part, measure_part in PARTS.items()
+        if part in (settings.parts or PARTS) and part not in misfits
+    ]
+    return joined(results)._replace(left_out={} if settings.parts else misfits)
+
+
+def _filters_misfit(subject: Subject) -> str | None:
+    if not subject.are_images:
+        return f"examples of shape {subject.ae.event_shape} are not images"
+    try:
+        first_filters(subject.ae, subject.variables)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _filters(subject: Subject, settings: Settings) -> Result:
+    found = first_filters(subject.ae, subject.variables)
+    return Result({}, {}, {"features-filters": plots.filters(found)})
+
+
+def _units(subject: Subject, settings: Settings) -> Result:
+    z = subject.test_latents
+    x = jnp.zeros((1, *subject.ae.event_shape))
+    shape = jax.eval_shape(subject.ae.encode, subject.variables, x).shape[1:]
+    chosen = np.argsort(-z.std(axis=0), kind="stable")[: settings.units]
+    names = [_name(unit, shape) for unit in chosen]
+    top = [np.argsort(-z[:, unit], kind="stable")[:TOP] for unit in chosen]
+    figures: dict[str, Any] = activity_metrics(z)
+    figures["units"] = {
+        name: {
+            "mean": float(unit.mean()),
+            "deviation": float(unit.std()),
+            "least": float(unit.min()),
+            "largest": float(unit.max()),
+            "near zero": float((np.abs(unit) <= NEAR_ZERO).mean()),
+            "top_examples": rows.tolist(),
+        }
+        for name, unit, rows in zip(names, z[:, chosen].T, top, strict=True)
+    }
+    titles = [f"unit {name}" for name in names]
+    pictures = {"features-histograms": plots.unit_histograms(z[:, chosen], titles)}
+    if subject.are_images:
+        images = {title: subject.test["x"][rows] for title, rows in zip(titles, top, strict=True)}
+        title = "test examples where a unit is largest"
+        pictures["features-top-examples"] = plots.image_rows(images, count=TOP, title=title)
+    return Result(figures, CONVENTIONS, pictures)
+
+
+def _name(unit: int, shape: tuple[int, ...]) -> str:
+    """The number of a unit in a flat code, or its place in a spatial one."""
+    return ", ".join(str(i) for i in np.unravel_index(unit, shape))
+
+
+def _labels_misfit(subject: Subject) -> str | None:
+    if "label" not in subject.train or "label" not in subject.test:
+        return f"{subject.name} has no labels"
+    label = np.asarray(subject.train["label"])
+    if label.dtype.kind not in "iu":
+        return f"the labels of {subject.name} are {label.dtype}, not classes"
+    if len(np.unique(label)) < 2:
+        return f"all training examples have the label {label[0]}"
+    return None
+
+
+def _few_labels(subject: Subject, settings: Settings) -> Result:
+    pool = some(subject.train, settings.pool)
+    x, test = np.asarray(as_floats(pool["x"])), np.asarray(as_floats(subject.test["x"]))
+    codes = subject.codes(pool)
+    features = {"codes": (codes, subject.test_latents), "input": (x, test)}
+    size = codes.shape[1]
+    # A larger one does no more than turn the input, and that of larger data takes minutes.
+    if size < min(len(x), x[0].size) and x[0].size <= PCA_LIMIT:
+        pca = fit_pca(x, size)
+        features[f"PCA {size}"] = (np.asarray(pca.encode(x)), np.asarray(pca.encode(test)))
+    rows: dict[str, dict[str, float]] = {}
+    curves: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in features}
+    for count in [n for n in settings.labels if n <= len(x)] or [len(x)]:
+        row = rows[str(count)] = {}
+        for name, (of_train, of_test) in features.items():
+            found = few_label_accuracy(
+                of_train,
+                pool["label"],
+                of_test,
+                subject.test["label"],
+                count=count,
+                draws=settings.draws,
+                seed=subject.seed,
+            )
+            row[name], row[f"{name} ±"] = float(found.mean()), float(found.std())
+            curves[name][count] = row[name], row[f"{name} ±"]
+    what = (
+        "test accuracy of logistic regression on so many labels: mean and standard deviation of "
+        f"{settings.draws} class-balanced draws from {len(x)} training examples"
+    )
+    picture = plots.label_curves(curves)
+    return Result({"few_labels": rows}, {"few_labels": what}, {"features-few-labels": picture})
+
+
+MISFITS = {"filters": _filters_misfit, "few_labels": _labels_misfit}
+PARTS = {"filters": _filters, "units": _units, "few_labels": _few_labels}

@@ -1,0 +1,221 @@
+"""How well new examples are made: likelihood, distances between sets of images, pictures.
+
+Codes are drawn from the prior of a variational model, and for every model from a Gaussian and a
+mixture of Gaussians that are fitted to the codes of the training set.
+"""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from ae_jax.core import as_floats
+from ae_jax.evaluation.classifiers import CLASSIFIERS, classifier_of, image_features
+from ae_jax.evaluation.density import draw, fit_density
+from ae_jax.evaluation.distances import fid, kid
+from ae_jax.evaluation.likelihood import (
+    bits_per_dimension,
+    elbo,
+    log_likelihood,
+    posterior_metrics,
+    posterior_samples,
+)
+from ae_jax.evaluation.tasks.generation_pictures import decode, decode_all, draw_paths, draw_samples
+from ae_jax.evaluation.tasks.subject import Result, Subject, joined
+from ae_jax.models import Variational
+from ae_jax.models.variational import binarized
+from ae_jax.spec import nearest, require
+
+LARGEST_CODE = 1024  # covariances of more take minutes and gigabytes
+DRAWN = 100  # samples in a picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    likelihood_examples: int = 1000
+    """Test examples, drawn at random, on which the importance-weighted likelihood is estimated."""
+    importance_samples: int = 100
+    """Posterior samples for each of them; 5000 in Burda et al. (2016)."""
+    elbo_samples: int = 1
+    """Posterior samples for the evidence lower bound, which is of all test examples."""
+    components: int = 10
+    """Of the mixture of Gaussians."""
+    distance_examples: int = 10_000
+    """Images in each of the sets that FID and KID compare, at most."""
+    classifier: str | None = None
+    """Whose features these are of; by default the one that was trained on this data."""
+
+    def __post_init__(self) -> None:
+        counts = ("likelihood_examples", "importance_samples", "elbo_samples", "components")
+        for name, least in {**dict.fromkeys(counts, 1), "distance_examples": 2}.items():
+            value = getattr(self, name)
+            require(value >= least, f"generation.{name}", value, f"must be at least {least}")
+        if self.classifier is not None and self.classifier not in CLASSIFIERS:
+            near = nearest(self.classifier, CLASSIFIERS)
+            raise ValueError(f"generation.classifier={self.classifier!r}: {near}")
+
+
+def misfit(subject: Subject) -> str | None:
+    if not np.isfinite(subject.train_latents).all():
+        return "codes are not finite: has the training diverged?"
+    size = subject.train_latents.shape[1]
+    if size > LARGEST_CODE and not isinstance(subject.ae.spec, Variational):
+        return f"no density is fitted to codes of size {size}, more than {LARGEST_CODE}"
+    return None
+
+
+def measure(subject: Subject, settings: Settings) -> Result:
+    parts = []
+    weight, unit = subject.train_latents.var(0, dtype=np.float64), "variance"
+    if isinstance(subject.ae.spec, Variational):
+        parts.append(_likelihood(subject, settings))
+        weight, unit = np.array(parts[0].figures["code_kl"]), "KL in nats"
+    codes, density = _draw_codes(subject, settings)
+    parts.append(density)
+    if subject.are_images:
+        images = decode_all(subject, codes)
+        drawn = draw_samples(subject, {name: each[:DRAWN] for name, each in images.items()})
+        parts.append(_distances(subject, settings, images))
+        parts.append(Result({}, {}, drawn | draw_paths(subject, weight, unit)))
+    else:
+        shape = subject.ae.event_shape
+        why = f"examples of shape {shape} are not images [H, W, 1 or 3]"
+        parts.append(Result({}, {}, {}, {"FID, KID and pictures": why}))
+    return joined(parts)
+
+
+def _likelihood(subject: Subject, settings: Settings) -> Result:
+    """What the likelihood of a variational model says."""
+    ae, variables, spec, seed = subject.ae, subject.variables, subject.ae.spec, subject.seed
+    data, drawn = dict(subject.test), ""
+    if spec.binarize:
+        data["x"] = np.asarray(binarized(jax.random.key(seed), as_floats(data["x"])))
+        drawn = ", x drawn as Bernoulli(x) once"
+    elif spec.likelihood == "bernoulli" and not _is_binary(data["x"]):
+        drawn = "; x is not binary, so that it is a cross-entropy and no likelihood"
+    bound = elbo(ae, variables, data, samples=settings.elbo_samples, seed=seed)
+    chosen = _chosen({**data, "elbo": bound["elbo"]}, settings.likelihood_examples, seed)
+    base = chosen.pop("elbo")
+    gain = log_likelihood(ae, variables, chosen, samples=settings.importance_samples, seed=seed)
+    gain = np.float64(gain) - base
+    count, size = len(data["x"]), math.prod(ae.event_shape)
+    posterior = posterior_metrics(ae, variables, data)
+    figures = {
+        "nll": -_mean(bound["elbo"]) - _mean(gain),
+        "nll_error": float(gain.std() * math.sqrt(1 / len(gain) - 1 / count)),
+        "negative_elbo": -_mean(bound["elbo"]),
+        "distortion": _mean(bound["nll"]),
+        "rate": _mean(bound["kl"]),
+        "active_units": posterior["active_units"],
+        "code_kl": posterior["kl"].tolist(),
+        "code_mean_variance": posterior["mean_variance"].tolist(),
+    }
+    conventions = {
+        "nll": "upper bound on -log p(x), importance-weighted, "
+        f"K = {settings.importance_samples}, nats per example{drawn}: negative_elbo less the mean "
+        f"difference on {len(gain)} test examples",
+        "nll_error": f"standard error that comes of taking {len(gain)} examples of {count}",
+        "negative_elbo": f"distortion + rate, nats per example, all test examples{drawn}",
+        "distortion": f"-log p(x | z), z from the posterior, {settings.elbo_samples} an example",
+        "rate": "KL(q(z | x) || p(z))",
+        "active_units": "codes whose posterior mean has a variance above 0.01 (Burda et al. 2016)",
+        "code_kl": "KL of each code, nats, mean over examples",
+        "code_mean_variance": "variance over examples of each code's posterior mean",
+    }
+    if "length" not in data:
+        how, levels = "", None
+        if spec.likelihood != "bernoulli":
+            levels = 256 if data["x"].dtype == np.uint8 else None
+            how = ", of a density"
+            if levels:
+                how = " + log2(255), of 8-bit pixels x / 255, approximate: without dequantization"
+        figures["bits_per_dimension"] = bits_per_dimension(figures["nll"], size, levels=levels)
+        conventions["bits_per_dimension"] = f"nll / ({size} log 2){how}"
+    return Result(figures, conventions, {})
+
+
+def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndarray], Result]:
+    """New codes [N, K] by the density they are drawn from, the model's own first; what the fitted
+    densities say of test codes."""
+    ae, variables, seed = subject.ae, subject.variables, subject.seed
+    count, size = _set_size(subject, settings), subject.train_latents.shape[1]
+    codes: dict[str, np.ndarray] = {}
+    train, test, of = subject.train_latents, subject.test_latents, "codes"
+    if isinstance(ae.spec, Variational):
+        noise = np.random.default_rng(seed).standard_normal((count, size), np.float32)
+        codes["prior"] = noise
+        if size > LARGEST_CODE:
+            why = f"codes of size {size}, more than {LARGEST_CODE}"
+            return codes, Result({}, {}, {}, {"fitted densities": why})
+        train, test = (
+            posterior_samples(ae, variables, split, seed=seed + i)
+            for i, split in enumerate((subject.train, subject.test))
+        )
+        of = "posterior samples" + _as_they_are(subject)
+    components = min(settings.components, len(train))
+    fitted = {
+        "mixture": fit_density(train, components, seed=seed),
+        "gaussian": fit_density(train, seed=seed),
+    }
+    drawn = {name: draw(density, count, seed=seed) for name, density in fitted.items()}
+    figures = {name: float(density.score(test)) for name, density in fitted.items()}
+    meaning = (
+        f"log-density of test {of}, nats per example, under a Gaussian and a mixture of "
+        f"{components} that are fitted to those of training examples"
+    )
+    return codes | drawn, Result({"code_density": figures}, {"code_density": meaning}, {})
+
+
+def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]) -> Result:
+    """FID and KID of sets of images against training images."""
+    name = settings.classifier or classifier_of(subject.name)
+    if name is None:
+        why = f"no classifier comes with ae_jax for {subject.name}"
+        return Result({}, {}, {}, {"FID and KID": why})
+    about, count = CLASSIFIERS[name], _set_size(subject, settings)
+    if about.event_shape != subject.ae.event_shape:
+        why = f"{name} is for images {about.event_shape}"
+        return Result({}, {}, {}, {"FID and KID": why})
+    train = _chosen({"x": subject.train["x"]}, count, subject.seed)
+    test = _chosen({"x": subject.test["x"]}, count, subject.seed)
+    recon = decode(subject, subject.codes(test))
+    sets = {**made, "reconstructions": recon, "test": np.asarray(as_floats(test["x"]))}
+    images = np.concatenate([np.asarray(as_floats(train["x"])), *sets.values()])
+    reference, *found = np.split(image_features(name, images.clip(0, 1)), 1 + len(sets))
+    rows = {
+        row: {
+            f"fid[{name}]": fid(features, reference),
+            f"kid[{name}]": kid(features, reference, seed=subject.seed),
+        }
+        for row, features in zip(sets, found, strict=True)
+    }
+    meaning = (
+        f"{count} images against as many training images, by features of {name} (test accuracy "
+        f"{about.accuracy:.3f}); test images are the floor{_as_they_are(subject)}"
+    )
+    return Result({"distances": rows}, {"distances": meaning}, {})
+
+
+def _as_they_are(subject: Subject) -> str:
+    """What to say of a model of binary images where it is given gray ones."""
+    spec = subject.ae.spec
+    return " (of x as it is, not drawn)" if getattr(spec, "binarize", False) else ""
+
+
+def _set_size(subject: Subject, settings: Settings) -> int:
+    return min(settings.distance_examples, len(subject.train["x"]), len(subject.test["x"]))
+
+
+def _chosen(data: dict[str, np.ndarray], count: int, seed: int) -> dict[str, np.ndarray]:
+    """At most `count` examples, at random, in their order."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(data["x"]))[:count])
+    return {name: column[rows] for name, column in data.items()}
+
+
+def _is_binary(x: np.ndarray) -> bool:
+    return bool(np.isin(x, (0, 255 if x.dtype == np.uint8 else 1)).all())
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values, dtype=np.float64))

@@ -1,0 +1,191 @@
+"""Convolutional encoders and decoders for images of any size, odd ones included."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import flax.linen as nn
+from jax import Array
+from jax.nn.initializers import Initializer
+
+from ae_jax.networks.activations import INCREASING, Activation, activation, kernel_init
+from ae_jax.networks.layers import Conv as ConvLayer
+from ae_jax.networks.layers import ConvTranspose, UpsampleConv, dense
+from ae_jax.ops.convolution import Padding, max_pool
+from ae_jax.spec import Spec, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvNet(Spec):
+    """One level per entry of `filters`, each halving height and width, and its mirror image.
+
+    Going down, a level is `convs` convolutions and a 2x2 max-pool, or ends in a convolution of
+    stride 2. Going up, a convolution of the smallest feature map comes first; then each level
+    doubles the size, by nearest upsampling and a convolution or by a transposed one of stride 2,
+    and adds the remaining ``convs - 1`` convolutions. The last layer is linear, with the image's
+    channels. The output always has the input's shape. Images are ``[H, W]`` or ``[H, W, C]``.
+    """
+
+    kind: ClassVar[str] = "convnet"
+
+    filters: tuple[int, ...] = (16, 8, 8)
+    """Channels of each level, from the input to the code."""
+    bottleneck: int | None = None
+    """Channels of one more convolution at the smallest size."""
+    convs: int = 1
+    """Convolutions per level."""
+    kernel: int = 3
+    down: Literal["pool", "stride"] = "pool"
+    up: Literal["nearest", "transpose"] = "nearest"
+    odd: Literal["crop", "valid", "floor"] = "crop"
+    """What an odd size becomes. ``crop``: half of it rounded up, and cropped after doubling.
+    ``valid``: likewise, but the surplus is carried upwards until a convolution without padding
+    removes it. ``floor``: half of it rounded down (the last row is never seen by the pool), and a
+    transposed convolution without padding restores it."""
+    activation: Activation = "relu"
+    remat: bool = False
+    """Compute each level again in the backward pass instead of keeping what it made: between the
+    passes only the levels' inputs are held, for about a third more work. XLA's CPU backend spends
+    the work without saving memory (68 MB either way for three levels of 6 convolutions)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ok = len(self.filters) > 0 and all(f >= 1 for f in self.filters)
+        require(ok, "filters", self.filters, "needs at least one level, of at least 1 channel")
+        for name in ("convs", "kernel", "bottleneck"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "must be at least 1")
+        if self.odd == "floor":
+            ok = self.down == "pool" and self.up == "transpose" and self.kernel >= 3
+            require(ok, "odd", "floor", "needs down='pool', up='transpose' and kernel >= 3")
+        if self.odd == "valid":
+            require(self.up == "nearest", "odd", "valid", "needs up='nearest'")
+
+    def encoder(self, event_shape: Sequence[int]) -> nn.Module:
+        """A module ``[B, *event_shape] -> [B, h, w, channels]``."""
+        self._sizes(event_shape)
+        return ConvNetEncoder(self)
+
+    def decoder(self, event_shape: Sequence[int], *, flat_latent: bool = True) -> nn.Module:
+        """A module ``[B, code]`` (or the encoder's feature map) ``-> [B, *event_shape]``, linear
+        at the end. A flat code first goes through a dense layer to the smallest feature map."""
+        sizes = self._sizes(event_shape)
+        channels = event_shape[2] if len(event_shape) == 3 else 1
+        return ConvNetDecoder(self, tuple(event_shape), sizes, channels, flat_latent)
+
+    @property
+    def kernel_size(self) -> tuple[int, int]:
+        return self.kernel, self.kernel
+
+    @property
+    def kernel_init(self) -> Initializer:
+        return kernel_init(self.activation)
+
+    def _sizes(self, event_shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """Height and width of each level, the image's first."""
+        if len(event_shape) not in (2, 3):
+            raise ValueError(
+                f"event_shape={tuple(event_shape)}: a convolutional network needs images, [H, W] "
+                "or [H, W, C]; use a dense one for vectors"
+            )
+        sizes = [(event_shape[0], event_shape[1])]
+        for _ in self.filters:
+            up = 0 if self.odd == "floor" else 1
+            sizes.append(((sizes[-1][0] + up) // 2, (sizes[-1][1] + up) // 2))
+        if min(sizes[-1]) < 1:
+            raise ValueError(
+                f"event_shape={tuple(event_shape)}: too small to be halved {len(self.filters)} "
+                "times, rounding down; use fewer filters or odd='crop'"
+            )
+        return tuple(sizes)
+
+
+class ConvNetEncoder(nn.Module):
+    spec: ConvNet
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        spec = self.spec
+        h = x if x.ndim == 4 else x[..., None]
+        level = (
+            nn.remat(ConvNetEncoder.level, static_argnums=2) if spec.remat else ConvNetEncoder.level
+        )
+        for filters in spec.filters:
+            h = level(self, h, filters)
+        if spec.bottleneck is None:
+            return h
+        layer = ConvLayer(spec.bottleneck, spec.kernel_size, kernel_init=spec.kernel_init)
+        return activation(spec.activation)(layer(h))
+
+    def level(self, h: Array, filters: int) -> Array:
+        spec = self.spec
+        padding: Padding = "VALID" if spec.odd == "floor" else "SAME"
+        # The maximum of what an increasing activation makes is what it makes of the maximum.
+        early = spec.down == "pool" and spec.activation in INCREASING
+        for i in range(spec.convs):
+            last = i == spec.convs - 1
+            layer = ConvLayer(
+                filters,
+                spec.kernel_size,
+                strides=2 if last and spec.down == "stride" else 1,
+                pool=padding if last and early else None,
+                kernel_init=spec.kernel_init,
+            )
+            h = activation(spec.activation)(layer(h))
+        if spec.down == "pool" and not early:
+            h = max_pool(h, padding=padding)
+        return h
+
+
+class ConvNetDecoder(nn.Module):
+    spec: ConvNet
+    event_shape: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+    channels: int
+    flat_latent: bool
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        spec, act, init = self.spec, activation(self.spec.activation), self.spec.kernel_init
+        h = z
+        if self.flat_latent:
+            bottom = (*self.sizes[-1], spec.bottleneck or spec.filters[-1])
+            h = act(dense(math.prod(bottom), spec.activation)(z)).reshape(z.shape[0], *bottom)
+        if spec.up == "nearest":
+            h = act(ConvLayer(spec.filters[-1], spec.kernel_size, kernel_init=init)(h))
+        level = (
+            nn.remat(ConvNetDecoder.level, static_argnums=2) if spec.remat else ConvNetDecoder.level
+        )
+        for index in reversed(range(len(spec.filters))):
+            h = level(self, h, index)
+        height, width = self.sizes[0]
+        return h[:, :height, :width].reshape(z.shape[0], *self.event_shape)
+
+    def level(self, h: Array, index: int) -> Array:
+        spec = self.spec
+        out = spec.filters[index - 1] if index else self.channels
+        for i in range(spec.convs):
+            features = out if i == spec.convs - 1 else spec.filters[index]
+            if i == 0:
+                h = self._double(h, features, index)
+            else:
+                h = ConvLayer(features, spec.kernel_size, kernel_init=spec.kernel_init)(h)
+            if index or i < spec.convs - 1:
+                h = activation(spec.activation)(h)
+        return h
+
+    def _double(self, h: Array, features: int, index: int) -> Array:
+        spec, (height, width) = self.spec, self.sizes[index]
+        kernel, init = spec.kernel_size, spec.kernel_init
+        if spec.up == "transpose":
+            # Without padding 2h becomes 2h + 1 (and more for kernels above 3), which is cropped.
+            odd = spec.odd == "floor" and (height % 2 or width % 2)
+            padding: Padding = "VALID" if odd else "SAME"
+            h = ConvTranspose(features, kernel, strides=2, padding=padding, kernel_init=init)(h)
+            return h[:, :height, :width]
+        surplus = (2 * h.shape[1] - height, 2 * h.shape[2] - width)
+        if spec.odd == "valid" and surplus == (spec.kernel - 1, spec.kernel - 1):
+            return UpsampleConv(features, kernel, padding="VALID", kernel_init=init)(h)
+        h = UpsampleConv(features, kernel, kernel_init=init)(h)
+        return h if spec.odd == "valid" else h[:, :height, :width]

@@ -1,0 +1,69 @@
+"""Fully connected encoders and decoders for events of any shape."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import flax.linen as nn
+from jax import Array
+
+from ae_jax.networks.activations import Activation, activation
+from ae_jax.networks.layers import dense
+from ae_jax.spec import Spec, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLP(Spec):
+    """Hidden layers on each side of the code; the code and the output have layers of their own.
+
+    ``Dense(widths=(128, 64))`` around a code of 32 on 28x28 images is 784-128-64-32-64-128-784.
+    """
+
+    kind: ClassVar[str] = "mlp"
+
+    widths: tuple[int, ...] = ()
+    """Units of the encoder's hidden layers, from the input to the code."""
+    decoder_widths: tuple[int, ...] | None = None
+    """Units of the decoder's hidden layers, from the code to the output; by default mirrored."""
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("widths", "decoder_widths"):
+            widths = getattr(self, name)
+            require(all(width >= 1 for width in widths or ()), name, widths, "widths start at 1")
+
+    def encoder(self, event_shape: Sequence[int]) -> nn.Module:
+        """A module ``[B, *event_shape] -> [B, features]``."""
+        return MLPEncoder(self.widths, self.activation)
+
+    def decoder(self, event_shape: Sequence[int], *, flat_latent: bool = True) -> nn.Module:
+        """A module ``[B, code] -> [B, *event_shape]``, linear at the end."""
+        widths = self.widths[::-1] if self.decoder_widths is None else self.decoder_widths
+        return MLPDecoder(widths, self.activation, tuple(event_shape))
+
+
+class MLPEncoder(nn.Module):
+    widths: tuple[int, ...]
+    activation: Activation
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        h = x.reshape(x.shape[0], -1)
+        for width in self.widths:
+            h = activation(self.activation)(dense(width, self.activation)(h))
+        return h
+
+
+class MLPDecoder(nn.Module):
+    widths: tuple[int, ...]
+    activation: Activation
+    event_shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        h = z.reshape(z.shape[0], -1)
+        for width in self.widths:
+            h = activation(self.activation)(dense(width, self.activation)(h))
+        return dense(math.prod(self.event_shape))(h).reshape(z.shape[0], *self.event_shape)

@@ -1,0 +1,1 @@
+"""Kernels: forms of products, convolutions and recurrences that are fast on every device."""

@@ -1,0 +1,15 @@
+"""Anomaly detection on MNIST: 784-256-128-32 on the images of one digit, to tell it from the rest.
+
+python -m experiments.train one_class --data.keep-labels 3 --run-dir runs/threes
+python -m experiments.evaluate runs/threes --metrics anomaly
+"""
+
+from ae_jax.models import Vanilla
+from ae_jax.networks import MLP
+from experiments.config import Config, Data, Train
+
+CONFIG = Config(
+    model=Vanilla(network=MLP(widths=(256, 128)), latent_dim=32, latent_activation="linear"),
+    data=Data(name="mnist", keep_labels=(0,)),
+    train=Train(epochs=30, batch_size=128),
+)

@@ -1,0 +1,13 @@
+"""784-1024-784 on MNIST: more codes than pixels, kept from copying by masking noise.
+
+python -m experiments.train overcomplete
+"""
+
+from ae_jax.models import Denoising
+from experiments.config import Config, Data, Train
+
+CONFIG = Config(
+    model=Denoising(latent_dim=1024, noise="masking", level=0.5),
+    data=Data(name="mnist"),
+    train=Train(epochs=20, batch_size=256),
+)

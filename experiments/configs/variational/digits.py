@@ -1,0 +1,13 @@
+"""A small VAE with two codes on scikit-learn's 8x8 digits: the default, needs no file, no network.
+
+python -m experiments.train
+"""
+
+from ae_jax.models import Variational
+from ae_jax.networks import MLP
+from experiments.config import Config, Train
+
+CONFIG = Config(
+    model=Variational(network=MLP(widths=(256, 128)), latent_dim=2),
+    train=Train(epochs=200, batch_size=128),
+)

@@ -1,0 +1,22 @@
+"""The rows of `experiments.reproduce`: published settings, their figures, and how to run them."""
+
+from experiments.reproductions import (
+    few_labels,
+    geron,
+    hinton,
+    keras_blog,
+    one_class,
+    sizes,
+    variational,
+)
+from experiments.reproductions.setup import Row
+
+ROWS: dict[str, Row] = {
+    **keras_blog.ROWS,
+    **variational.ROWS,
+    **hinton.ROWS,
+    **geron.ROWS,
+    **sizes.ROWS,
+    **few_labels.ROWS,
+    **one_class.ROWS,
+}

@@ -1,0 +1,92 @@
+"""Rows of Géron, Hands-on machine learning, notebook 17, on Fashion-MNIST."""
+
+from typing import Any
+
+from ae_jax.models import Denoising, Sparse, Vanilla
+from ae_jax.networks import MLP, ConvNet
+from experiments.config import Config, Train
+from experiments.configs import CONFIGS
+from experiments.reproductions.setup import Row, trained
+
+GERON = "Géron, Hands-on machine learning, notebook 17 (validation)"
+SQUARED: dict[str, Any] = {"loss": "mse", "output_activation": "sigmoid"}
+
+
+def _fashion(model: Any, epochs: int) -> Config:
+    data = CONFIGS["stacked"].data
+    return Config(
+        model=model, data=data, train=Train(epochs=epochs, batch_size=32, optimizer="nadam")
+    )
+
+
+def _selu(widths: tuple[int, ...]) -> MLP:
+    return MLP(widths=widths, activation="selu")
+
+
+ROWS = {
+    "geron-stacked": Row(
+        "Fashion-MNIST, 784-100-30-100-784 SELU, 20 epochs: squared error per pixel",
+        "0.0132", GERON, "<= 0.0132", trained(CONFIGS["stacked"], "mse"),
+    ),
+    "geron-tied": Row(
+        "geron-stacked with tied weights",
+        "0.0133", GERON, "<= 0.0133", trained(CONFIGS["tied"], "mse"),
+    ),
+    "geron-greedy": Row(
+        "geron-stacked, trained layer by layer for 10 epochs each, then together for 10",
+        "0.0133", GERON, "<= 0.0133", trained(CONFIGS["greedy"], "mse"),
+    ),
+    "geron-conv": Row(
+        "Fashion-MNIST, convolutions 16-32-64 SELU, pool; transposed 32-16-1: squared error",
+        "0.0121", GERON, "<= 0.0121",
+        trained(
+            _fashion(
+                Vanilla(
+                    network=ConvNet(
+                        filters=(16, 32, 64), odd="floor", up="transpose", activation="selu"
+                    ),
+                    latent_dim=None, **SQUARED,
+                ),
+                10,
+            ),
+            "mse",
+        ),
+    ),
+    "geron-lstm": Row(
+        "Fashion-MNIST by rows, LSTM 100-30, 10 epochs: squared error per pixel",
+        "0.0104", GERON, "<= 0.0104", trained(CONFIGS["lstm"], "mse"),
+    ),
+    "geron-dropout": Row(
+        "Fashion-MNIST, stacked, dropout 0.5 on the input, 10 epochs: squared error per pixel",
+        "0.0166", GERON, "<= 0.0166",
+        trained(
+            _fashion(
+                Denoising(
+                    network=_selu((100,)), latent_dim=30, latent_activation="selu",
+                    noise="dropout", level=0.5, **SQUARED,
+                ),
+                10,
+            ),
+            "mse",
+        ),
+    ),
+    "geron-sparse-l1": Row(
+        "Fashion-MNIST, 100-300 sigmoid codes, L1 1e-4, 10 epochs: squared error per pixel",
+        "0.0111", GERON, "<= 0.0111",
+        trained(
+            _fashion(
+                Sparse(
+                    network=_selu((100,)), latent_dim=300, latent_activation="sigmoid",
+                    penalty="l1", weight=1e-4, **SQUARED,
+                ),
+                10,
+            ),
+            "mse",
+        ),
+    ),
+    "geron-sparse-kl": Row(
+        "Fashion-MNIST, 100-300 sigmoid codes, KL to 0.1, 10 epochs: squared error per pixel",
+        "0.0099", GERON, "<= 0.0099",
+        trained(CONFIGS["sparse_kl"], "mse"),
+    ),
+}  # fmt: skip

@@ -1,0 +1,94 @@
+"""What a row is, and what every row is run with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ae_jax.core import Autoencoder
+from ae_jax.data import load
+from ae_jax.evaluation.reconstruction import reconstruction_metrics
+from ae_jax.training import TrainState
+from experiments.cli import stored_config
+from experiments.config import Config
+from experiments.training import train
+
+Figures = dict[str, float]
+QUICK_EXAMPLES = 256
+SHAPES = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where the data is, where runs and pictures go, and whether this is only a trial.
+
+    A quick trial takes one epoch of a few hundred of scikit-learn's digits, enlarged to the size of
+    the set they stand in for: it needs no file and says whether a row runs, not what it reaches.
+    """
+
+    dirs: Mapping[str, str | None]
+    runs: Path
+    results: Path
+    quick: bool = False
+
+    def data(self, name: str, split: str) -> dict[str, np.ndarray]:
+        if not self.quick:
+            return load(name, split, self.dirs.get(name))
+        digits = load("digits", split)
+        x = jax.image.resize(
+            digits["x"][:QUICK_EXAMPLES].astype(np.float32),
+            (min(QUICK_EXAMPLES, len(digits["x"])), *SHAPES[name][:2], 1),
+            "nearest",
+        )
+        x = np.broadcast_to(np.asarray(x, np.uint8), (len(x), *SHAPES[name]))
+        return {"x": np.ascontiguousarray(x), "label": digits["label"][: len(x)]}
+
+    def train(
+        self, run: str, config: Config, seed: int
+    ) -> tuple[Autoencoder, TrainState, dict[str, Any]]:
+        """Train, or continue where an earlier call for the same run and seed stopped.
+
+        Besides the model and its state, ``{"test": the test set, **the last row of its history}``.
+        """
+        data, test = (self.data(config.data.name, split) for split in ("train", "test"))
+        settings = config.train
+        if self.quick:
+            settings = replace(settings, epochs=1, pretrain_epochs=1)
+        path = self.runs / f"{run}-{seed}"
+        config = replace(config, train=settings, seed=seed)
+        resume = (path / "config.json").is_file()
+        if resume and stored_config(str(path)) != config:
+            raise ValueError(f"{path} was run with other settings: delete it, or use other --runs")
+        ae, (state, history) = train(config, data, test, run_dir=path, resume=resume)
+        return ae, state, {"test": test, **history[-1]}
+
+
+@dataclass(frozen=True)
+class Row:
+    """`run(setup, name, seed)` gives the figures of one seed; the row is about the first."""
+
+    setting: str
+    published: str
+    source: str
+    reach: str
+    run: Callable[[Setup, str, int], Figures]
+    seeds: int = 1
+    shown: int | None = None
+    """How many of the figures the table shows; by default all."""
+    page: Callable[[Mapping[str, list[float]]], str] | None = None
+    """More Markdown for the results' page, from the figures of all seeds."""
+
+
+def trained(config: Config, *keys: str) -> Callable[[Setup, str, int], Figures]:
+    """A row that trains one configuration and reports these test figures: those of the objective,
+    evaluated as in training, or of `reconstruction_metrics`."""
+
+    def run(setup: Setup, name: str, seed: int) -> Figures:
+        ae, state, found = setup.train(name, config, seed)
+        figures = {**found, **reconstruction_metrics(ae, state.variables, found["test"]["x"])}
+        return {key: figures[key] for key in keys}
+
+    return run

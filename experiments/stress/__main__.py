@@ -1,0 +1,99 @@
+"""Try the promises about survival many times, and print how often each was kept.
+
+python -m experiments.stress                        all of them, in full: an hour on two cores
+python -m experiments.stress kill data --minutes 5  some of them, sharing five minutes
+"""
+
+import argparse
+import json
+import logging
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.cli import parse_all, run_main
+from experiments.stress.configurations import WRONG, configurations
+from experiments.stress.damage import corruption, data
+from experiments.stress.hostile import hostile
+from experiments.stress.kills import determinism, kill, resume, signals, twice
+from experiments.stress.leaks import leaks
+
+PROMISES = {
+    "resume": (resume, 100),
+    "kill": (kill, 200),
+    "signals": (signals, 20),
+    "twice": (twice, 20),
+    "determinism": (determinism, 10),
+    "corruption": (corruption, 500),
+    "data": (data, 200),
+    "hostile": (hostile, 10_000),
+    "configurations": (configurations, len(WRONG)),
+    "leaks": (leaks, 1),
+}
+"""What tries each promise, and how often."""
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.stress", description=__doc__, exit_on_error=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("promise", nargs="*", metavar="PROMISE", help=", ".join(PROMISES))
+    parser.add_argument("--minutes", type=float, help="for all of them; by default, no limit")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="where to write the counts")
+    options = parse_all(parser, argv)
+    for name in options.promise:
+        if name not in PROMISES:
+            raise ValueError(f"no promise {name!r}: there are {', '.join(PROMISES)}")
+    names = options.promise or list(PROMISES)
+    quiet = logging.getLogger("ae_jax")  # of damage that is meant to be there
+    quiet.addHandler(logging.NullHandler())
+    quiet.propagate = False
+    console, counts = Console(), {}
+    for name in names:
+        seconds = None if options.minutes is None else 60 * options.minutes / len(names)
+        counts[name] = attempt(name, options.seed, seconds, console)
+    table = Table("promise", "trials", "kept", "minutes")
+    for name, count in counts.items():
+        minutes = f"{count['seconds'] / 60:.1f}"
+        table.add_row(name, str(count["trials"]), str(count["kept"]), minutes)
+    console.print(table)
+    if options.json is not None:
+        options.json.write_text(json.dumps(counts, indent=2) + "\n")
+    broken = [name for name, count in counts.items() if count["kept"] < count["trials"]]
+    if broken:
+        raise SystemExit(f"broken: {', '.join(broken)}")
+
+
+def attempt(name: str, seed: int, seconds: float | None, console: Console) -> dict[str, float]:
+    """Try one promise until its number, or its time, is reached."""
+    promise, times = PROMISES[name]
+    began, trials, kept = time.monotonic(), 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        for problem in _or_failure(promise(Path(folder), random.Random(seed))):
+            trials += 1
+            kept += problem is None
+            if problem is not None:
+                console.print(f"{name} {trials}: {problem}", markup=False, soft_wrap=True)
+            spent = time.monotonic() - began
+            if trials == times or (seconds is not None and spent > seconds):
+                break
+    return {"trials": trials, "kept": kept, "seconds": round(spent, 1)}
+
+
+def _or_failure(trials: Iterator[str | None]) -> Iterator[str | None]:
+    """The trials, the last of them one that could not be made."""
+    try:
+        yield from trials
+    except Exception as error:
+        yield f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    run_main(main)

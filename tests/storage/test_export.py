@@ -1,0 +1,176 @@
+"""Exported models: the same function elsewhere, and nothing that runs when loaded."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from ae_jax import fit
+from ae_jax.models import Convolutional, Denoising, Sparse, Tied, Vanilla, Variational
+from ae_jax.networks import MLP, RNN, ConvNet
+from ae_jax.storage.export import export, load_exported
+from ae_jax.storage.manifest import write_manifest
+
+RNG = np.random.default_rng(0)
+SPECS = {
+    "vae": (Variational(network=MLP(widths=(8,)), latent_dim=2), (6, 6, 1)),
+    "conv": (Convolutional(network=ConvNet(filters=(4, 2))), (8, 8, 1)),
+    "lstm": (Vanilla(network=RNN(widths=(5,)), latent_dim=3), (4, 3)),
+    "tied": (Tied(network=MLP(widths=(8,)), latent_dim=3), (6,)),
+    "denoising": (Denoising(network=MLP(widths=(8,)), latent_dim=3), (6,)),
+    "sparse": (Sparse(network=MLP(widths=(8,)), latent_dim=3), (6,)),
+}
+
+
+def data(shape):
+    return np.uint8(RNG.integers(0, 256, size=(16, *shape)))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """An exported VAE with averaged parameters, its state, and its data."""
+    spec, shape = SPECS["vae"]
+    path, x = tmp_path_factory.mktemp("export"), data(shape)
+    ae = spec.build(shape)
+    state, _ = fit(ae, x, epochs=1, batch_size=8, eval_data=x, ema_decay=0.5, run_dir=path / "run")
+    export(path / "run", path / "model")
+    return ae, state, x, path
+
+
+SLOW = ("conv", "lstm")  # to compile for any batch size
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in SPECS]
+)
+def test_an_exported_model_is_the_same_function(tmp_path, name):
+    spec, shape = SPECS[name]
+    ae, x = spec.build(shape), data(shape)
+    state, _ = fit(ae, x, epochs=1, batch_size=8, run_dir=tmp_path / "run")
+    folder = export(tmp_path / "run", tmp_path / "deep" / "model")
+    names = {"model.safetensors", "config.json", "README.md", "manifest.json"}
+    calls = {"encode.stablehlo", "decode.stablehlo", "reconstruct.stablehlo"}
+    assert {p.name for p in folder.iterdir()} == names | calls
+    loaded, variables, _ = load_exported(folder)
+    z = np.asarray(ae.encode(state.variables, x))
+    np.testing.assert_array_equal(loaded.encode(variables, x), z)
+
+    def call(name, a):
+        return jax.export.deserialize(bytearray((folder / name).read_bytes())).call(a)
+
+    floats = np.float32(x) / 255
+    for rows in (1, 5, 16):  # any batch size
+        close = {"rtol": 1e-5, "atol": 1e-6}
+        np.testing.assert_allclose(call("encode.stablehlo", floats[:rows]), z[:rows], **close)
+        recon = ae.decode(state.variables, z[:rows])
+        np.testing.assert_allclose(call("decode.stablehlo", z[:rows]), recon, **close)
+        np.testing.assert_allclose(call("reconstruct.stablehlo", floats[:rows]), recon, **close)
+
+
+def test_averaged_parameters_are_the_ones_exported(shared):
+    ae, state, _, path = shared
+    loaded, variables, config = load_exported(path / "model")
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], state.ema_params)
+    assert config["step"] == 2 and loaded.spec == ae.spec
+
+
+def test_the_programs_run_in_a_process_that_imports_only_jax(shared, tmp_path):
+    ae, state, x, path = shared
+    np.save(tmp_path / "x.npy", np.float32(x) / 255)
+    code = f"""if True:
+        import jax, sys
+        import numpy as np
+        content = open({str(path / "model" / "encode.stablehlo")!r}, "rb").read()
+        z = jax.export.deserialize(bytearray(content)).call(np.load("x.npy"))
+        np.save("z.npy", z)
+        assert not any(m.split(".")[0] in ("ae_jax", "flax", "optax") for m in sys.modules)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = ae.encode(state.variables, x)
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_card_says_what_it_is(shared):
+    _, _, _, path = shared
+    card = (path / "model" / "README.md").read_text()
+    for text in ("variational", "[6, 6, 1]", "uint8[16, 6, 6, 1]", "| nll |", "| kl |", "jax 0."):
+        assert text in card, text
+    rows = [json.loads(line) for line in (path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert f"| loss | {rows[-1]['loss']:.6g} |" in card
+
+
+@pytest.fixture
+def copy(shared, tmp_path):
+    return shutil.copytree(shared[3] / "model", tmp_path / "copy")
+
+
+def change_config(folder, **changes):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    write_manifest(folder, {})
+
+
+def change_weights(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+    write_manifest(folder, {})
+
+
+def huge_header(folder):
+    """A header that declares a terabyte which the file does not hold."""
+    entry = {"dtype": "F32", "shape": [2**38], "data_offsets": [0, 2**40]}
+    header = json.dumps({"params/code/kernel": entry}).encode()
+    content = len(header).to_bytes(8, "little") + header
+    (folder / "model.safetensors").write_bytes(content)
+    write_manifest(folder, {})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "model.safetensors").write_bytes(b"x"), "holds 1 bytes"),
+        (lambda f: (f / "encode.stablehlo").unlink(), "encode.stablehlo is missing"),
+        (lambda f: (f / "run.py").write_text(""), "run.py does not belong"),
+        (lambda f: (f / "manifest.json").unlink(), "is not an exported model"),
+        (lambda f: change_config(f, format=9), "has format 9, and this version of ae_jax reads 1"),
+        (lambda f: change_config(f, model={"kind": "os.system"}), "model.kind='os.system'"),
+        (lambda f: change_config(f, model=None), "has no model"),
+        (lambda f: change_config(f, event_shape=[-1]), "event_shape"),
+        (lambda f: change_config(f, event_shape=[7]), "in the model"),
+        (lambda f: change_config(f, dtype="object"), "dtype='object'"),
+        (lambda f: change_weights(f, lambda w: w.pop("params/mean/bias")), "only the model has"),
+        (lambda f: change_weights(f, lambda w: w.update(more=np.ones(3))), "only the file has"),
+        (
+            lambda f: change_weights(f, lambda w: w.update({"params/mean/bias": np.ones(2)})),
+            r"params/mean/bias is F64\[2\] there and F32\[2\] in the model",
+        ),
+        (huge_header, "is damaged"),
+    ],
+)
+def test_a_folder_that_was_tampered_with_is_one_line(copy, damage, message):
+    damage(copy)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_exported(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_overwritten(shared, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    for path in (tmp_path / "full", tmp_path / "full" / "file"):
+        with pytest.raises(ValueError, match="exists and is not empty: choose another"):
+            export(shared[3] / "run", path)
+    assert (tmp_path / "full" / "file").read_text() == "mine"
+    with pytest.raises(ValueError, match="is not a run directory"):
+        export(tmp_path / "full", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
