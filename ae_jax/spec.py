@@ -52,6 +52,12 @@ def from_dict(cls: Any, data: Any, *, where: str = "config") -> Any:
     return _convert(cls, data, where)
 
 
+def kinds_of(union: Any) -> dict[str, Any]:
+    """The dataclasses of a union (or the only one) by their kinds."""
+    members = typing.get_args(union) or (union,)
+    return {member.kind: member for member in members if getattr(member, "kind", "")}
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """The end of an error message: the known names, nearest first if one is near."""
     known = list(known)

@@ -15,16 +15,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.core import by_path, check_accumulation
+from ae_jax.core import by_path
 from ae_jax.data.memory import steps_per_epoch
-from ae_jax.data.pipeline import which_to_stream
-from ae_jax.devices.memory import check_batch, data_bytes, device_bytes, size
+from ae_jax.devices.memory import data_bytes, device_bytes, size
 from ae_jax.devices.mesh import data_mesh
 from ae_jax.devices.names import device_name
-from ae_jax.training import make_train_step
-from ae_jax.training.checks import check_settings, checked_data
+from ae_jax.training import Plan, make_plan, make_train_step
 from ae_jax.training.drive import Pace, drive
-from ae_jax.training.program import Program, make_program
 from experiments.benchmarks.flops import count_flops
 from experiments.config import Config
 
@@ -63,71 +60,75 @@ def estimate(
     """
     settings = config.train
     ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
-    train = checked_data(ae, data, "train", records=True)
-    test = checked_data(ae, test, "eval_data", records=True)
-    check_settings(
-        len(train["x"]), epochs=settings.epochs, batch_size=settings.batch_size,
-        accumulate=settings.accumulate,
-    )  # fmt: skip
-    check_accumulation(ae.objective, settings.accumulate)
-    mesh = data_mesh(devices)
     batch = settings.batch_size * settings.accumulate
-    per_epoch = steps_per_epoch(len(train["x"]), batch)
-    init_key, order_key = jax.random.split(jax.random.key(config.seed))
-    streamed = which_to_stream({"train": train, "eval_data": test}, mesh, settings.stream)
-    tx = settings.make_optimizer(settings.epochs * per_epoch)
-    program = make_program(
-        ae, train, tx, init_key, order_key,
-        mesh=mesh, batch_size=batch, accumulate=settings.accumulate,
-        ema_decay=settings.ema_decay, max_skips=settings.max_skips, stream=streamed["train"],
-    )  # fmt: skip
-    beside = 0 if streamed["eval_data"] else data_bytes(test)
-    check_batch(program.loop, mesh, settings.batch_size, beside=beside)
+    tx = settings.make_optimizer(settings.epochs * steps_per_epoch(len(data["x"]), batch))
+    plan = make_plan(
+        ae,
+        data,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        optimizer=tx,
+        seed=config.seed,
+        eval_data=test,
+        max_skips=settings.max_skips,
+        ema_decay=settings.ema_decay,
+        accumulate=settings.accumulate,
+        devices=devices,
+        stream=settings.stream,
+    )
+    streamed = plan.streamed
+    beside = 0 if streamed["eval_data"] else data_bytes(plan.eval_data or {})
 
-    state = jax.eval_shape(lambda: program.state)
-    piece, _, _ = next(program.feed.pieces(0, 0, 1))
-    one = jax.eval_shape(program.feed.batch_at, piece, 0)
+    state = jax.eval_shape(lambda: plan.state)
+    piece, _, _ = next(plan.feed.pieces(0, 0, 1))
+    one = plan.example_batch()
     shapes = {path: leaf.shape for path, leaf in by_path(state.params).items()}
     modules: dict[str, dict[str, tuple[int, ...]]] = {}
     for path, shape in shapes.items():
         module, _, name = path.rpartition("/")
         modules.setdefault(module, {})[name] = shape
     memory = {
-        "parameters": _bytes((state.params, state.ema_params, state.model_state)),
+        "parameters": _bytes((state.params, state.ema, state.model_state)),
         "optimizer": _bytes(state.opt_state),
         "training data" + (", a chunk" if streamed["train"] else ""): _bytes(piece),
     }
     if beside:
         memory["test data"] = beside
-    found = program.loop.memory_analysis()
-    if found is not None:
-        memory["temporary"] = found.temp_size_in_bytes
-    xla_flops = (program.loop.cost_analysis() or {}).get("flops")
+    analysis = plan.loop.memory_analysis()
+    if analysis is not None:
+        memory["temporary"] = analysis.temp_size_in_bytes
+    xla_flops = (plan.loop.cost_analysis() or {}).get("flops")
     # Without the guard, whose products are no part of the model.
     flops = count_flops(make_train_step(ae, tx, accumulate=settings.accumulate), state, one)
     del piece
-    measured, seconds = _measure(program, per_epoch, settings.max_skips)
+    measured, seconds = _measure(plan)
     return Estimate(
-        modules, sum(leaf.size for leaf in jax.tree.leaves(state.params)), memory, flops,
-        xla_flops, per_epoch, measured, seconds,
-    )  # fmt: skip
+        modules=modules,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        memory=memory,
+        flops=flops,
+        xla_flops=xla_flops,
+        per_epoch=plan.sizes.per_epoch,
+        measured=measured,
+        seconds=seconds,
+    )
 
 
-def _measure(program: Program, per_epoch: int, max_skips: int) -> tuple[int, float]:
+def _measure(plan: Plan) -> tuple[int, float]:
     """How many updates were timed, and the seconds of one, after others that warm up."""
-    carry, pace, done = (program.state, program.none), Pace(), 0
+    carry, pace, done = (plan.take_state(), plan.none), Pace(), 0
 
     def run(count: int) -> float:
         nonlocal carry, done
         began, end = time.perf_counter(), done + count
         while done < end:
-            epoch, first = divmod(done, per_epoch)
-            length = min(end - done, per_epoch - first)
-            pieces = program.feed.pieces(epoch, first, length)
-            carry = drive(lambda carry, *piece: program.loop(*carry, *piece), carry, pieces, pace)
+            epoch, first = divmod(done, plan.sizes.per_epoch)
+            length = min(end - done, plan.sizes.per_epoch - first)
+            pieces = plan.feed.pieces(epoch, first, length)
+            carry = drive(lambda carry, *piece: plan.loop(*carry, *piece), carry, pieces, pace)
             done += length
         skips = jax.block_until_ready(carry)[1].skips
-        if int(skips.streak) > max_skips:
+        if int(skips.streak) > plan.sizes.max_skips:
             raise ValueError(
                 f"the update of step {int(skips.last)} is not finite, and the training would stop "
                 "there: look for it in the data, or try a lower train.learning_rate"

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ae_jax.core import TrainState
-from ae_jax.training.logger import Row
+from ae_jax.training.rows import Row
 
 
 class ProgressBar:

@@ -1,34 +1,74 @@
 """The core types: what a batch, an autoencoder, its objective and its training state are."""
 
-from ae_jax.core.objective import (
-    STREAMS,
+from ae_jax.core.autoencoder import (
     Autoencoder,
-    Batch,
-    Outputs,
-    Term,
+    Latents,
+    Optimizer,
+    Player,
     Variables,
-    as_floats,
-    check_accumulation,
-    compute_loss,
-    event_mask,
     reconstruction,
 )
-from ae_jax.core.state import TrainState, by_path, init_state, streams
+from ae_jax.core.batch import (
+    Batch,
+    as_floats,
+    checked_input,
+    event_mask,
+    example_columns,
+    floats_in,
+    module_columns,
+)
+from ae_jax.core.objective import (
+    BatchTerm,
+    Objective,
+    Outputs,
+    Term,
+    check_accumulation,
+    compute_loss,
+    loss_name,
+    metric_names,
+    players,
+)
+from ae_jax.core.state import (
+    STREAMS,
+    TrainState,
+    by_path,
+    init_state,
+    player_labels,
+    streams,
+    whole_optimizer,
+)
+from ae_jax.core.wrapper import Wrapper, method_of
 
 __all__ = [
     "STREAMS",
     "Autoencoder",
     "Batch",
+    "BatchTerm",
+    "Latents",
+    "Objective",
+    "Optimizer",
     "Outputs",
+    "Player",
     "Term",
     "TrainState",
     "Variables",
+    "Wrapper",
     "as_floats",
     "by_path",
     "check_accumulation",
+    "checked_input",
     "compute_loss",
     "event_mask",
+    "example_columns",
+    "floats_in",
     "init_state",
+    "loss_name",
+    "method_of",
+    "metric_names",
+    "module_columns",
+    "player_labels",
+    "players",
     "reconstruction",
     "streams",
+    "whole_optimizer",
 ]

@@ -1,170 +1,121 @@
-"""What an autoencoder is here: a module that maps a batch to outputs, and terms that score them.
-
-    batch -> module -> outputs -> sum_i weight_i(step) * mean over the batch of term_i -> loss
-
-Everything is a pure function of its arguments; whoever calls it applies jit, grad, vmap or pmap.
-"""
+"""Objectives: weighted terms of a batch and what a module made of it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax import Array, lax
+from jax.typing import ArrayLike
 
 from ae_jax import losses
+from ae_jax.core.batch import Batch
 
-Batch = Mapping[str, Array]
-"""``"x"``: [B, ...]; optionally ``"label"`` [B], ``"mask"`` [B] (1 = a real row, 0 = padding) and
-``"length"`` [B] (real steps of each sequence, for ``x`` [B, T, ...])."""
+Outputs = Mapping[str, Any]
+"""What a module returns: ``"logits"`` or ``"recon"`` [B, ...] like the target, the latents ``"z"``,
+and what its terms read (``"mean"`` and ``"logvar"`` of a posterior, ...)."""
 
-Outputs = Mapping[str, Array]
-"""What a module returns: ``"logits"`` or ``"recon"`` [B, ...] like x, the code ``"z"``, and what
-its terms read (``"mean"`` and ``"logvar"`` of a posterior, ...)."""
-
-Variables = Mapping[str, Any]
-"""Linen's ``{"params": ..., other collections}``."""
-
-STREAMS = ("latent", "corrupt", "dropout")
-"""The kinds of noise a module may draw. It draws only from streams it is given, and without them is
-deterministic: ``latent`` (a posterior sample), ``corrupt`` (noise on the input), ``dropout``."""
+Weight = float | Array | Callable[[Array], ArrayLike] | None
+"""A number, a traced array (sweeps), an optax schedule of the step, or None: a metric, which is
+logged and not differentiated."""
 
 
 class Term(NamedTuple):
-    """One part of an objective.
+    """One part of an objective, a value for each example.
 
-    `fn` maps ``(outputs, batch)`` to ``[B]``, one value per example. `weight` multiplies it: a
-    number, a traced array (sweeps) or an optax schedule of the step (warm-up). A term of the whole
-    batch (``whole_batch=True``) returns a scalar; its `fn` also takes ``axis_name=``, the mapped
-    axis that the batch is split over, or None, and heeds ``batch["mask"]`` itself.
+    ``fn(outputs, batch) -> [B]``. The objective takes its mean over the real rows of the batch,
+    times `weight`, as a part of the loss of `player` (see `Autoencoder.players`).
     """
 
-    fn: Callable[..., Array]
-    weight: float | Array | Callable[[Array], ArrayLike] = 1.0
-    whole_batch: bool = False
+    fn: Callable[[Any, Any], Array]
+    weight: Weight = 1.0
+    player: str = ""
 
 
-@dataclass(frozen=True)
-class Autoencoder:
-    """A variant: a Linen module and an objective.
+class BatchTerm(NamedTuple):
+    """One part of an objective that is a statistic of the batch: MMD, code usage, activation rate.
 
-    `module` has ``__call__(x) -> Outputs``, ``encode(x) -> z`` and ``decode(z) -> Outputs``; with
-    sequences of several lengths, ``length`` [B] comes after x. `event_shape` is the shape of one
-    example. `spec` is the model specification it was built from (see `ae_jax.models`), or None.
-    `unit_interval` says that its data must lie in [0, 1], as a Bernoulli likelihood needs. `dtype`
-    is what the module computes in; parameters, outputs, codes and losses are float32 all the same.
+    ``fn(outputs, batch, axis_name) -> []``. It ignores the rows where ``batch["mask"]`` is 0, and
+    covers the whole batch where that is split over the mapped axis `axis_name` (None: it is not).
     """
 
-    module: nn.Module
-    objective: Mapping[str, Term]
-    event_shape: tuple[int, ...]
-    spec: Any = None
-    unit_interval: bool = False
-    dtype: DTypeLike = jnp.float32
-
-    def apply(self, variables: Variables, *inputs: Array, **options: Any) -> Any:
-        """``module.apply``, computed in `dtype`, with float32 outputs."""
-        if self.dtype == jnp.float32:
-            return self.module.apply(variables, *inputs, **options)
-        variables, inputs = _cast((variables, inputs), jnp.float32, self.dtype)
-        outputs = self.module.apply(variables, *inputs, **options)
-        return _cast(outputs, self.dtype, jnp.float32)
-
-    def encode(self, variables: Variables, x: ArrayLike, length: Array | None = None) -> Array:
-        """Codes of `x` (uint8 pixels, or floats as in training), without noise: [B, ...code].
-
-        Raises `ValueError` if `x` is not ``[B, *event_shape]``.
-        """
-        x = as_floats(x)
-        if x.shape[1:] != self.event_shape:
-            event = ", ".join(map(str, self.event_shape))
-            raise ValueError(f"x has shape {x.shape}; this model was built for [B, {event}]")
-        inputs = (x,) if length is None else (x, length)
-        z: Any = self.apply(variables, *inputs, method="encode")
-        return z
-
-    def decode(self, variables: Variables, z: ArrayLike) -> Array:
-        """Reconstructions of codes `z`, in the units of the data: [B, *event_shape]."""
-        outputs: Any = self.apply(variables, jnp.asarray(z), method="decode")
-        return reconstruction(outputs)
-
-    def reconstruct(self, variables: Variables, x: ArrayLike, length: Array | None = None) -> Array:
-        """``decode(encode(x))``, without noise: [B, *event_shape]."""
-        return self.decode(variables, self.encode(variables, x, length))
+    fn: Callable[[Any, Any, str | None], Array]
+    weight: Weight = 1.0
+    player: str = ""
 
 
-def _cast(tree: Any, source: DTypeLike, target: DTypeLike) -> Any:
-    """`tree` with its arrays of dtype `source` as `target`."""
-
-    def one(leaf: Any) -> Any:
-        leaf = jnp.asarray(leaf)
-        return leaf.astype(target) if leaf.dtype == source else leaf
-
-    return jax.tree.map(one, tree)
-
-
-def reconstruction(outputs: Outputs) -> Array:
-    """The reconstruction in the units of the data: ``recon``, or ``sigmoid(logits)``."""
-    return outputs["recon"] if "recon" in outputs else jax.nn.sigmoid(outputs["logits"])
-
-
-def as_floats(x: ArrayLike) -> Array:
-    """uint8 pixels 0..255 -> float32 in [0, 1]; floats pass through."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.float32) / 255.0 if x.dtype == jnp.uint8 else x
-
-
-def event_mask(batch: Batch) -> Array | None:
-    """Which elements of ``x`` [B, T, ...] are real: [B, T, 1, ...], or None without ``length``."""
-    if "length" not in batch:
-        return None
-    x, length = batch["x"], batch["length"]
-    real = jnp.arange(x.shape[1]) < length[:, None]  # [B, T]
-    return real.reshape(real.shape + (1,) * (x.ndim - 2))
+Objective = Mapping[str, Term | BatchTerm]
 
 
 def compute_loss(
-    objective: Mapping[str, Term],
+    objective: Objective,
     outputs: Outputs,
     batch: Batch,
     step: ArrayLike = 0,
     *,
     axis_name: str | None = None,
+    player: str = "",
 ) -> tuple[Array, dict[str, Array]]:
-    """The loss ``sum_i w_i(step) * mean_B(term_i)``, and ``{"loss": ..., each raw term by name}``.
+    """The loss of `player` and all metrics: ``sum_i w_i(step) * mean_B(term_i)``.
 
-    Terms are averaged over the rows that ``batch["mask"]`` marks as real, those of the whole batch
-    are taken as they are. Metrics are unweighted. With `axis_name`, values are those of the global
-    batch, and gradients are to be averaged over it (see `losses.batch_mean`).
+    Metrics are ``"loss"`` (of the main player), ``"NAME_loss"`` of every other player, and each
+    term by name, unweighted. Values are in the units of the terms. With `axis_name` they are those
+    of the global batch, and gradients must be averaged over it (see `losses.batch_mean`).
+
+    Raises `ValueError` for a term of a wrong shape, or one that reads what nothing provides.
     """
-    raw: dict[str, Array] = {}
-    total = jnp.zeros((), jnp.float32)
+    raw = {name: _value(name, term, outputs, batch, axis_name) for name, term in objective.items()}
+    totals = {name: jnp.zeros((), jnp.float32) for name in players(objective)}
     for name, term in objective.items():
-        if term.whole_batch:
-            raw[name] = term.fn(outputs, batch, axis_name=axis_name)
-            _check_rank(name, raw[name], 0, "a scalar")
-        else:
-            values = term.fn(outputs, batch)
-            _check_rank(name, values, 1, "[B], one value per example")
-            raw[name] = losses.batch_mean(values, where=batch.get("mask"), axis_name=axis_name)
-        weight = term.weight(jnp.asarray(step)) if callable(term.weight) else term.weight
-        total = total + weight * raw[name]
-    return total, {"loss": total, **raw}
+        if term.weight is not None:
+            weight = term.weight(jnp.asarray(step)) if callable(term.weight) else term.weight
+            totals[term.player] = totals[term.player] + weight * raw[name]
+    named = {loss_name(name): total for name, total in totals.items()}
+    return totals[player], {**named, **raw}
 
 
-def check_accumulation(objective: Mapping[str, Term], parts: int) -> None:
-    """Raises `ValueError` if a gradient of this objective cannot be made from so many parts."""
+def players(objective: Objective) -> tuple[str, ...]:
+    """The players of an objective, the main one ("") first."""
+    return tuple(dict.fromkeys(["", *(term.player for term in objective.values())]))
+
+
+def loss_name(player: str) -> str:
+    """The metric that is the loss of a player."""
+    return f"{player}_loss" if player else "loss"
+
+
+def metric_names(objective: Objective) -> tuple[str, ...]:
+    """The names of the metrics that `compute_loss` returns."""
+    return (*map(loss_name, players(objective)), *objective)
+
+
+def check_accumulation(objective: Objective, parts: int) -> None:
+    """Raises `ValueError` if `parts` of a batch cannot make the gradient of this objective."""
     for name, term in objective.items():
-        if parts > 1 and term.whole_batch:
+        if parts > 1 and isinstance(term, BatchTerm):
             raise ValueError(
-                f"accumulate={parts}: the term {name!r} is of the whole batch, which no part "
-                "knows: leave out accumulate, or that term"
+                f"accumulate={parts}: the term {name!r} is a statistic of the whole batch, which "
+                "no part of it knows: remove accumulate, or that term"
             )
 
 
-def _check_rank(name: str, value: Array, rank: int, needs: str) -> None:
-    if value.ndim != rank:
+def _value(
+    name: str, term: Term | BatchTerm, outputs: Outputs, batch: Batch, axis_name: str | None
+) -> Array:
+    try:
+        if isinstance(term, BatchTerm):
+            value = jnp.asarray(term.fn(outputs, batch, axis_name))
+            needs, ok = "[], a statistic of the batch", value.ndim == 0
+        else:
+            value = jnp.asarray(term.fn(outputs, batch))
+            rows = len(batch["x"])
+            needs, ok = f"[{rows}], one value per example", value.shape == (rows,)
+    except KeyError as error:
+        raise ValueError(
+            f"the term {name!r} reads {error}, which neither the module's outputs "
+            f"({', '.join(sorted(outputs))}) nor the data ({', '.join(sorted(batch))}) have"
+        ) from error
+    if not ok:
         raise ValueError(f"term {name!r} returned shape {value.shape}; it must be {needs}")
+    if isinstance(term, Term):
+        value = losses.batch_mean(value, where=batch.get("mask"), axis_name=axis_name)
+    return lax.stop_gradient(value) if term.weight is None else value

@@ -1,5 +1,6 @@
 """The training state: arrays only, so that vmap, donation and checkpoints just work."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -9,14 +10,20 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from ae_jax.core.objective import STREAMS, Autoencoder, Variables, as_floats
+from ae_jax.core.autoencoder import Autoencoder, Variables
+from ae_jax.core.batch import as_floats, example_columns
+
+STREAMS = ("latent", "corrupt", "dropout")
+"""The kinds of noise a module may draw: ``latent`` (a posterior sample), ``corrupt`` (noise on the
+input), ``dropout``. It draws only from streams that it is given, and is deterministic without."""
 
 
 class TrainState(flax.struct.PyTreeNode):
     """Everything a step needs besides the batch.
 
     `key` never changes: the noise of a step is a function of ``(key, step)``. `model_state` holds
-    the Linen collections that are not trained. `ema_params` is None where no average is kept.
+    the Linen collections that are not trained. `ema` is the exponential moving average of both,
+    or None where none is kept.
     """
 
     step: Array
@@ -24,52 +31,90 @@ class TrainState(flax.struct.PyTreeNode):
     params: Any
     model_state: Any
     opt_state: Any
-    ema_params: Any = None
+    ema: Any = None
 
     @property
     def variables(self) -> Variables:
-        """What `Autoencoder.encode` and `decode` take: the averaged parameters if there are any."""
-        params = self.params if self.ema_params is None else self.ema_params
-        return {"params": params, **self.model_state}
+        """What `Autoencoder.encode` and `decode` take: the averages if they are kept."""
+        variables: Variables = {"params": self.params, **self.model_state}
+        return variables if self.ema is None else self.ema
 
 
 def init_state(
     ae: Autoencoder,
     tx: optax.GradientTransformation,
     key: Array,
-    example: ArrayLike | None = None,
+    example: Mapping[str, ArrayLike] | ArrayLike | None = None,
     *,
     ema: bool = False,
 ) -> TrainState:
     """A fresh state. Pure: jit it, or vmap it over keys.
 
-    `example` is a batch [B, *event_shape] to trace the module with (one of zeros by default).
-    `ema` starts an exponential moving average at the initial parameters.
+    `example` is a batch to trace the module with: x [B, *event_shape], or a mapping with it and
+    the columns that the model reads (zeros by default). `ema` starts an exponential moving average
+    at the initial variables.
+
+    Raises `ValueError` for a player without parameters.
     """
+    columns: dict[str, Any] = dict(example_columns(ae.columns))
     if example is None:
-        example = jnp.zeros((1, *ae.event_shape), jnp.float32)
+        x: ArrayLike = jnp.zeros((1, *ae.event_shape), jnp.float32)
+    elif isinstance(example, Mapping):
+        x, batch = example["x"], dict(example)
+        columns = dict(example_columns(ae.columns, len(jnp.asarray(x))))
+        columns |= {name: as_floats(batch[name]) for name in columns if name in batch}
+    else:
+        x = example
+        columns = dict(example_columns(ae.columns, len(jnp.asarray(x))))
     init_key, noise_key = jax.random.split(key)
     rngs = {"params": init_key} | streams(init_key)
-    model_state, params = _pop_params(ae.module.init(rngs, as_floats(example)))
+    variables = ae.module.init(rngs, as_floats(x), **columns)
+    model_state = {name: tree for name, tree in variables.items() if name != "params"}
+    params = variables.get("params", {})
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=noise_key,
         params=params,
         model_state=model_state,
-        opt_state=tx.init(params),
-        ema_params=params if ema else None,
+        opt_state=whole_optimizer(ae, tx).init(params),
+        ema={"params": params, **model_state} if ema else None,
     )
+
+
+def whole_optimizer(
+    ae: Autoencoder, tx: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """The optimizer of all players of `ae`, made from the run's optimizer `tx`."""
+    if ae.players:
+        made = {n: tx if p.optimizer is None else p.optimizer(tx) for n, p in ae.players.items()}
+        tx = optax.multi_transform({"": tx, **made}, lambda params: player_labels(ae, params))
+    return tx if ae.optimizer is None else ae.optimizer(tx)
+
+
+def player_labels(ae: Autoencoder, params: Mapping[str, Any]) -> dict[str, str]:
+    """The player of each top-level entry of `params`.
+
+    Raises `ValueError` for a player that names parameters which the module does not have.
+    """
+    labels = dict.fromkeys(params, "")
+    for name, player in ae.players.items():
+        for key in player.params:
+            if key not in labels:
+                raise ValueError(
+                    f"the player {name!r} trains {key!r}, which is no parameter of the module: it "
+                    f"has {', '.join(params)}"
+                )
+            if labels[key]:
+                raise ValueError(f"{key!r} belongs to two players, {labels[key]!r} and {name!r}")
+            labels[key] = name
+        if not player.params:
+            raise ValueError(f"the player {name!r} has no parameters: name some in players")
+    return labels
 
 
 def streams(key: Array, names: tuple[str, ...] = STREAMS) -> dict[str, Array]:
     """One key for each noise stream, the same for a name whichever others are asked for."""
     return {name: jax.random.fold_in(key, STREAMS.index(name)) for name in names}
-
-
-def _pop_params(variables: Variables) -> tuple[dict[str, Any], Any]:
-    rest = dict(variables)
-    params = rest.pop("params")
-    return rest, params
 
 
 def by_path(tree: Any) -> dict[str, Any]:

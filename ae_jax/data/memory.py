@@ -19,7 +19,10 @@ from jax.typing import ArrayLike
 from ae_jax.devices.mesh import put, replicated, split
 
 Order = Callable[[ArrayLike], Array]
-"""Epoch -> the example indices of its batches, [steps, width]; -1 is padding. Traceable."""
+"""Epoch -> the example indices of its batches, [steps, width], traceable.
+
+A negative entry is padding, a copy of example ``-1 - entry``: see `row_of`.
+"""
 
 
 class InMemory:
@@ -51,7 +54,7 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 def epoch_order(
     key: Array, epoch: ArrayLike, *, count: int, batch_size: int, multiple: int = 1
 ) -> Array:
-    """The example indices of an epoch, shuffled: [steps, width], -1 is padding.
+    """The example indices of an epoch, shuffled: [steps, width], negative where it is padding.
 
     The width is `batch_size` rounded up to a `multiple`, for batches that are split evenly.
     """
@@ -95,12 +98,17 @@ def batch_at(
 
 
 def take(data: Mapping[str, Array], indices: Array, *, padded: bool) -> dict[str, Array]:
-    """The batch of these rows. With `padded`, its ``mask`` [B] is 0 where the index is -1 (and
-    where the data's own mask is)."""
-    batch = {name: _rows(rows, indices) for name, rows in data.items()}
+    """The batch of these rows. With `padded`, its ``mask`` [B] is 0 where the index is negative
+    (and where the data's own mask is)."""
+    batch = {name: _rows(rows, row_of(indices)) for name, rows in data.items()}
     if padded:
         batch["mask"] = batch.get("mask", 1.0) * (indices >= 0).astype(jnp.float32)
     return batch
+
+
+def row_of(indices: Any) -> Any:
+    """The example that each entry of an `Order` stands for, padding included."""
+    return indices ^ (indices >> 31)  # -1 - i where i is negative, in int32
 
 
 def _rows(rows: Array, indices: Array) -> Array:
@@ -113,6 +121,9 @@ def _rows(rows: Array, indices: Array) -> Array:
 
 def _batched(order: Array, count: int, batch_size: int, multiple: int) -> Array:
     steps = steps_per_epoch(count, batch_size)
-    order = jnp.pad(order, (0, steps * batch_size - count), constant_values=-1)
-    order = order.reshape(steps, batch_size).astype(jnp.int32)
-    return jnp.pad(order, ((0, 0), (0, -batch_size % multiple)), constant_values=-1)
+    order = order.astype(jnp.int32)
+    surplus, extra = steps * batch_size - count, -batch_size % multiple
+    # Padding rows are spread over the data set, so that no example is there many times.
+    padding = -1 - jnp.resize(order, (surplus + steps * extra,))
+    rows = jnp.concatenate([order, padding[:surplus]]).reshape(steps, batch_size)
+    return jnp.concatenate([rows, padding[surplus:].reshape(steps, extra)], axis=1)

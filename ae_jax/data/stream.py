@@ -18,7 +18,7 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from ae_jax.data.memory import Order
+from ae_jax.data.memory import Order, row_of
 from ae_jax.data.records import Records
 from ae_jax.devices.mesh import split
 
@@ -126,7 +126,7 @@ class _Reader:
         first = at * self.steps
         indices = self.order_of(epoch)[first : first + self.steps, self.columns]
         shortage = self.steps - len(indices)
-        rows = np.maximum(indices, 0).reshape(-1)
+        rows = row_of(indices).reshape(-1)
         chunk = {
             name: array[rows].reshape(*indices.shape, *array.shape[1:])
             for name, array in self.data.items()

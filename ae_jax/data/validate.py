@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from ae_jax.data.records import Records
 
 KEYS = ("x", "label", "length", "mask")
+"""The columns that mean the same everywhere. Any other is for the model that reads it."""
 BLOCK = 2**26  # bytes that are checked at a time
 
 
@@ -24,17 +25,17 @@ def validated(
 
     Args:
       data: an array `[N, ...event]`, or a mapping with "x" `[N, ...event]` and optionally
-        "label" `[N]` (integers), "length" `[N]` (real steps of a sequence, 1 to `x.shape[1]`) and
-        "mask" `[N]` (1 for a real row, 0 for padding). NumPy and JAX arrays, and anything else
-        that `np.asarray` takes.
+        "label" `[N]` (integers), "length" `[N]` (real steps of a sequence, 1 to `x.shape[1]`),
+        "mask" `[N]` (1 for a real row, 0 for padding) and any further columns `[N, ...]` that a
+        model reads. NumPy and JAX arrays, and anything else that `np.asarray` takes.
       unit_interval: refuse float values outside [0, 1], as a Bernoulli likelihood must.
         uint8 always passes: 0..255 stands for [0, 1].
       records: let "x" be `Records`, which come back as they are.
 
     Returns:
       "x" as uint8 (kept) or float32 (from bool and any other float), and, where they were given,
-      "label" and "length" as int32, "mask" as float32. Arrays that already have the right dtype
-      are not copied.
+      "label" and "length" as int32, "mask" as float32, further columns as uint8 (kept), int32 or
+      float32. Arrays that already have the right dtype are not copied.
 
     Raises:
       TypeError: a dtype that has no one reading as data (integers other than uint8, complex,
@@ -46,8 +47,8 @@ def validated(
             f"data is the string {data!r}: load it first with ae_jax.data.load({data!r}, 'train')"
         )
     arrays = dict(data) if isinstance(data, Mapping) else {"x": data}
-    if unknown := [key for key in arrays if key not in KEYS]:
-        raise ValueError(f"data has the key {unknown[0]!r}: the keys are {', '.join(KEYS)}")
+    if reserved := [key for key in arrays if key in ("step", "axis_name")]:
+        raise ValueError(f"data has the key {reserved[0]!r}: rename it, the train step provides it")
     if "x" not in arrays:
         raise ValueError(f"data has no 'x', only {sorted(arrays)}: put the examples under 'x'")
 
@@ -64,6 +65,9 @@ def validated(
         if arrays.get(key) is not None:
             column = _column(key, arrays[key], len(x))
             checked[key] = column.astype(np.float32 if key == "mask" else np.int32, copy=False)
+    for key in arrays.keys() - set(KEYS):
+        if arrays[key] is not None:
+            checked[key] = _further_column(key, arrays[key], len(x))
     if "length" in checked:
         _require_range("length", checked["length"], 1, x.shape[1])
     if "mask" in checked:
@@ -89,6 +93,11 @@ def _examples(data: ArrayLike | Records, records: bool) -> np.ndarray:
         raise ValueError(
             f"x has shape {list(x.shape)}, an empty data set: needs at least one example"
         )
+    return _floats("x", x)
+
+
+def _floats(key: str, x: np.ndarray) -> np.ndarray:
+    """`x` as uint8 (kept) or float32, with no NaN or infinity."""
     if x.dtype == np.uint8:
         return x
     with np.errstate(over="ignore"):
@@ -100,10 +109,23 @@ def _examples(data: ArrayLike | Records, records: bool) -> np.ndarray:
         count = finite.size - np.count_nonzero(finite)
         first = [int(i) for i in np.unravel_index(np.argmin(finite), x.shape)]
         raise ValueError(
-            f"{count} of the {finite.size} values of x are NaN, infinite or too large for float32, "
-            f"the first at {first}: drop or replace them"
+            f"{count} of the {finite.size} values of {key} are NaN, infinite or too large for "
+            f"float32, the first at {first}: drop or replace them"
         )
     return x
+
+
+def _further_column(key: str, data: ArrayLike | Records, n: int) -> np.ndarray:
+    """A column `[N, ...]` that only some models read."""
+    column = _as_array(key, data)
+    if column.ndim == 0 or len(column) != n:
+        shape = list(column.shape)
+        raise ValueError(f"{key} has shape {shape} but x has {n} rows: needs [{n}, ...]")
+    if column.dtype == np.uint8 or column.dtype.kind not in "iu":
+        return _floats(key, column)
+    limits = np.iinfo(np.int32)
+    _require_range(key, column.reshape(-1), limits.min, limits.max)
+    return column.astype(np.int32, copy=False)
 
 
 def _column(key: str, data: ArrayLike | Records, n: int) -> np.ndarray:
@@ -124,6 +146,8 @@ def _column(key: str, data: ArrayLike | Records, n: int) -> np.ndarray:
 
 
 def _as_array(key: str, data: ArrayLike | Records) -> np.ndarray:
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError(f"{key} is a masked array: fill it, its mask would be ignored")
     try:
         array = np.asarray(data)
     except ValueError as error:  # nested lists of unequal lengths

@@ -6,7 +6,6 @@ which measures how well a score tells normal from anomalous.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from jax import Array
@@ -16,7 +15,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
 from ae_jax import losses
-from ae_jax.core import Autoencoder, Batch, Variables, event_mask, reconstruction
+from ae_jax.core import Autoencoder, Batch, Term, Variables, event_mask, reconstruction
 from ae_jax.evaluation.batches import BATCH, in_batches
 from ae_jax.spec import require
 
@@ -39,16 +38,15 @@ def model_scores(
     """
 
     def score(variables: Variables, batch: Batch) -> dict[str, Array]:
-        x, where = batch["x"], event_mask(batch)
-        inputs = (x, batch["length"]) if "length" in batch else (x,)
-        outputs: Any = ae.apply(variables, *inputs)
+        x, where = batch[ae.target], event_mask(batch)
+        outputs = ae.outputs(variables, batch)
         recon = reconstruction(outputs)
         error = abs(recon - x) if where is None else abs(recon - x) * where
         scores = {
             "squared_error": losses.mse(recon, x, where=where),
             "largest_error": error.reshape(len(x), -1).max(axis=1),
         }
-        terms = {k: t.fn(outputs, batch) for k, t in ae.objective.items() if not t.whole_batch}
+        terms = {k: t.fn(outputs, batch) for k, t in ae.objective.items() if isinstance(t, Term)}
         scores |= terms
         if {"nll", "kl"} <= terms.keys():
             scores["negative_elbo"] = terms["nll"] + terms["kl"]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax.core import Batch, as_floats
+from ae_jax.core import Batch, floats_in
 
 BATCH = 1000
 
@@ -37,7 +37,7 @@ def in_batches(
 
     @jax.jit
     def run(operands: Any, batch: Batch) -> Any:
-        return fn(operands, {**batch, "x": as_floats(batch["x"])})
+        return fn(operands, floats_in(batch))
 
     def rows(first: int) -> dict[str, Array]:
         # A last batch that is short is made of rows that were there before it.

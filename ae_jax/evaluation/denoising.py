@@ -16,7 +16,7 @@ from ae_jax.core import Autoencoder, Batch, Variables, as_floats, event_mask
 from ae_jax.evaluation.batches import BATCH
 from ae_jax.evaluation.reconstruction import mean_metrics
 from ae_jax.evaluation.ssim import are_images, ssim
-from ae_jax.models.denoising import corrupt
+from ae_jax.models.corruption import corrupt
 
 Kind = Literal["gaussian", "masking", "salt_and_pepper"]
 
@@ -114,7 +114,7 @@ def denoising_metrics(
             batch["x"] = as_floats(batch["x"])
             rows = first + jnp.arange(len(batch["x"]))
             noisy = add_noise(key, batch["x"], rows, level, noise=noise)
-            recon = reconstruct(variables, noisy, batch.get("length"))
+            recon = reconstruct(variables, noisy, **ae.encoder_columns(batch))
             outputs = {"noisy": noisy, "model": recon, **filtered(noisy, widths[level])}
             yield {name: jax.device_get(errors(x, batch)) for name, x in outputs.items()}
 

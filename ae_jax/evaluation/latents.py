@@ -23,8 +23,7 @@ def encode_all(
     """Codes of `data` ("x" [N, *event_shape], maybe "length" [N]) without noise, flat: [N, K]."""
 
     def encode(variables: Variables, batch: Batch) -> Array:
-        z = ae.encode(variables, batch["x"], batch.get("length"))
-        return z.reshape(len(z), -1)
+        return ae.features(variables, batch["x"], **ae.encoder_columns(batch))
 
     codes: np.ndarray = in_batches(encode, variables, data, batch_size=batch_size)
     return codes

@@ -1,11 +1,12 @@
-"""How likely a variational autoencoder finds data: bounds on log p(x), in nats per example.
+"""How likely a latent variable model finds data: bounds on log p(x), in nats per example.
 
-The noise of an example's n-th posterior sample is a function of (seed, row, n): no figure depends
-on the batches and chunks it is computed in.
+They hold for every model whose module has ``log_weight`` (see `core.Autoencoder`). The noise of an
+example's n-th posterior sample is a function of (seed, row, n): no metric depends on the batches
+and chunks it is computed in.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,14 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax import losses
-from ae_jax.core import Autoencoder, Batch, Variables
+from ae_jax.core import Autoencoder, Batch, Term, Variables
 from ae_jax.evaluation.batches import BATCH, in_batches
-from ae_jax.models import Variational
 from ae_jax.spec import require
 
 CHUNK = 2000  # decoded samples that are in memory at once
 ACTIVE = 0.01
+"""The variance of its posterior mean over the data above which a latent is active."""
 
 
 def elbo(
@@ -34,29 +34,41 @@ def elbo(
 ) -> dict[str, np.ndarray]:
     """The evidence lower bound of each example and its parts: arrays [N], in nats.
 
-    ``nll`` is ``-log p(x | z)``, a mean over `samples` from the posterior, ``kl`` the exact
-    ``KL(q(z | x) || p(z))``, and ``elbo = -nll - kl``.
+    ``elbo`` is the mean over `samples` draws from the posterior. Where the objective has the terms
+    ``nll`` and ``kl``, these are returned too, and ``elbo = -nll - kl``: ``nll`` is
+    ``-log p(x | z)``, and ``kl`` the KL divergence as the objective has it (of a Gaussian posterior
+    and prior, exact). Otherwise it is the mean of the log weights.
 
     Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014, equation 3.
 
     Raises:
-      ValueError: the model has no posterior, or `samples` is not positive.
+      ValueError: the model has no likelihood, or `samples` is not positive.
     """
     _check(ae, samples)
+    terms = {name: term for name in ("nll", "kl") if (term := ae.objective.get(name)) is not None}
+    split = len(terms) == 2 and all(isinstance(term, Term) for term in terms.values())
+
+    def draw(variables: Variables, one: Batch, key: Array) -> dict[str, Array]:
+        if not split:
+            return {"elbo": _log_weight(ae, variables, one, key)}
+        outputs = ae.outputs(variables, one, rngs={"latent": key})
+        parts = {name: term.fn(outputs, one)[0] for name, term in terms.items()}  # type: ignore
+        return {"elbo": -parts["nll"] - parts["kl"], **parts}
 
     def fn(variables: Variables, batch: Batch) -> dict[str, Array]:
-        mean, logvar = _posterior(ae, variables, batch)
+        def add(total: Any, n: Array) -> tuple[Any, None]:
+            drawn = _each_row(lambda one, key: draw(variables, one, key), batch, seed, n[None])
+            return jax.tree.map(lambda a, b: a + b[:, 0], total, drawn), None
 
-        def add(total: Array, n: Array) -> tuple[Array, None]:
-            z, _ = _draw(mean, logvar, batch["row"], seed, n[None])
-            return total + _nll(ae, variables, batch, z)[:, 0], None
+        names = ("elbo", "nll", "kl") if split else ("elbo",)
+        zeros = {name: jnp.zeros(len(batch["x"])) for name in names}
+        total, _ = jax.lax.scan(add, zeros, jnp.arange(samples))
+        return {name: value / samples for name, value in total.items()}
 
-        total, _ = jax.lax.scan(add, jnp.zeros(len(mean)), jnp.arange(samples))
-        nll, kl = total / samples, losses.gaussian_kl(mean, logvar)
-        return {"elbo": -nll - kl, "nll": nll, "kl": kl}
-
-    found: dict[str, np.ndarray] = in_batches(fn, variables, _numbered(data), batch_size=batch_size)
-    return found
+    bounds: dict[str, np.ndarray] = in_batches(
+        fn, variables, _numbered(data), batch_size=batch_size
+    )
+    return bounds
 
 
 def log_likelihood(
@@ -76,29 +88,27 @@ def log_likelihood(
     Source: Burda, Grosse & Salakhutdinov, Importance weighted autoencoders, 2016, equation 8.
 
     Raises:
-      ValueError: the model has no posterior, or `samples` is not positive.
+      ValueError: the model has no likelihood, or `samples` is not positive.
     """
     _check(ae, samples)
     size = min(samples, max(1, CHUNK // min(batch_size, len(data["x"]))))
 
     def fn(variables: Variables, batch: Batch) -> Array:
-        mean, logvar = _posterior(ae, variables, batch)
+        def draw(one: Batch, key: Array) -> Array:
+            return _log_weight(ae, variables, one, key)
 
         def add(total: Array, first: Array) -> tuple[Array, None]:
             n = first + jnp.arange(size)
-            z, noise = _draw(mean, logvar, batch["row"], seed, n)
-            # log p(z) - log q(z | x), where the constants cancel
-            log_ratio = 0.5 * (noise**2 - z**2 + logvar[:, None]).sum(-1)
-            log_weight = log_ratio - _nll(ae, variables, batch, z)  # [B, size]
+            log_weight = _each_row(draw, batch, seed, n)  # [B, size]
             log_weight = jnp.where(n < samples, log_weight, -jnp.inf)
             return jnp.logaddexp(total, jax.nn.logsumexp(log_weight, axis=1)), None
 
-        nothing = jnp.full(len(mean), -jnp.inf)
+        nothing = jnp.full(len(batch["x"]), -jnp.inf)
         total, _ = jax.lax.scan(add, nothing, jnp.arange(0, samples, size))
         return total - math.log(samples)
 
-    found: np.ndarray = in_batches(fn, variables, _numbered(data), batch_size=batch_size)
-    return found
+    bound: np.ndarray = in_batches(fn, variables, _numbered(data), batch_size=batch_size)
+    return bound
 
 
 def posterior_samples(
@@ -109,21 +119,41 @@ def posterior_samples(
     seed: int = 0,
     batch_size: int = BATCH,
 ) -> np.ndarray:
-    """One latent of each example, drawn from its posterior: [N, latent_dim].
+    """One latent of each example, drawn from its posterior, flat: [N, K].
 
     Those of all of `data` are draws from the aggregate posterior.
 
     Raises:
-      ValueError: the model has no posterior.
+      ValueError: the model has no likelihood.
     """
     _check(ae, 1)
 
     def fn(variables: Variables, batch: Batch) -> Array:
-        mean, logvar = _posterior(ae, variables, batch)
-        return _draw(mean, logvar, batch["row"], seed, jnp.arange(1))[0][:, 0]
+        def draw(one: Batch, key: Array) -> Array:
+            leaves = jax.tree.leaves(ae.outputs(variables, one, rngs={"latent": key})["z"])
+            return jnp.concatenate([leaf.reshape(-1) for leaf in leaves])
 
-    found: np.ndarray = in_batches(fn, variables, _numbered(data), batch_size=batch_size)
-    return found
+        return _each_row(draw, batch, seed, jnp.arange(1))[:, 0]
+
+    drawn: np.ndarray = in_batches(fn, variables, _numbered(data), batch_size=batch_size)
+    return drawn
+
+
+def observed(
+    ae: Autoencoder, variables: Variables, data: Mapping[str, np.ndarray], *, seed: int = 0
+) -> np.ndarray:
+    """The data as a model observes it that draws its targets (see `Bernoulli.binarize`), drawn
+    once: [N, *event_shape]."""
+
+    def fn(variables: Variables, batch: Batch) -> Array:
+        def draw(one: Batch, key: Array) -> Array:
+            target: Array = ae.outputs(variables, one, rngs={"corrupt": key})["target"]
+            return target[0]
+
+        return _each_row(draw, batch, seed, jnp.arange(1))[:, 0]
+
+    drawn: np.ndarray = in_batches(fn, variables, _numbered(data))
+    return drawn
 
 
 def posterior_metrics(
@@ -133,26 +163,27 @@ def posterior_metrics(
     *,
     batch_size: int = BATCH,
 ) -> dict[str, Any]:
-    """What each code tells of the data: ``kl`` [latent_dim], its mean KL to the prior in nats;
-    ``mean_variance`` [latent_dim], the variance over x of its posterior mean; ``active_units``, the
-    number of codes where that is above 0.01.
+    """What each latent tells of the data: ``kl`` [K], its mean KL to the prior in nats;
+    ``mean_variance`` [K], the variance over x of its posterior mean; ``active_units``, the number
+    of latents where that is above 0.01.
 
     Source: Burda et al. 2016, section 5.2 (active units).
 
     Raises:
-      ValueError: the model has no posterior.
+      ValueError: the module has no ``posterior_kl``.
     """
-    _check(ae, 1)
+    if ae.method("posterior_kl") is None:
+        raise ValueError(f"{_name(ae)} has no posterior: its module defines no posterior_kl")
 
     def fn(variables: Variables, batch: Batch) -> dict[str, Array]:
-        mean, logvar = _posterior(ae, variables, batch)
-        kl = losses.gaussian_kl(mean.reshape(-1), logvar.reshape(-1))
-        return {"mean": mean, "kl": kl.reshape(mean.shape)}
+        columns = ae.encoder_columns(batch)
+        kl = ae.apply(variables, batch["x"], **columns, method="posterior_kl")
+        return {"mean": ae.features(variables, batch["x"], **columns), "kl": kl}
 
-    found = in_batches(fn, variables, data, batch_size=batch_size)
-    variance = found["mean"].var(0, dtype=np.float64)
+    each = in_batches(fn, variables, data, batch_size=batch_size)
+    variance = each["mean"].var(0, dtype=np.float64)
     return {
-        "kl": found["kl"].mean(0, dtype=np.float64),
+        "kl": each["kl"].mean(0, dtype=np.float64),
         "mean_variance": variance,
         "active_units": int((variance > ACTIVE).sum()),
     }
@@ -169,38 +200,32 @@ def bits_per_dimension(nll: float, size: int, *, levels: int | None = None) -> f
 
 
 def _check(ae: Autoencoder, samples: int) -> None:
-    if not isinstance(ae.spec, Variational):
-        kind = type(ae.spec).__name__
-        raise ValueError(f"ae is {kind}: only a Variational one has a posterior and a likelihood")
+    if ae.method("log_weight") is None:
+        raise ValueError(f"{_name(ae)} has no likelihood: its module defines no log_weight")
     require(samples >= 1, "samples", samples, "must be at least 1")
+
+
+def _name(ae: Autoencoder) -> str:
+    return type(ae.module if ae.spec is None else ae.spec).__name__
 
 
 def _numbered(data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**data, "row": np.arange(len(data["x"]))}
 
 
-def _posterior(ae: Autoencoder, variables: Variables, batch: Batch) -> tuple[Array, Array]:
-    inputs = (batch["x"], batch["length"]) if "length" in batch else (batch["x"],)
-    mean, logvar = ae.apply(variables, *inputs, method="posterior")
-    return mean, logvar
-
-
-def _draw(mean: Array, logvar: Array, rows: Array, seed: int, n: Array) -> tuple[Array, Array]:
-    """The samples with numbers `n` [S] of each row's posterior, and their noise: [B, S, code]."""
+def _each_row(fn: Callable[[Batch, Array], Any], batch: Batch, seed: int, n: Array) -> Any:
+    """``fn(example, key)`` of every example, alone, with the keys of its draws `n` [S]: [B, S]."""
     key = jax.random.key(seed)
 
-    def one(row: Array, n: Array) -> Array:
-        return jax.random.normal(
-            jax.random.fold_in(jax.random.fold_in(key, row), n), mean.shape[1:]
-        )
+    def of(one: Batch, n: Array) -> Any:
+        example = {name: column[None] for name, column in one.items() if name != "row"}
+        return fn(example, jax.random.fold_in(jax.random.fold_in(key, one["row"]), n))
 
-    noise = jax.vmap(jax.vmap(one, (None, 0)), (0, None))(rows, n)
-    return mean[:, None] + jnp.exp(0.5 * logvar)[:, None] * noise, noise
+    return jax.vmap(jax.vmap(of, (None, 0)), (0, None))(batch, n)
 
 
-def _nll(ae: Autoencoder, variables: Variables, batch: Batch, z: Array) -> Array:
-    """``-log p(x | z)`` of codes [B, S, code]: [B, S]."""
-    rows, each = z.shape[:2]
-    outputs = ae.apply(variables, z.reshape(rows * each, -1), method="decode")
-    repeated = {name: jnp.repeat(column, each, axis=0) for name, column in batch.items()}
-    return ae.objective["nll"].fn(outputs, repeated).reshape(rows, each)
+def _log_weight(ae: Autoencoder, variables: Variables, one: Batch, key: Array) -> Array:
+    columns = ae.encoder_columns(one)
+    rngs = {"latent": key}
+    weight: Array = ae.apply(variables, one["x"], **columns, rngs=rngs, method="log_weight")[0]
+    return weight

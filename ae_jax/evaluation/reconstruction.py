@@ -1,7 +1,6 @@
 """Reconstruction figures over a whole data set, in the units that papers and libraries report."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,9 +36,8 @@ def reconstruction_errors(
     images = are_images(ae.event_shape)
 
     def errors(variables: Variables, batch: Batch) -> dict[str, Array]:
-        x, where = batch["x"], event_mask(batch)
-        inputs = (x, batch["length"]) if "length" in batch else (x,)
-        outputs: Any = ae.apply(variables, *inputs)
+        x, where = batch[ae.target], event_mask(batch)
+        outputs = ae.outputs(variables, batch)
         recon = reconstruction(outputs)
         mse = losses.mse(recon, x, reduction="mean", where=where)
         found = {

@@ -28,6 +28,8 @@ class ConvNet(Spec):
     """
 
     kind: ClassVar[str] = "convnet"
+    flat_features: ClassVar[bool] = False
+    columns: ClassVar[tuple[str, ...]] = ()
 
     filters: tuple[int, ...] = (16, 8, 8)
     """Channels of each level, from the input to the code."""

@@ -21,6 +21,8 @@ class MLP(Spec):
     """
 
     kind: ClassVar[str] = "mlp"
+    flat_features: ClassVar[bool] = True
+    columns: ClassVar[tuple[str, ...]] = ()
 
     widths: tuple[int, ...] = ()
     """Units of the encoder's hidden layers, from the input to the code."""

@@ -28,6 +28,8 @@ class RNN(Spec):
     """
 
     kind: ClassVar[str] = "rnn"
+    flat_features: ClassVar[bool] = False
+    columns: ClassVar[tuple[str, ...]] = ("length",)
 
     widths: tuple[int, ...] = (100, 30)
     """Units of the encoder's layers, which the decoder mirrors; without a code layer all but the

@@ -21,7 +21,7 @@ import optax
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from ae_jax.core import Autoencoder, Batch, Outputs, Term, TrainState, init_state
+from ae_jax.core import Autoencoder, Batch, Outputs, Term, TrainState, init_state, metric_names
 from ae_jax.data import validated
 from ae_jax.data.memory import batch_at, sequential_order
 from ae_jax.spec import require
@@ -39,13 +39,14 @@ class Classifier(nn.Module):
     def setup(self) -> None:
         self.head = nn.Dense(self.classes)
 
-    def __call__(self, x: Array, *length: Array) -> Outputs:
-        z = self.encode(x, *length)
+    def __call__(self, x: Array, **columns: Any) -> Outputs:
+        z = self.encode(x, **columns)
         features = lax.stop_gradient(z) if self.frozen else z
         return {"z": z, "class_logits": self.head(features.reshape(len(z), -1))}
 
-    def encode(self, x: Array, *length: Array) -> Array:
-        return self.inner.encode(x, *length)
+    def encode(self, x: Array, **columns: Any) -> Array:
+        z: Array = self.inner.encode(x, **columns)
+        return z
 
 
 def classifier(ae: Autoencoder, classes: int, *, frozen: bool = True) -> Autoencoder:
@@ -65,10 +66,9 @@ def classifier(ae: Autoencoder, classes: int, *, frozen: bool = True) -> Autoenc
       ValueError: fewer than two classes.
     """
     require(classes >= 2, "classes", classes, "must be at least 2")
-    objective = {"cross_entropy": Term(_cross_entropy), "accuracy": Term(_correct, 0.0)}
-    return replace(
-        ae, module=Classifier(ae.module, classes, frozen), objective=objective, spec=None
-    )
+    objective = {"cross_entropy": Term(_cross_entropy), "accuracy": Term(_correct, None)}
+    module = Classifier(ae.module, classes, frozen)
+    return replace(ae, module=module, objective=objective, spec=None, players={})
 
 
 def with_encoder(model: Autoencoder, params: Any, *, seed: int = 0) -> dict[str, Any]:
@@ -136,8 +136,8 @@ def accuracy(
     count = len(examples["x"])
     order = sequential_order(count=count, batch_size=min(batch_size, count))
     evaluate = jax.jit(make_eval_loop(make_eval_step(model), partial(batch_at, padded=True)))
-    none, there = no_sums(("loss", *model.objective)), (jax.device_put(examples), order)
-    sums = evaluate(state, none, there, 0, len(order), jax.random.key(0), 0)
+    none, placed = no_sums(metric_names(model.objective)), (jax.device_put(examples), order)
+    sums = evaluate(state, none, placed, 0, len(order), jax.random.key(0), 0)
     return float(sums.mean()["accuracy"])
 
 

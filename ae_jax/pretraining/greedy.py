@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from ae_jax.bottlenecks import Linear
 from ae_jax.core import Autoencoder
 from ae_jax.data import validated
-from ae_jax.models import Tied, Vanilla
+from ae_jax.likelihoods import Error
+from ae_jax.models import AE
 from ae_jax.networks import MLP
-from ae_jax.networks.activations import Activation
 from ae_jax.spec import require
-from ae_jax.training.fit import Callback, fit
+from ae_jax.training import Callback, fit
 
 
 def fit_greedy(
@@ -26,15 +28,15 @@ def fit_greedy(
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
-    """Parameters of `ae`, each layer of which was trained on the codes of the layers before it.
+    """Parameters of `ae`, each layer of which was trained on the latents of the layers before it.
 
     Stage i is a shallow autoencoder: layer i of the encoder, and its mirror image in the decoder.
-    The first has the model's own loss and output. The others reconstruct codes, by squared error,
+    The first has the model's own loss and output. The others reconstruct latents, by squared error,
     and their output has the activation of the hidden layers, as in the deep model. No stage moves
     the layers of another. To fine-tune: ``fit(ae, x, params=fit_greedy(ae, x, ...), ...)``.
 
     Args:
-      ae: built from a `Vanilla` or `Tied` on a dense network, mirrored.
+      ae: built from a `Vanilla` or `Tied` on a mirrored MLP.
       x: examples [N, *event_shape], uint8 or float.
       epochs: for each stage.
       seed: of stage 0; stage i takes ``seed + i``.
@@ -45,44 +47,52 @@ def fit_greedy(
 
     Source: Bengio et al., Greedy layer-wise training of deep networks, 2007.
     """
-    codes: ArrayLike = validated(x)["x"]
+    parts = plain_mlp(ae)
+    latents: ArrayLike = validated(x)["x"]
     shape, stages = ae.event_shape, []
-    for i, spec in enumerate(_stage_specs(ae)):
+    for i, spec in enumerate(_stages(parts)):
         stage = replace(spec.build(shape), dtype=ae.dtype)
         state, _ = fit(
             stage,
-            codes,
+            latents,
             epochs=epochs,
             batch_size=batch_size,
             optimizer=optimizer,
             seed=seed + i,
             callbacks=callbacks,
         )
-        codes = stage.encode(state.variables, codes)
-        shape = codes.shape[1:]
+        latents = stage.encode(state.variables, latents)
+        shape = np.shape(latents)[1:]
         stages.append(state.params)
-    if isinstance(ae.spec, Tied):
+    if parts.tied:
         names = ("kernel", "bias", "decoder_bias")
         return {f"{name}_{i}": p[f"{name}_0"] for name in names for i, p in enumerate(stages)}
     decoders = [params["decoder"]["Dense_0"] for params in reversed(stages)]
     return dense_params([params["code"] for params in stages], decoders)
 
 
-def mirrored_dense(
-    ae: Autoencoder, *kinds: type[Vanilla]
-) -> tuple[Vanilla, Activation, tuple[int, ...]]:
-    """`ae`'s specification, its hidden activation, and its widths down to the code's.
+def plain_mlp(ae: Autoencoder) -> AE:
+    """The skeleton of `ae`, which must be a plain autoencoder on a mirrored `MLP`.
 
-    Raises `ValueError` unless it is one of `kinds`, on a dense network that is mirrored.
+    Raises `ValueError` for another network, a stochastic bottleneck, noise or a penalty.
     """
-    spec = ae.spec
-    if type(spec) not in kinds or not isinstance(spec.network, MLP):
-        names = " or ".join(kind.__name__ for kind in kinds)
-        raise ValueError(f"ae.spec={spec!r}: must be a {names} on a MLP network")
-    network = spec.network
-    mirrored = network.decoder_widths in (None, network.widths[::-1])
-    require(mirrored, "decoder_widths", network.decoder_widths, "must mirror widths")
-    return spec, network.activation, (*network.widths, spec.latent_dim)
+    parts = ae.spec.parts() if hasattr(ae.spec, "parts") else ae.spec
+    ok = isinstance(parts, AE) and isinstance(parts.network, MLP)
+    ok = ok and isinstance(parts.bottleneck, Linear) and isinstance(parts.likelihood, Error)
+    if not ok or parts.corruption is not None or parts.penalties:
+        raise ValueError(
+            f"ae.spec={ae.spec!r}: must be a plain autoencoder on an MLP, without noise or "
+            "penalties, such as a Vanilla"
+        )
+    mirrored = parts.network.decoder_widths in (None, parts.network.widths[::-1])
+    require(mirrored, "decoder_widths", parts.network.decoder_widths, "must mirror widths")
+    return parts
+
+
+def layer_widths(parts: AE) -> tuple[int, ...]:
+    """The widths of the encoder's layers, down to the latents."""
+    assert isinstance(parts.network, MLP) and parts.bottleneck.latent_dim is not None
+    return (*parts.network.widths, parts.bottleneck.latent_dim)
 
 
 def dense_params(down: Sequence[Any], up: Sequence[Any]) -> dict[str, Any]:
@@ -97,9 +107,19 @@ def dense_params(down: Sequence[Any], up: Sequence[Any]) -> dict[str, Any]:
     return params
 
 
-def _stage_specs(ae: Autoencoder) -> list[Vanilla]:
+def _stages(parts: AE) -> list[AE]:
     """The shallow autoencoder of each layer."""
-    spec, hidden, widths = mirrored_dense(ae, Vanilla, Tied)
-    stages = [replace(spec, network=MLP(), latent_dim=w, latent_activation=hidden) for w in widths]
-    stages[-1] = replace(stages[-1], latent_activation=spec.latent_activation)
-    return stages[:1] + [replace(s, loss="mse", output_activation=hidden) for s in stages[1:]]
+    assert isinstance(parts.network, MLP) and isinstance(parts.likelihood, Error)
+    hidden = parts.network.activation
+    stages = [
+        replace(
+            parts,
+            network=MLP(),
+            bottleneck=Linear(latent_dim=width, activation=hidden),
+            likelihood=replace(parts.likelihood, loss="mse", output_activation=hidden),
+        )
+        for width in layer_widths(parts)
+    ]
+    stages[0] = replace(stages[0], likelihood=parts.likelihood)
+    stages[-1] = replace(stages[-1], bottleneck=parts.bottleneck)
+    return stages

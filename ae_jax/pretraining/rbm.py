@@ -28,8 +28,7 @@ from ae_jax.core import Autoencoder, as_floats
 from ae_jax.data import validated
 from ae_jax.data.memory import epoch_order, take
 from ae_jax.losses import batch_mean
-from ae_jax.models import Vanilla
-from ae_jax.pretraining.greedy import dense_params, mirrored_dense
+from ae_jax.pretraining.greedy import dense_params, layer_widths, plain_mlp
 from ae_jax.spec import require
 
 
@@ -275,11 +274,12 @@ def _run_epoch(
 
 def _layer_widths(ae: Autoencoder) -> tuple[int, ...]:
     """Hidden units of each machine; `ValueError` for a model that no stack unrolls into."""
-    spec, hidden, widths = mirrored_dense(ae, Vanilla)
+    parts = plain_mlp(ae)
+    require(not parts.tied, "tied", True, "a stack of RBMs needs untied weights")
     for name, value, needed in (
-        ("network.activation", hidden, "sigmoid"),
-        ("latent_activation", spec.latent_activation, "linear"),
-        ("loss", spec.loss, "bce"),
+        ("network.activation", getattr(parts.network, "activation", None), "sigmoid"),
+        ("latent_activation", getattr(parts.bottleneck, "activation", None), "linear"),
+        ("loss", getattr(parts.likelihood, "loss", None), "bce"),
     ):
         require(value == needed, name, value, f"a stack of RBMs needs {needed!r}")
-    return widths
+    return layer_widths(parts)

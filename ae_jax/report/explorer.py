@@ -15,7 +15,6 @@ from ae_jax.data import load
 from ae_jax.data.splits import with_labels
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.likelihood import posterior_metrics
-from ae_jax.models import Variational
 from ae_jax.report.packed import pack
 from ae_jax.report.program import UnsupportedError, translate
 from ae_jax.storage.runs import Run, load_run
@@ -65,7 +64,7 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
     if not np.isfinite(z).all():
         raise ValueError("the codes of the test set are not finite: the training diverged")
     spread, measure = z.std(axis=0), "variance"
-    if isinstance(ae.spec, Variational):
+    if ae.method("posterior_kl") is not None:
         spread, measure = posterior_metrics(ae, variables, chosen)["kl"], "KL divergence"
     first = np.argsort(-spread, kind="stable")[:SLIDERS]
     images, limits = _examples(ae, chosen["x"])

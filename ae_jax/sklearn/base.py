@@ -14,10 +14,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ae_jax.core import TrainState
 from ae_jax.data import validated
-from ae_jax.models import Model
 from ae_jax.sklearn.models import specification
 from ae_jax.sklearn.programs import Programs, in_chunks, programs
-from ae_jax.spec import require
+from ae_jax.spec import Spec, require
 from ae_jax.training import fit
 
 
@@ -37,7 +36,7 @@ class AutoencoderEstimator(BaseEstimator):
 
     def __init__(
         self,
-        model: str | Model = "vae",
+        model: str | Spec = "vae",
         *,
         latent_dim: int | None = None,
         hidden_layer_sizes: Sequence[int] | None = None,
@@ -82,7 +81,7 @@ class AutoencoderEstimator(BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Train on X [N, D]; y is not used.
+        """Train on X [N, D]. Only models that read labels use y, classes 0, 1, ...
 
         Raises `ValueError` or `TypeError`, one line, for data or parameters that cannot work, and
         `ae_jax.training.DivergedError` if the training does not stay finite.
@@ -104,9 +103,14 @@ class AutoencoderEstimator(BaseEstimator):
         shape = (columns,) if self.event_shape is None else tuple(self.event_shape)
         needs = f"must have as many elements as X has columns, {columns}"
         require(math.prod(shape) == columns, "event_shape", shape, needs)
+        ae = spec.build(shape)
+        data = {"x": rows.reshape(-1, *shape)}
+        if "label" in ae.reads:
+            require(y is not None, "y", y, "this model reads labels: give them")
+            data["label"] = np.asarray(y)
         result = fit(
-            spec.build(shape),
-            rows.reshape(-1, *shape),
+            ae,
+            data,
             epochs=self.epochs,
             batch_size=min(batch, len(rows)),
             optimizer=float(rate),

@@ -8,7 +8,7 @@ import numpy as np
 
 from ae_jax.models import Contractive, Denoising, Model, Sparse, Tied, Vanilla, Variational
 from ae_jax.networks import MLP
-from ae_jax.spec import from_dict, nearest, to_dict
+from ae_jax.spec import Spec, from_dict, nearest, require, to_dict
 
 _COMMON: Any = {"network": MLP(widths=(256,)), "latent_dim": 16}
 _LINEAR: Any = {**_COMMON, "loss": "mse", "latent_activation": "linear"}
@@ -32,45 +32,48 @@ _LIKELIHOODS = {"mse": "learned_gaussian", "bce": "bernoulli"}
 
 
 def specification(
-    model: str | Model,
+    model: str | Spec,
     *,
     latent_dim: int | None = None,
     hidden_layer_sizes: Sequence[int] | None = None,
     loss: str | None = None,
-) -> Model:
+) -> Any:
     """`model`, a name in `MODELS` or a specification, with what is not None in place of its own.
 
     Raises:
       ValueError: an unknown name or loss, a value that the model refuses, or hidden layers for a
-        network that is not dense.
-      TypeError: `model` is neither a name nor a specification of `ae_jax.models`.
+        network that is not an MLP.
+      TypeError: `model` is neither a name nor a specification.
     """
     if isinstance(model, str):
         if model not in MODELS:
             raise ValueError(f"model={model!r}: {nearest(model, MODELS)}")
         model = MODELS[model]
-    elif not isinstance(model, Model):
+    elif not isinstance(model, Spec) or not hasattr(model, "build"):
         raise TypeError(
-            f"model={model!r}: must be one of {', '.join(MODELS)}, or a specification of "
-            "ae_jax.models"
+            f"model={model!r}: must be one of {', '.join(MODELS)}, or a specification, of "
+            "ae_jax.models or your own"
         )
     # As plain data, which `from_dict` checks strictly. `tolist` is for the NumPy integers of grids.
     data = to_dict(model)
     if latent_dim is not None:
-        data["latent_dim"] = np.asarray(latent_dim).tolist()
+        owner = data if "latent_dim" in data else data.get("bottleneck", {})
+        require("latent_dim" in owner, "latent_dim", latent_dim, "this model has no such option")
+        owner["latent_dim"] = np.asarray(latent_dim).tolist()
     if hidden_layer_sizes is not None:
-        if not isinstance(model.network, MLP):
+        network = data.get("network", {}).get("kind")
+        if network != MLP.kind:
             raise ValueError(
                 f"hidden_layer_sizes={hidden_layer_sizes!r}: the model's network is "
-                f"{model.network.kind}, not dense: leave them out"
+                f"{network}, not {MLP.kind}: remove them"
             )
         widths = np.asarray(hidden_layer_sizes).tolist()
         data["network"] |= {"widths": widths, "decoder_widths": None}
-    if loss is not None and isinstance(model, Variational):
-        if loss not in _LIKELIHOODS:
-            raise ValueError(f"loss={loss!r}: a VAE is trained with one of mse, bce")
-        data["likelihood"] = _LIKELIHOODS[loss]
-    elif loss is not None:
+    if loss is not None and "loss" in data:
         data["loss"] = loss
-    spec: Model = from_dict(Model, data, where="model")
-    return spec
+    elif loss is not None:
+        known = isinstance(data.get("likelihood"), str)
+        require(known, "loss", loss, "choose it in the specification itself")
+        require(loss in _LIKELIHOODS, "loss", loss, "a VAE is trained with one of mse, bce")
+        data["likelihood"] = _LIKELIHOODS[loss]
+    return from_dict(type(model), data, where="model")

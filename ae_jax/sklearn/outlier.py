@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin
 
-from ae_jax.models import Model
 from ae_jax.sklearn.base import AutoencoderEstimator
-from ae_jax.spec import require
+from ae_jax.spec import Spec, require
 
 
 class AutoencoderOutlierDetector(OutlierMixin, AutoencoderEstimator):
@@ -34,7 +33,7 @@ class AutoencoderOutlierDetector(OutlierMixin, AutoencoderEstimator):
 
     def __init__(
         self,
-        model: str | Model = "vae",
+        model: str | Spec = "vae",
         *,
         contamination: float | Literal["auto"] = "auto",
         latent_dim: int | None = None,

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import Array
 
 from ae_jax.core import Autoencoder, Variables, compute_loss, streams
-from ae_jax.models import Model, Variational
 
 CHUNK = 256
 """Rows to a call. Fewer are padded, so that a row's result is the same bits in any company."""
@@ -31,7 +30,7 @@ class Programs(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def programs(spec: Model, event_shape: tuple[int, ...]) -> Programs:
+def programs(spec: Any, event_shape: tuple[int, ...]) -> Programs:
     """Those of the autoencoder that `spec` builds: shared by all estimators that have it."""
     ae = spec.build(event_shape)
 
@@ -43,14 +42,14 @@ def programs(spec: Model, event_shape: tuple[int, ...]) -> Programs:
 
 def _score(ae: Autoencoder, variables: Variables, row: Array) -> Array:
     """The score of one example [*event]: a scalar."""
-    x = row[None]
-    if not isinstance(ae.spec, Variational):
-        _, raw = compute_loss(ae.objective, ae.apply(variables, x), {"x": x})
-        return -raw[ae.spec.loss]
+    batch = {"x": row[None]}
+    if not {"nll", "kl"} <= ae.objective.keys():
+        _, raw = compute_loss(ae.objective, ae.outputs(variables, batch), batch)
+        return -raw[next(iter(ae.objective))]  # the reconstruction error comes first
 
     def elbo(key: Array) -> Array:
-        outputs = ae.apply(variables, x, rngs=streams(key, ("latent",)))
-        _, raw = compute_loss(ae.objective, outputs, {"x": x})
+        outputs = ae.outputs(variables, batch, rngs=streams(key, ("latent",)))
+        _, raw = compute_loss(ae.objective, outputs, batch)
         return -(raw["nll"] + raw["kl"])
 
     # The same noise for every row, so that scores do not depend on a row's place, and differences

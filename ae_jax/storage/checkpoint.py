@@ -39,7 +39,7 @@ from ae_jax.storage.arrays import read_arrays, write_arrays
 from ae_jax.storage.manifest import DamagedError, read_manifest, verify, write_manifest
 
 log = logging.getLogger(__name__)
-_MODEL = ("params", "ema_params", "model_state")
+_MODEL = ("params", "ema", "model_state")
 _SAVING, _REMOVED = "saving.tmp", "removed.tmp"
 
 

@@ -23,17 +23,28 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import export as jax_export
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ae_jax.core import Autoencoder, Variables, by_path
+from ae_jax.core import Autoencoder, Variables, by_path, example_columns, init_state
 from ae_jax.files import finite, read_json, require_regular
+from ae_jax.models import Model
 from ae_jax.storage.manifest import DamagedError, verify, write_manifest
 from ae_jax.storage.runs import Run, build_model, load_run
 
 FORMAT = 2
 PLATFORMS = ("cpu", "cuda", "tpu")
+_TYPES = {  # of safetensors
+    "float32": "F32",
+    "float64": "F64",
+    "int32": "I32",
+    "int64": "I64",
+    "uint32": "U32",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
 
 
 class Exported(NamedTuple):
@@ -44,15 +55,23 @@ class Exported(NamedTuple):
     config: dict[str, Any]
 
 
-def export(run_dir: str | Path, directory: str | Path, step: int | None = None) -> Path:
+def export(
+    run_dir: str | Path,
+    directory: str | Path,
+    step: int | None = None,
+    *,
+    models: Any = Model,
+    ae: Autoencoder | None = None,
+) -> Path:
     """Write the model of a run (of `step`, or its newest checkpoint) to a new folder.
 
-    Raises `ValueError` as `load_run` does, or if `directory` is there and not empty, and `OSError`.
+    `models` and `ae` are for models of your own (see `load_run`). Raises `ValueError` as `load_run`
+    does, or if `directory` exists and is not empty, and `OSError`.
     """
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ValueError(f"{directory} exists and is not empty: choose another")
-    ae, state, config = load_run(run_dir, step)
+    ae, state, config = load_run(run_dir, step, models=models, ae=ae)
     variables = jax.device_get(state.variables)
     described: dict[str, Any] = {"format": FORMAT, "step": int(state.step)}
     described |= {name: config.get(name) for name in ("model", "event_shape")}
@@ -61,7 +80,8 @@ def export(run_dir: str | Path, directory: str | Path, step: int | None = None) 
     with tempfile.TemporaryDirectory(".tmp", directory.name, directory.parent) as temporary:
         folder = Path(temporary, directory.name)
         folder.mkdir()
-        weights = {k: np.ascontiguousarray(v) for k, v in by_path(variables).items()}
+        # Not ascontiguousarray, which makes a scalar [1].
+        weights = {k: np.asarray(v, order="C") for k, v in by_path(variables).items()}
         save_file(weights, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
         (folder / "README.md").write_text(_card(Run.open(run_dir), directory.name, described))
@@ -74,11 +94,14 @@ def export(run_dir: str | Path, directory: str | Path, step: int | None = None) 
     return directory
 
 
-def load_exported(directory: str | Path) -> Exported:
+def load_exported(
+    directory: str | Path, *, models: Any = Model, ae: Autoencoder | None = None
+) -> Exported:
     """The model in a folder that `export` wrote, whoever it came from.
 
-    Every file is compared with the manifest, the model is built from the closed table of models,
-    and names, shapes and dtypes of the weights are compared with it before they are read.
+    Every file is compared with the manifest. The model is one of `models`, or `ae` itself (see
+    `load_run`), and names, shapes and dtypes of the weights are compared with it before they are
+    read.
 
     Raises `ValueError`, one line, for a folder that is damaged, of a newer format, or not a model.
     """
@@ -94,14 +117,15 @@ def load_exported(directory: str | Path) -> Exported:
             f"{folder / 'config.json'} has format {config.get('format')!r}, and this version of "
             f"ae_jax reads {FORMAT}: read it with the version that wrote it"
         )
-    ae = build_model(config, str(folder / "config.json"))
-    x = jax.ShapeDtypeStruct((1, *ae.event_shape), jnp.float32)
-    wanted = jax.eval_shape(ae.module.init, jax.random.key(0), x)
+    ae = build_model(config, str(folder / "config.json"), models, ae)
+    made = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0)))
+    wanted = made.variables
     return Exported(ae, read_weights(folder / "model.safetensors", wanted), config)
 
 
-def read_weights(path: Path, wanted: Any, *, stored: str = "F32") -> Any:
-    """The arrays in a safetensors file, all `stored` in this type, as the tree `wanted`.
+def read_weights(path: Path, wanted: Any, *, stored: str | None = None) -> Any:
+    """The arrays in a safetensors file as the tree `wanted`, each stored in its own type there, or
+    all in the type `stored`.
 
     Raises `ValueError`, one line, for other names, types or shapes than that, and for damage.
     """
@@ -115,11 +139,9 @@ def read_weights(path: Path, wanted: Any, *, stored: str = "F32") -> Any:
             for name, want in shapes.items():
                 there = file.get_slice(name)
                 found = f"{there.get_dtype()}{list(there.get_shape())}"
-                if found != f"{stored}{list(want.shape)}":
-                    raise ValueError(
-                        f"{path}: {name} is {found} there and {stored}{list(want.shape)} in the "
-                        "model"
-                    )
+                needed = f"{stored or _TYPES[str(want.dtype)]}{list(want.shape)}"
+                if found != needed:
+                    raise ValueError(f"{path}: {name} is {found}, and {needed} in the model")
             leaves = [jnp.asarray(file.get_tensor(name)) for name in shapes]
     except (SafetensorError, OSError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from None
@@ -127,17 +149,32 @@ def read_weights(path: Path, wanted: Any, *, stored: str = "F32") -> Any:
 
 
 def _artifacts(ae: Autoencoder, variables: Variables) -> dict[str, bytearray]:
-    """Serialized programs with a symbolic batch size and the weights inside."""
+    """Serialized programs with a symbolic batch size and the weights inside.
+
+    Those of a conditional model take the columns that it is given, a dict, as a second argument.
+    """
     (batch,) = jax_export.symbolic_shape("batch")
     x = jax.ShapeDtypeStruct((batch, *ae.event_shape), jnp.float32)
-    z = jax.eval_shape(lambda x: ae.encode(variables, x), x)
-    calls = {"encode": (ae.encode, x), "decode": (ae.decode, z), "reconstruct": (ae.reconstruct, x)}
+    given = {
+        name: jax.ShapeDtypeStruct((batch, *ae.columns[name]), column.dtype)
+        for name, column in example_columns(ae.columns).items()
+        if name in ae.given
+    }
+    columns = (given,) if given else ()
+    z = jax.eval_shape(lambda x, given: ae.encode(variables, x, **given), x, given)
+    calls: dict[str, tuple[Any, Any]] = {
+        "encode": (ae.encode, x),
+        "decode": (ae.decode, z),
+        "reconstruct": (ae.reconstruct, x),
+    }
 
     def program(method: Any) -> Any:
+        if given:
+            return jax.jit(lambda a, given: method(variables, a, **given))
         return jax.jit(lambda a: method(variables, a))
 
     return {
-        name: jax_export.export(program(method), platforms=PLATFORMS)(example).serialize()
+        name: jax_export.export(program(method), platforms=PLATFORMS)(example, *columns).serialize()
         for name, (method, example) in calls.items()
     }
 
@@ -161,12 +198,13 @@ def _card(run: Run, name: str, described: Mapping[str, Any]) -> str:
         if type(value) is float and key not in left_out
     ]
     model = described["model"]
+    kind = f"A {model['kind']}" if model else "A hand-made"
     shape = ", ".join(map(str, described["event_shape"]))
     versions = ", ".join(f"{k} {v}" for k, v in environment["packages"].items())
     train = {k: v for k, v in train.items() if v is not None}
     return f"""# {name}
 
-A {model["kind"]} autoencoder of examples [{shape}], trained for {described["step"]} steps with
+{kind} autoencoder of examples [{shape}], trained for {described["step"]} steps with
 ae_jax. It was not tested for any use but research.
 
 ```python

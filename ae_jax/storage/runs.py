@@ -28,7 +28,7 @@ from ae_jax.core import Autoencoder, TrainState, init_state
 from ae_jax.devices.names import device_name
 from ae_jax.files import append_whole, finite, read_json, require_regular, write_whole
 from ae_jax.models import Model
-from ae_jax.spec import from_dict, require
+from ae_jax.spec import from_dict, kinds_of, nearest, require
 from ae_jax.storage.checkpoint import Checkpoints
 
 FORMAT = 3
@@ -103,7 +103,7 @@ class Run:
         return Checkpoints(self.path / "checkpoints", read_only=read_only)
 
     def write_report(self, report: Mapping[str, Any]) -> None:
-        """Write `nonfinite.json`: the update that ended the training (see `training.diagnose`)."""
+        """Write `nonfinite.json`: the update that ended the training (see `training.diagnosis`)."""
         _write_json(self.path / "nonfinite.json", report)
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -146,15 +146,29 @@ class LoadedRun(NamedTuple):
     config: dict[str, Any]
 
 
-def load_run(path: str | Path, step: int | None = None) -> LoadedRun:
+def load_run(
+    path: str | Path,
+    step: int | None = None,
+    *,
+    models: Any = Model,
+    ae: Autoencoder | None = None,
+) -> LoadedRun:
     """The model of a run directory and its state at `step` (default: the newest checkpoint).
 
-    The state's ``opt_state`` is None: this is for using a model, not for resuming. The model is
-    built from the closed table `ae_jax.models.Model`; `ValueError` for anything else.
+    The state's ``opt_state`` is None: this is for using a model, not for resuming.
+
+    Args:
+      path: the run directory.
+      step: of the checkpoint.
+      models: the specifications that the run may name: ``Model | Mine`` adds one of your own.
+        Nothing else is ever built.
+      ae: the model itself, for a run of a module that was made by hand.
+
+    Raises `ValueError` for a damaged run, or a model that `models` does not have.
     """
     run = Run.open(path)
     config = run.config
-    ae = build_model(config, f"{run.path}/config.json")
+    ae = build_model(config, f"{run.path}/config.json", models, ae)
     settings = config.get("train")
     ema = isinstance(settings, dict) and settings.get("ema_decay") is not None
     target = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema))
@@ -162,21 +176,33 @@ def load_run(path: str | Path, step: int | None = None) -> LoadedRun:
     return LoadedRun(ae, state, config)
 
 
-def build_model(config: Mapping[str, Any], file: str) -> Autoencoder:
-    """The model that `config`, of this file, describes, from the closed table of models.
+def build_model(
+    config: Mapping[str, Any], file: str, models: Any = Model, ae: Autoencoder | None = None
+) -> Autoencoder:
+    """The model that `config`, of this file, describes: one of `models`, or `ae` itself.
 
     Raises `ValueError`, one line, for anything else.
     """
-    if config.get("model") is None:
+    described = config.get("model")
+    if described is None and ae is None:
         raise ValueError(
-            f"{file} has no model: it was trained from a module made by hand; "
-            "build it again and use Checkpoints.restore"
+            f"{file} names no model: its module was made by hand; make it again and give it as ae="
         )
     shape, dtype = config.get("event_shape"), config.get("dtype", "float32")
     ok = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
     require(ok, f"{file}: event_shape", shape, "must be a list of positive integers")
     require(dtype in DTYPES, f"{file}: dtype", dtype, f"must be one of {', '.join(DTYPES)}")
-    spec = from_dict(Model, config["model"], where="model")
+    if ae is not None:
+        needs = f"the given ae was built for {list(ae.event_shape)}"
+        require(shape == list(ae.event_shape), f"{file}: event_shape", shape, needs)
+        return replace(ae, dtype=jax.numpy.dtype(dtype))
+    kind = described.get("kind") if isinstance(described, dict) else None
+    if isinstance(kind, str) and kind not in kinds_of(models):
+        raise ValueError(
+            f"{file}: model={kind!r}: {nearest(kind, kinds_of(models))}; for a model of your own "
+            "give models=Model | YourSpec"
+        )
+    spec = from_dict(models, described, where="model")
     return replace(spec.build(tuple(shape or ())), dtype=jax.numpy.dtype(dtype))
 
 

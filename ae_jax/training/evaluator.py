@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from ae_jax.core import Autoencoder, TrainState
+from ae_jax.core import Autoencoder, TrainState, metric_names
 from ae_jax.data.memory import InMemory, sequential_order, steps_per_epoch
 from ae_jax.data.stream import Streamed
 from ae_jax.devices.compilation import compile_program
@@ -19,7 +19,7 @@ from ae_jax.training.loop import Sums, make_eval_loop, no_sums
 from ae_jax.training.step import make_eval_step
 
 Evaluate = Callable[[TrainState, Callable[[], bool]], Sums | None]
-"""``(state, stop) -> sums`` over the data set, or None where `stop` said so before its end."""
+"""``(state, stop) -> sums`` over the data set, or None where `stop` ended it early."""
 
 
 def make_evaluator(
@@ -39,7 +39,7 @@ def make_evaluator(
     order = partial(sequential_order, count=rows, batch_size=batch_size, multiple=mesh.size)
     pipeline = Streamed if stream else InMemory
     feed = pipeline(data, lambda _: order(), padded=True, mesh=mesh)
-    none, key = put((no_sums(("loss", *ae.objective)), key), everywhere)
+    none, key = put((no_sums(metric_names(ae.objective)), key), everywhere)
     sample, _, _ = next(feed.pieces(0, 0, 1))
     loop = jax.jit(make_eval_loop(make_eval_step(ae), feed.batch_at), out_shardings=everywhere)
     zero = np.int32(0)

@@ -19,19 +19,20 @@ BatchAt = Callable[[Any, Array], Batch]
 
 
 class Skips(NamedTuple):
-    """Updates that were left out because they were not finite (see `step.make_train_step`)."""
+    """Updates that were skipped because they were not finite (see `step.make_train_step`)."""
 
     streak: Array
-    """In a row, up to now."""
+    """How many in a row, at the end."""
     total: Array
-    """As long as it is summed."""
+    """How many since the sums began."""
     last: Array
     """The step of the last one, or -1."""
 
 
 class Sums(NamedTuple):
-    """Metrics times examples, and examples: what means over several loops are made of. Updates that
-    were left out are in none of them, but counted in `skips`."""
+    """Metrics times examples, and examples: what means over several loops are made of.
+
+    Skipped updates are in neither; `skips` counts them."""
 
     total: Metrics
     examples: Array
@@ -52,12 +53,12 @@ def make_train_loop(
     """``(state, sums, data, first, count) -> (state, sums)``: batches first .. first + count - 1.
 
     `count` is traced: one compilation serves every length. With a guarded step, the loop ends when
-    more than `max_skips` updates in a row were left out, and does nothing more when it is called
-    with those sums again.
+    more than `max_skips` updates in a row were skipped, and does nothing when it is called with
+    those sums again.
     """
 
     def run(state, sums, data, first, count):
-        def goes_on(carry):
+        def unfinished(carry):
             i, _, sums = carry
             return (i < count) & (True if max_skips is None else sums.skips.streak <= max_skips)
 
@@ -70,7 +71,7 @@ def make_train_loop(
                 return i + 1, state, _add(sums, metrics, batch)
             return i + 1, state, _add_finite(sums, metrics, batch, finite, at)
 
-        _, state, sums = lax.while_loop(goes_on, one, (jnp.int32(0), state, sums))
+        _, state, sums = lax.while_loop(unfinished, one, (jnp.int32(0), state, sums))
         return state, sums
 
     return run
@@ -80,7 +81,7 @@ def make_eval_loop(step: EvalStep, batch_at: BatchAt) -> EvalLoop:
     """``(state, sums, data, first, count, key, place) -> sums``.
 
     The noise of a batch is a function of `key` and of its place in the whole set, which is `place`
-    for the first one here, so that evaluations compare. Terms of the whole batch are averaged over
+    for the first one here, so that evaluations compare. A `BatchTerm` is averaged over
     batches.
     """
 
@@ -107,12 +108,12 @@ def _add(sums: Sums, metrics: Metrics, batch: Batch) -> Sums:
 
 
 def _add_finite(sums: Sums, metrics: Metrics, batch: Batch, finite: Array, step: Array) -> Sums:
-    """With the metrics of an update that was made, or the count of one that was left out."""
+    """With the metrics of an update that was made, or the count of one that was skipped."""
     added = _add(sums, metrics, batch)
     total, examples = jax.tree.map(
         lambda new, old: jnp.where(finite, new, old), added[:2], sums[:2]
     )
-    left_out = (~finite).astype(jnp.int32)
+    skipped = (~finite).astype(jnp.int32)
     streak, before, last = sums.skips
-    skips = Skips(left_out * (streak + 1), before + left_out, jnp.where(finite, last, step))
+    skips = Skips(skipped * (streak + 1), before + skipped, jnp.where(finite, last, step))
     return Sums(total, examples, skips)

@@ -1,4 +1,4 @@
-"""The state a run starts from."""
+"""The state that a run starts from."""
 
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ import optax
 from jax import Array
 from jax.sharding import NamedSharding
 
-from ae_jax.core import Autoencoder, TrainState, by_path, init_state
+from ae_jax.core import Autoencoder, TrainState, by_path, init_state, whole_optimizer
 from ae_jax.devices.mesh import put
 
 
@@ -19,34 +19,51 @@ def start(
     key: Array,
     *,
     params: Any = None,
+    model_state: Any = None,
     ema: bool = False,
     place: NamedSharding,
 ) -> TrainState:
-    """A fresh state at `place`; with `params`, a tree of arrays, copies of those in it.
+    """A fresh state at `place`, with copies of `params` and `model_state` where they are given.
 
-    Raises `ValueError` unless `params` has the structure and shapes of the model's parameters.
+    Raises `ValueError` unless these have the structure and shapes of the model's own.
     """
     init = partial(init_state, ae, tx, ema=ema)
-    if params is None:
+    if params is None and model_state is None:
         return jax.jit(init, out_shardings=place)(key)
-    given = put(jax.device_get(params), place)  # which another mesh may have made
-    return jax.jit(partial(_init_from, init, tx), out_shardings=place)(given, key)
+    given = put(jax.device_get((params, model_state)), place)  # which another mesh may have made
+    return jax.jit(partial(start_from, ae, tx, ema=ema), out_shardings=place)(key, *given)
 
 
-def _init_from(init: Any, tx: optax.GradientTransformation, params: Any, key: Array) -> TrainState:
-    state = init(key)
-    given, fresh = by_path(params), by_path(state.params)
-    for path in fresh | given:
+def start_from(
+    ae: Autoencoder,
+    tx: optax.GradientTransformation,
+    key: Array,
+    params: Any = None,
+    model_state: Any = None,
+    *,
+    ema: bool = False,
+) -> TrainState:
+    """`core.init_state` with the given parameters and untrained state. Pure."""
+    state = init_state(ae, tx, key, ema=ema)
+    if params is not None:
+        params = _like("params", params, state.params)
+        state = state.replace(params=params, opt_state=whole_optimizer(ae, tx).init(params))
+    if model_state is not None:
+        state = state.replace(model_state=_like("model_state", model_state, state.model_state))
+    return state.replace(ema={"params": state.params, **state.model_state} if ema else None)
+
+
+def _like(name: str, tree: Any, fresh: Any) -> Any:
+    given, wanted = by_path(tree), by_path(fresh)
+    for path in wanted | given:
         if path not in given:
-            raise ValueError(f"params: {path} is missing, which the model has")
-        if path not in fresh:
-            raise ValueError(f"params: {path} is not in the model")
-        if given[path].shape != fresh[path].shape:
+            raise ValueError(f"{name}: {path} is missing, which the model has")
+        if path not in wanted:
+            raise ValueError(f"{name}: {path} is not in the model")
+        if given[path].shape != wanted[path].shape:
             raise ValueError(
-                f"params: {path} has shape {given[path].shape}; the model's is {fresh[path].shape}"
+                f"{name}: {path} has shape {given[path].shape}; the model's is {wanted[path].shape}"
             )
     # Copies, because the training loop donates its state.
-    leaves = [jnp.array(given[path], old.dtype) for path, old in fresh.items()]
-    params = jax.tree.unflatten(jax.tree.structure(state.params), leaves)
-    ema_params = None if state.ema_params is None else params
-    return state.replace(params=params, opt_state=tx.init(params), ema_params=ema_params)
+    leaves = [jnp.array(given[path], old.dtype) for path, old in wanted.items()]
+    return jax.tree.unflatten(jax.tree.structure(fresh), leaves)

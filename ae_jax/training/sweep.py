@@ -12,13 +12,14 @@ import numpy as np
 import optax
 from jax import Array
 
-from ae_jax.core import Autoencoder, TrainState, init_state
-from ae_jax.data.memory import batch_at, epoch_order, sequential_order, steps_per_epoch
+from ae_jax.core import Autoencoder, TrainState, metric_names
+from ae_jax.data.memory import batch_at, epoch_order, sequential_order
 from ae_jax.devices.compilation import compiler_options
 from ae_jax.devices.mesh import data_mesh, replicated, split
 from ae_jax.spec import require
-from ae_jax.training.checks import Examples, check_settings, checked_data
 from ae_jax.training.loop import make_eval_loop, make_train_loop, no_sums
+from ae_jax.training.plan import Examples, check_average, check_seed, checked_data, make_sizes
+from ae_jax.training.start import start_from
 from ae_jax.training.step import make_eval_step, make_train_step
 
 MakeAutoencoder = Callable[..., Autoencoder]
@@ -76,6 +77,8 @@ def sweep(
     batch_size: int = 256,
     optimizer: MakeOptimizer = optax.adam,
     learning_rate: float = 1e-3,
+    params: Any = None,
+    model_state: Any = None,
     eval_data: Examples | None = None,
     ema_decay: float | None = None,
     devices: int | None = 1,
@@ -97,6 +100,7 @@ def sweep(
       train, epochs, batch_size, eval_data, ema_decay: see `fit`.
       optimizer: ``optimizer(learning_rate) -> optax optimizer``.
       learning_rate: where the grid has none.
+      params, model_state: initial ones for every run, instead of fresh ones; see `fit`.
       devices: how many devices to spread the runs over (None: all there are). The last run is
         repeated until their number divides.
       callbacks: each called with every row of the history.
@@ -112,17 +116,16 @@ def sweep(
     train = checked_data(probe, train, "train")
     eval_data = None if eval_data is None else checked_data(probe, eval_data, "eval_data")
     count = len(train["x"])
-    check_settings(count, epochs=epochs, batch_size=batch_size, ema_decay=ema_decay)
-    per_epoch, names = steps_per_epoch(count, batch_size), ("loss", *probe.objective)
+    per_epoch = make_sizes(count, epochs=epochs, batch_size=batch_size).per_epoch
+    check_average(ema_decay)
+    names = metric_names(probe.objective)
 
     def parts(hp: Mapping[str, Array]) -> tuple[Autoencoder, optax.GradientTransformation]:
-        given = dict(hp)
-        return make_ae(**{k: v for k, v in given.items() if k != "learning_rate"}), optimizer(
-            given.get("learning_rate", learning_rate)
-        )
+        swept = {name: value for name, value in hp.items() if name != "learning_rate"}
+        return make_ae(**swept), optimizer(hp.get("learning_rate", learning_rate))
 
     def init(hp: Mapping[str, Array], key: Array) -> TrainState:
-        return init_state(*parts(hp), key, ema=ema_decay is not None)
+        return start_from(*parts(hp), key, params, model_state, ema=ema_decay is not None)
 
     def train_epoch(state, hp, key, data, epoch):
         ae, tx = parts(hp)
@@ -162,8 +165,8 @@ def sweep(
     history: list[dict[str, Any]] = []
 
     def log(split: str, epoch: int, metrics: Mapping[str, Array]) -> None:
-        found = {name: np.asarray(value)[: len(runs)] for name, value in metrics.items()}
-        history.append({"step": epoch * per_epoch, "epoch": epoch, "split": split, **found})
+        values = {name: np.asarray(value)[: len(runs)] for name, value in metrics.items()}
+        history.append({"step": epoch * per_epoch, "epoch": epoch, "split": split, **values})
         for callback in callbacks:
             callback(history[-1])
 
@@ -179,7 +182,9 @@ def _grid(
     hparams: Mapping[str, Sequence[float]], seeds: Sequence[int]
 ) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
     """Every run's hyper-parameters and seed, and the former as arrays [R] by name."""
-    require("seed" not in hparams, "hparams", list(hparams), "seeds are given by themselves")
+    require("seed" not in hparams, "hparams", list(hparams), "give seeds= instead of a seed")
+    for seed in seeds:
+        check_seed(seed)
     for name, points in {"seeds": seeds, **hparams}.items():
         ok = 0 < len(set(points)) == len(points)
         require(ok, name, list(points), "give at least one value, and none twice")

@@ -21,15 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ae_jax.core import Autoencoder
+from ae_jax.core import Autoencoder, metric_names
 from ae_jax.data import load
-from ae_jax.data.memory import InMemory, batch_at, epoch_order
-from ae_jax.data.stream import Streamed
+from ae_jax.data.memory import batch_at, epoch_order
+from ae_jax.data.records import Records
 from ae_jax.devices.compilation import compile_program, compiler_options
-from ae_jax.devices.mesh import data_mesh, put, replicated, split
+from ae_jax.devices.mesh import replicated, split
 from ae_jax.devices.names import device_name
 from ae_jax.spec import require
-from ae_jax.training import init_state, make_train_step
+from ae_jax.training import init_state, make_plan, make_train_step
 from ae_jax.training.drive import Pace, drive
 from ae_jax.training.loop import make_train_loop, no_sums
 from experiments.benchmarks import MODES, NETS, REPLICAS
@@ -141,46 +141,34 @@ def _loop(
     ae: Autoencoder, data: dict[str, Any], batch: int, devices: int, *, stream: bool
 ) -> tuple[Epoch, Any, float]:
     """The loop that `fit` compiles, over whole batches only."""
-    mesh, tx = data_mesh(devices), optax.adam(1e-3)
-    place, count = replicated(mesh), len(data["x"]) // batch * batch
-    state = jax.jit(partial(init_state, ae, tx), out_shardings=place)(jax.random.key(0))
-    order = partial(epoch_order, jax.random.key(1), count=count, batch_size=batch, multiple=devices)
-    padded = batch % devices != 0
-    feed = (Streamed if stream else InMemory)(data, order, padded=padded, mesh=mesh)
-    step = make_train_step(ae, tx, guard=True)
-    none = put(no_sums(("loss", *ae.objective)), place)
-    loop = jax.jit(
-        make_train_loop(step, feed.batch_at, max_skips=0),
-        donate_argnums=0,
-        out_shardings=place,
-    )
-    sample, _, _ = next(feed.pieces(0, 0, 1))
-    began = time.perf_counter()
-    compiled = compile_program(loop.lower(state, none, sample, np.int32(0), np.int32(0)))
-    seconds = time.perf_counter() - began
-    one = jax.jit(step, out_shardings=place)
-    where = place if batch % devices else split(mesh)
+    if not isinstance(data["x"], Records):  # those are decoded where they are sliced
+        data = {name: column[: len(column) // batch * batch] for name, column in data.items()}
+    plan = make_plan(ae, data, epochs=1, batch_size=batch, devices=devices, stream=stream)
+    place = replicated(plan.mesh)
+    one = jax.jit(make_train_step(ae, plan.tx, guard=True), out_shardings=place)
+    where = place if batch % devices else split(plan.mesh)
     shape = jax.ShapeDtypeStruct((batch, *ae.event_shape), data["x"].dtype, sharding=where)
-    program = one.lower(state, {"x": shape}).compile()
-    held, pace = [state, 0], Pace()
+    program = one.lower(plan.state, {"x": shape}).compile()
+    held: list[Any] = [plan.take_state(), 0]
+    pace = Pace()
 
     def epoch() -> Any:
         held[0], sums = drive(
-            lambda carry, *piece: compiled(*carry, *piece),
-            (held[0], none),
-            feed.pieces(held[1], 0, count // batch),
+            lambda carry, *piece: plan.loop(*carry, *piece),
+            (held[0], plan.none),
+            plan.feed.pieces(held[1], 0, plan.sizes.per_epoch),
             pace,
         )
         held[1] += 1
         return sums
 
-    return epoch, program, seconds
+    return epoch, program, plan.compile_seconds
 
 
 def _sweep(ae: Autoencoder, x: np.ndarray, batch: int) -> tuple[Epoch, Any, float]:
     """Several seeds in one program, as `ae_jax.training.sweep` maps them."""
     tx, count = optax.adam(1e-3), len(x) // batch * batch
-    data, none = {"x": jnp.asarray(x[:count])}, no_sums(("loss", *ae.objective))
+    data, none = {"x": jnp.asarray(x[:count])}, no_sums(metric_names(ae.objective))
     step = make_train_step(ae, tx)
     loop = make_train_loop(step, partial(batch_at, padded=False))
 

@@ -8,8 +8,7 @@ from ae_jax.core import as_floats
 from ae_jax.evaluation import latent_metrics
 from ae_jax.evaluation.reconstruction import reconstruction_metrics
 from ae_jax.losses import mse
-from ae_jax.models import Denoising
-from ae_jax.models.denoising import corrupt
+from ae_jax.models.corruption import corrupt
 from experiments.configs import CONFIGS
 from experiments.reproductions.setup import Figures, Row, Setup, trained
 
@@ -46,10 +45,12 @@ def _conv(setup: Setup, name: str, seed: int) -> Figures:
 def _denoise(setup: Setup, name: str, seed: int) -> Figures:
     """How many times nearer to the clean image than the noisy one is (squared error)."""
     config = CONFIGS["denoise"]
-    assert isinstance(config.model, Denoising)
+    corruption = config.model.parts().corruption
+    assert corruption is not None
     ae, state, found = setup.train(name, config, seed)
     clean = as_floats(found["test"]["x"])
-    noisy = corrupt(jax.random.key(seed), clean, noise=config.model.noise, level=config.model.level)
+    key = jax.random.key(seed)
+    noisy = corrupt(key, clean, noise=corruption.noise, level=corruption.level)
     reconstruct = jax.jit(ae.reconstruct)
     parts = [reconstruct(state.variables, part) for part in np.array_split(noisy, 10)]
     denoised = np.concatenate(parts)

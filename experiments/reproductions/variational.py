@@ -6,7 +6,7 @@ import numpy as np
 from ae_jax import plots
 from ae_jax.core import as_floats
 from ae_jax.evaluation.likelihood import elbo, log_likelihood, posterior_metrics
-from ae_jax.models.variational import binarized
+from ae_jax.likelihoods.bernoulli import binarized
 from experiments.configs import CONFIGS
 from experiments.reproductions.setup import Figures, Row, Setup, trained
 

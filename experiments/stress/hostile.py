@@ -20,7 +20,7 @@ from ae_jax.storage.checkpoint import Checkpoints
 from ae_jax.storage.export import export, load_exported
 from ae_jax.storage.manifest import read_manifest, write_manifest
 from ae_jax.storage.runs import Run
-from ae_jax.training.directory import from_notes
+from ae_jax.training.description import from_notes
 from ae_jax.training.loop import no_sums
 from experiments.stress.damage import KINDS, REFUSALS, Trials, data_sets, mutate
 from experiments.stress.worker import autoencoder, train

@@ -16,11 +16,10 @@ import pytest
 from ae_jax.devices import compilation
 from ae_jax.devices import names as device
 from ae_jax.devices.compilation import compiler_options
-from ae_jax.devices.mesh import data_mesh
 from ae_jax.models import Convolutional
 from ae_jax.networks import ConvNet
 from ae_jax.ops.convolution import conv
-from ae_jax.training.program import make_program
+from ae_jax.training import make_plan
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="about programs for the CPU")
 
@@ -46,8 +45,7 @@ def test_convolutions_stay_with_xla_and_are_the_same():
 def test_the_program_of_fit_is_compiled_with_them():
     ae = Convolutional(network=ConvNet(filters=(16, 16))).build((8, 8, 1))
     data = {"x": np.zeros((16, 8, 8, 1), np.uint8)}
-    keys = jax.random.split(jax.random.key(0))
-    program = make_program(ae, data, optax.sgd(0.1), *keys, mesh=data_mesh(1), batch_size=8)
+    program = make_plan(ae, data, epochs=1, optimizer=optax.sgd(0.1), batch_size=8)
     assert "convolution(" in program.loop.as_text()
     assert not handed_over(program.loop)
 
@@ -60,8 +58,7 @@ def test_convolutions_in_bfloat16_are_those_of_onednn():
         Convolutional(network=ConvNet(filters=(16, 32))).build((16, 16, 1)), dtype=jnp.bfloat16
     )
     data = {"x": np.zeros((16, 16, 16, 1), np.uint8)}
-    keys = jax.random.split(jax.random.key(0))
-    program = make_program(ae, data, optax.sgd(0.1), *keys, mesh=data_mesh(1), batch_size=8)
+    program = make_plan(ae, data, epochs=1, optimizer=optax.sgd(0.1), batch_size=8)
     text = program.loop.as_text()
     calls = [line for line in text.splitlines() if 'target="__onednn$convolution"' in line]
     assert calls and all("= (bf16[" in line for line in calls)

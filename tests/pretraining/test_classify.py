@@ -216,7 +216,7 @@ class TestInitialParameters:
         state, _ = fit(VANILLA, X, steps=1, params=given, **options)
         expected, _ = jax.jit(make_train_step(VANILLA, tx))(state_of(given, tx), {"x": X})
         mean = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, given, expected.params)
-        for found, wanted in ((state.params, expected.params), (state.ema_params, mean)):
+        for found, wanted in ((state.params, expected.params), (state.ema["params"], mean)):
             jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), found, wanted)
         assert_same(state.opt_state[-1], self.given)
         assert_same(given, self.given)  # not donated

@@ -298,8 +298,8 @@ def test_an_unrolled_stack_reconstructs_before_any_fine_tuning():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Convolutional(), "must be a Vanilla on a MLP network"),
-        (Tied(network=SPEC.network, latent_activation="linear"), "must be a Vanilla"),
+        (Convolutional(), "must be a plain autoencoder on an MLP"),
+        (Tied(network=SPEC.network, latent_activation="linear"), "tied=True: a stack"),
         (Vanilla(network=SPEC.network), "latent_activation='relu': .*'linear'"),
         (Vanilla(network=MLP(widths=(7,)), latent_activation="linear"), "activation='relu'"),
         (Vanilla(network=SPEC.network, latent_activation="linear", loss="mse"), "loss='mse'"),

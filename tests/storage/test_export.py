@@ -75,7 +75,7 @@ def test_an_exported_model_is_the_same_function(tmp_path, name):
 def test_averaged_parameters_are_the_ones_exported(shared):
     ae, state, _, path = shared
     loaded, variables, config = load_exported(path / "model")
-    jax.tree.map(np.testing.assert_array_equal, variables["params"], state.ema_params)
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], state.ema["params"])
     assert config["step"] == 2 and loaded.spec == ae.spec
 
 

@@ -74,8 +74,8 @@ def test_another_model_is_refused_by_name(tmp_path):
     Checkpoints(tmp_path).save(state_of(SPEC))
     with pytest.raises(ValueError, match=r"code/bias is float32\[3\] in the checkpoint, .*\[4\]"):
         Checkpoints(tmp_path).restore(state_of(Vanilla(latent_dim=4)))
-    with pytest.raises(ValueError, match="only the model has .*ema_params"):
-        Checkpoints(tmp_path).restore(state_of(SPEC).replace(ema_params=state_of(SPEC).params))
+    with pytest.raises(ValueError, match="only the model has .*ema"):
+        Checkpoints(tmp_path).restore(state_of(SPEC).replace(ema={"params": state_of(SPEC).params}))
 
 
 def test_no_checkpoint(tmp_path):

@@ -18,7 +18,7 @@ from ae_jax.networks import MLP
 from ae_jax.storage.checkpoint import Checkpoints
 from ae_jax.storage.runs import Run
 from ae_jax.training import DivergedError, fit, init_state, make_train_step
-from ae_jax.training.diagnose import first_not_finite
+from ae_jax.training.diagnosis import first_not_finite
 from ae_jax.training.step import SCALE, scaled_sum
 from experiments.stress.worker import Normalized, digest
 
@@ -193,7 +193,7 @@ def test_a_step_that_cannot_be_repeated_is_reported_all_the_same(tmp_path, monke
     def fails(*_):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("ae_jax.training.diagnose.first_not_finite", fails)
+    monkeypatch.setattr("ae_jax.training.diagnosis.first_not_finite", fails)
     with pytest.raises(DivergedError, match="was not finite; it could not be repeated"):
         fit(MSE, spoiled(17), epochs=1, batch_size=8, run_dir=tmp_path / "run")
     report = json.loads((tmp_path / "run" / "nonfinite.json").read_text())

@@ -113,8 +113,8 @@ def test_ema_is_the_written_out_average():
     for _ in range(4):
         state, _ = step(state, {"x": X})
         average = 0.9 * average + 0.1 * np.float64(state.params["code"]["bias"])
-    np.testing.assert_allclose(state.ema_params["code"]["bias"], average, rtol=1e-5, atol=1e-8)
-    assert state.variables["params"] is state.ema_params
+    np.testing.assert_allclose(state.ema["params"]["code"]["bias"], average, rtol=1e-5, atol=1e-8)
+    assert state.variables["params"] is state.ema["params"]
 
 
 class Normed(nn.Module):

@@ -54,7 +54,7 @@ def test_every_replica_is_its_own_run(devices):
 def test_noise_levels_and_averages_are_swept_too():
     result = sweep(denoising, {"level": [0.1, 0.6]}, [0], X, ema_decay=0.9, **SETTINGS)
     assert_is_fit(result, 1, denoising(0.6), ema_decay=0.9)
-    assert result.state.ema_params is not None
+    assert result.state.ema is not None
 
 
 @pytest.mark.slow

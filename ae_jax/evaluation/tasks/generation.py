@@ -6,11 +6,15 @@ mixture of Gaussians that are fitted to the codes of the training set.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from ae_jax.core import as_floats
+from ae_jax.core import Variables, as_floats, reconstruction
+from ae_jax.evaluation.batches import BATCH
 from ae_jax.evaluation.classifiers import CLASSIFIERS, classifier_of, image_features
 from ae_jax.evaluation.density import draw, fit_density
 from ae_jax.evaluation.distances import fid, kid
@@ -18,13 +22,12 @@ from ae_jax.evaluation.likelihood import (
     bits_per_dimension,
     elbo,
     log_likelihood,
+    observed,
     posterior_metrics,
     posterior_samples,
 )
 from ae_jax.evaluation.tasks.generation_pictures import decode, decode_all, draw_paths, draw_samples
 from ae_jax.evaluation.tasks.subject import Result, Subject, joined
-from ae_jax.models import Variational
-from ae_jax.models.variational import binarized
 from ae_jax.spec import nearest, require
 
 LARGEST_CODE = 1024  # covariances of more take minutes and gigabytes
@@ -60,7 +63,7 @@ def misfit(subject: Subject) -> str | None:
     if not np.isfinite(subject.train_latents).all():
         return "codes are not finite: has the training diverged?"
     size = subject.train_latents.shape[1]
-    if size > LARGEST_CODE and not isinstance(subject.ae.spec, Variational):
+    if size > LARGEST_CODE and subject.ae.method("sample") is None:
         return f"no density is fitted to codes of size {size}, more than {LARGEST_CODE}"
     return None
 
@@ -68,13 +71,14 @@ def misfit(subject: Subject) -> str | None:
 def measure(subject: Subject, settings: Settings) -> Result:
     parts = []
     weight, unit = subject.train_latents.var(0, dtype=np.float64), "variance"
-    if isinstance(subject.ae.spec, Variational):
+    if subject.ae.method("log_weight") is not None:
         parts.append(_likelihood(subject, settings))
-        weight, unit = np.array(parts[0].figures["code_kl"]), "KL in nats"
+        if "code_kl" in parts[0].figures:
+            weight, unit = np.array(parts[0].figures["code_kl"]), "KL in nats"
     codes, density = _draw_codes(subject, settings)
     parts.append(density)
     if subject.are_images:
-        images = decode_all(subject, codes)
+        images = _sampled(subject, settings) | decode_all(subject, codes)
         drawn = draw_samples(subject, {name: each[:DRAWN] for name, each in images.items()})
         parts.append(_distances(subject, settings, images))
         parts.append(Result({}, {}, drawn | draw_paths(subject, weight, unit)))
@@ -86,13 +90,14 @@ def measure(subject: Subject, settings: Settings) -> Result:
 
 
 def _likelihood(subject: Subject, settings: Settings) -> Result:
-    """What the likelihood of a variational model says."""
-    ae, variables, spec, seed = subject.ae, subject.variables, subject.ae.spec, subject.seed
+    """What the likelihood of a latent variable model says."""
+    ae, variables, seed = subject.ae, subject.variables, subject.seed
     data, drawn = dict(subject.test), ""
-    if spec.binarize:
-        data["x"] = np.asarray(binarized(jax.random.key(seed), as_floats(data["x"])))
+    bernoulli = "logits" in _noisy_outputs(subject)
+    if _draws_its_data(subject):
+        data["x"] = observed(ae, variables, data, seed=seed)
         drawn = ", x drawn as Bernoulli(x) once"
-    elif spec.likelihood == "bernoulli" and not _is_binary(data["x"]):
+    elif bernoulli and not _is_binary(data["x"]):
         drawn = "; x is not binary, so that it is a cross-entropy and no likelihood"
     bound = elbo(ae, variables, data, samples=settings.elbo_samples, seed=seed)
     chosen = _chosen({**data, "elbo": bound["elbo"]}, settings.likelihood_examples, seed)
@@ -100,17 +105,18 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     gain = log_likelihood(ae, variables, chosen, samples=settings.importance_samples, seed=seed)
     gain = np.float64(gain) - base
     count, size = len(data["x"]), math.prod(ae.event_shape)
-    posterior = posterior_metrics(ae, variables, data)
-    figures = {
+    figures: dict[str, Any] = {
         "nll": -_mean(bound["elbo"]) - _mean(gain),
         "nll_error": float(gain.std() * math.sqrt(1 / len(gain) - 1 / count)),
         "negative_elbo": -_mean(bound["elbo"]),
-        "distortion": _mean(bound["nll"]),
-        "rate": _mean(bound["kl"]),
-        "active_units": posterior["active_units"],
-        "code_kl": posterior["kl"].tolist(),
-        "code_mean_variance": posterior["mean_variance"].tolist(),
     }
+    if "nll" in bound:
+        figures |= {"distortion": _mean(bound["nll"]), "rate": _mean(bound["kl"])}
+    if ae.method("posterior_kl") is not None:
+        posterior = posterior_metrics(ae, variables, data)
+        figures["active_units"] = posterior["active_units"]
+        figures["code_kl"] = posterior["kl"].tolist()
+        figures["code_mean_variance"] = posterior["mean_variance"].tolist()
     conventions = {
         "nll": "upper bound on -log p(x), importance-weighted, "
         f"K = {settings.importance_samples}, nats per example{drawn}: negative_elbo less the mean "
@@ -125,7 +131,7 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     }
     if "length" not in data:
         how, levels = "", None
-        if spec.likelihood != "bernoulli":
+        if not bernoulli:
             levels = 256 if data["x"].dtype == np.uint8 else None
             how = ", of a density"
             if levels:
@@ -142,9 +148,7 @@ def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndar
     count, size = _set_size(subject, settings), subject.train_latents.shape[1]
     codes: dict[str, np.ndarray] = {}
     train, test, of = subject.train_latents, subject.test_latents, "codes"
-    if isinstance(ae.spec, Variational):
-        noise = np.random.default_rng(seed).standard_normal((count, size), np.float32)
-        codes["prior"] = noise
+    if ae.method("log_weight") is not None:
         if size > LARGEST_CODE:
             why = f"codes of size {size}, more than {LARGEST_CODE}"
             return codes, Result({}, {}, {}, {"fitted densities": why})
@@ -165,6 +169,24 @@ def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndar
         f"{components} that are fitted to those of training examples"
     )
     return codes | drawn, Result({"code_density": figures}, {"code_density": meaning}, {})
+
+
+def _sampled(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:
+    """Images that the model draws by itself, as ``{"prior": [N, *event_shape]}``, if it does."""
+    ae = subject.ae
+    if ae.method("sample") is None or ae.given:
+        return {}
+    count = _set_size(subject, settings)
+    size = min(BATCH, count)
+
+    @jax.jit
+    def draw(variables: Variables, key: Array) -> Array:
+        outputs = ae.apply(variables, size, rngs={"latent": key}, method="sample")
+        return reconstruction(outputs)
+
+    keys = jax.random.split(jax.random.key(subject.seed), -(-count // size))
+    images = [np.asarray(draw(subject.variables, key)) for key in keys]
+    return {"prior": np.concatenate(images)[:count]}
 
 
 def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]) -> Result:
@@ -199,8 +221,18 @@ def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]
 
 def _as_they_are(subject: Subject) -> str:
     """What to say of a model of binary images where it is given gray ones."""
-    spec = subject.ae.spec
-    return " (of x as it is, not drawn)" if getattr(spec, "binarize", False) else ""
+    return " (of x as it is, not drawn)" if _draws_its_data(subject) else ""
+
+
+def _noisy_outputs(subject: Subject) -> Any:
+    """Names and shapes of the module's outputs where it draws what it observes."""
+    one = {name: jnp.asarray(column[:1]) for name, column in subject.test.items()}
+    rngs = {"corrupt": jax.random.key(0)}
+    return jax.eval_shape(lambda v: subject.ae.outputs(v, one, rngs=rngs), subject.variables)
+
+
+def _draws_its_data(subject: Subject) -> bool:
+    return "target" in _noisy_outputs(subject)
 
 
 def _set_size(subject: Subject, settings: Settings) -> int:

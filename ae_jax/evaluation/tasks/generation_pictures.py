@@ -1,8 +1,9 @@
 """Pictures of decoded codes: samples, the manifold, interpolations and traversals."""
 
 from collections.abc import Mapping
-from statistics import NormalDist
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
@@ -12,7 +13,6 @@ from ae_jax.core import Batch, Variables, as_floats
 from ae_jax.evaluation.batches import in_batches
 from ae_jax.evaluation.paths import spherical, straight, traversal
 from ae_jax.evaluation.tasks.subject import Subject
-from ae_jax.models import Variational
 
 PAIRS = 4  # of test examples that are interpolated between
 STEPS = 9
@@ -57,7 +57,7 @@ def draw_paths(subject: Subject, weight: np.ndarray, unit: str) -> dict[str, Fig
         "generation-interpolations": _interpolations(subject),
         "generation-traversals": _traversals(subject, weight, unit),
     }
-    if isinstance(subject.ae.spec, Variational) and len(weight) == 2:
+    if subject.ae.method("prior_quantile") is not None and len(weight) == 2:
         grid = decode(subject, plots.manifold_codes())
         pictures["generation-manifold"] = plots.manifold(grid, limits=_limits(subject))
     return pictures
@@ -89,8 +89,10 @@ def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
     shares = np.linspace(TAIL, 1 - TAIL, STEPS)
     paths = {}
     for k in np.argsort(-weight, kind="stable")[:TRAVERSED]:
-        if isinstance(subject.ae.spec, Variational):
-            values = np.array([NormalDist().inv_cdf(share) for share in shares])
+        if subject.ae.method("prior_quantile") is not None:
+            u = jnp.tile(jnp.float32(shares)[:, None], len(weight))
+            quantiles: Any = subject.ae.apply(subject.variables, u, method="prior_quantile")
+            values = np.asarray(quantiles[:, k])
         else:
             low, high = np.quantile(subject.train_latents[:, k], (TAIL, 1 - TAIL))
             values = np.linspace(low, high, STEPS)

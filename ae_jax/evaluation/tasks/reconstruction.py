@@ -54,8 +54,9 @@ def measure(subject: Subject, settings: Settings) -> Result:
     }
     rows = np.concatenate(list(chosen.values()))
     x = np.asarray(as_floats(subject.test["x"][rows]))
-    inputs = (x, subject.test["length"][rows]) if "length" in subject.test else (x,)
-    recon = np.asarray(subject.ae.reconstruct(subject.variables, *inputs))
+    chosen = {name: column[rows] for name, column in subject.test.items()}
+    columns = subject.ae.encoder_columns(chosen)
+    recon = np.asarray(subject.ae.reconstruct(subject.variables, chosen["x"], **columns))
     if len(x.shape) > 2 and not subject.are_images and x.shape[2:] != (1,):
         x, recon = x.reshape(len(x), -1), recon.reshape(len(x), -1)
     names = [name for name, rows in chosen.items() for _ in rows]

@@ -7,13 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh
 
-from ae_jax.core import Autoencoder, Batch, TrainState, as_floats, by_path, compute_loss, streams
-from ae_jax.data.memory import InMemory, Order
-from ae_jax.data.stream import Streamed
+from ae_jax.core import (
+    Autoencoder,
+    Batch,
+    TrainState,
+    by_path,
+    compute_loss,
+    floats_in,
+    loss_name,
+    module_columns,
+    players,
+    streams,
+)
 from ae_jax.devices.mesh import is_first_process, put, replicated
 from ae_jax.storage.runs import Run
+from ae_jax.training.plan import Plan
 from ae_jax.training.step import scaled_sum
 
 log = logging.getLogger(__name__)
@@ -23,32 +32,24 @@ class DivergedError(ArithmeticError):
     """A loss or a gradient is not finite, more often in a row than was allowed."""
 
 
-def diagnosis(
-    ae: Autoencoder,
-    state: TrainState,
-    at: tuple[int, int, int],
-    feed: InMemory | Streamed,
-    order: Order,
-    mesh: Mesh,
-    run: Run | None,
-) -> DivergedError:
-    """What to raise for the update of step, epoch and batch `at`, which was not made to `state`.
+def diagnosis(plan: Plan, state: TrainState, step: int, run: Run | None) -> DivergedError:
+    """What to raise for the update of `step`, which was not made to `state`.
 
-    It names the term of the loss and the first layer; the examples go to the run directory.
+    It names the term of the loss and the first layer. The examples go to the run directory.
     """
-    step, epoch, first = at
-    examples = np.asarray(jax.jit(order)(epoch))[first]
+    epoch, first = divmod(step, plan.sizes.per_epoch)
+    examples = np.asarray(jax.jit(plan.order)(epoch))[first]
     value, terms = None, dict[str, float]()
     try:
-        data, place, _ = next(feed.pieces(epoch, first, 1))
-        batch = jax.jit(feed.batch_at)(data, np.int32(place))
-        state = state.replace(step=put(jnp.int32(step), replicated(mesh)))
-        value, terms = first_not_finite(ae, state, batch)
+        data, place, _ = next(plan.feed.pieces(epoch, first, 1))
+        batch = jax.jit(plan.feed.batch_at)(data, np.int32(place))
+        state = state.replace(step=put(jnp.int32(step), replicated(plan.mesh)))
+        value, terms = first_not_finite(plan.ae, state, batch)
     except Exception as error:  # such as of memory, which the repeated step takes more of
         log.warning("the step could not be repeated to find where it began: %s", error)
-    bad = [name for name, term in terms.items() if name != "loss" and not np.isfinite(term)]
+    bad = [name for name in plan.ae.objective if not np.isfinite(terms.get(name, 0.0))]
     what = " and ".join(f"the term {name!r} is {terms[name]}" for name in bad)
-    what = what or "its loss or its gradient was not finite"
+    what = what or "its loss, its gradient or its new state was not finite"
     where = "; it could not be repeated to find where that began"
     if value is not None:
         where = f"; the first value that is not finite is in {value}"
@@ -58,9 +59,10 @@ def diagnosis(
         report = {"step": step, "epoch": epoch, "first_not_finite": value, "terms": terms}
         if is_first_process():
             run.write_report({**report, "examples": examples[examples >= 0].tolist()})
+    remedy = "lower the learning rate, " if step else ""
     return DivergedError(
-        f"training stopped at step {step}: {what}{where}{kept}; lower the learning rate, mend the "
-        "data, or leave such updates out (max_skips)"
+        f"training stopped at step {step}: {what}{where}{kept}; {remedy}repair the data, or skip "
+        "such updates (max_skips)"
     )
 
 
@@ -85,30 +87,42 @@ def first_not_finite(
                 names.append(name)
                 finite.append(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all())
 
-        batch = {**batch, "x": as_floats(batch["x"])}
+        batch = floats_in(batch)
         rngs = streams(jax.random.fold_in(state.key, state.step))
-        inputs = (batch["x"], batch["length"]) if "length" in batch else (batch["x"],)
+        columns = module_columns(ae.columns, batch, state.step)
 
         def run(params: Any) -> tuple[Array, Any]:
             outputs, collected = ae.apply(
-                {"params": params, **state.model_state}, *inputs, rngs=rngs,
-                capture_intermediates=True, mutable=["intermediates", *state.model_state],
-            )  # fmt: skip
-            loss, metrics = compute_loss(ae.objective, outputs, batch, state.step)
+                {"params": params, **state.model_state},
+                batch["x"],
+                **columns,
+                rngs=rngs,
+                capture_intermediates=True,
+                mutable=["intermediates", *state.model_state],
+            )
+            _, metrics = compute_loss(ae.objective, outputs, batch, state.step)
+            losses = jnp.stack([metrics[loss_name(player)] for player in players(ae.objective)])
             # By name before jax sorts them: this is the order in which the layers returned.
-            layers, found = zip(*_outputs(collected["intermediates"]), strict=True)
+            intermediates = collected.pop("intermediates")
+            layers, values = zip(*_outputs(intermediates), strict=True)
             order[:] = layers
-            return loss, (metrics, found)
+            return losses.sum(), (metrics, values, collected)
 
         note("the batch", batch["x"])
         for path, leaf in by_path(state.params).items():
             note(f"the parameter {path}", leaf)
-        (_, (metrics, outputs)), grads = jax.value_and_grad(run, has_aux=True)(state.params)
+        for path, leaf in by_path(state.model_state).items():
+            note(f"the untrained state {path}", leaf)
+        (_, (metrics, outputs, collected)), grads = jax.value_and_grad(run, has_aux=True)(
+            state.params
+        )
         for path, leaf in zip(order, outputs, strict=True):
             note(f"the output of {path}", leaf)
         for name in ae.objective:
             note(f"the term {name!r}", metrics[name])
         note("the loss", metrics["loss"])
+        for path, leaf in by_path(collected).items():
+            note(f"the new untrained state {path}", leaf)
         for path, leaf in by_path(grads).items():
             note(f"the gradient of {path}", leaf)
         note("the square of a gradient", scaled_sum(grads))

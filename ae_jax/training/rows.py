@@ -19,7 +19,7 @@ Callback = Callable[[TrainState, Row], object]
 
 
 class Logger:
-    """Turns sums of metrics into rows. `stop` is True once a callback has said so."""
+    """Turns sums of metrics into rows. `stop` is True once a callback has asked for it."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self.callbacks = callbacks
@@ -47,15 +47,17 @@ class Logger:
     def log(self, row: Row, sums: Sums, images: int, state: TrainState) -> None:
         """Complete a row by the means of `sums`."""
         sums = jax.device_get(sums)
-        with np.errstate(invalid="ignore"):  # of a row whose updates were all left out
+        with np.errstate(invalid="ignore"):  # of a row whose updates were all skipped
             row |= {name: float(value) for name, value in sums.mean().items()}
         row["images_per_second"] = images / (time.perf_counter() - self.began)
         if skipped := int(sums.skips.total):
             row["skipped"] = skipped
             log.warning(
-                "step %d: %d updates were not finite and left out, the last at step %d",
-                row["step"], skipped, int(sums.skips.last),
-            )  # fmt: skip
+                "step %d: %d updates were not finite and were skipped, the last at step %d",
+                row["step"],
+                skipped,
+                int(sums.skips.last),
+            )
         self.history.append(row)
         if self.run is not None:
             self.run.log(row)

@@ -1,0 +1,95 @@
+"""Batches: columns by name, checked and brought to floats in one place."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+Batch = Mapping[str, Any]
+"""``"x"``: [B, ...]. It may have ``"label"`` [B], ``"mask"`` [B] (1 = a real row, 0 = padding),
+``"length"`` [B] (real steps of each sequence, for ``x`` [B, T, ...]) and any further column."""
+
+PROVIDED = ("mask", "step", "axis_name")
+"""What the step gives a module that asks for it; no data set needs to have these."""
+
+
+def as_floats(x: ArrayLike) -> Array:
+    """uint8 pixels 0..255 -> float32 in [0, 1]; floats pass through."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.float32) / 255.0 if x.dtype == jnp.uint8 else x
+
+
+def checked_input(x: ArrayLike, event_shape: tuple[int, ...], name: str = "x") -> ArrayLike:
+    """`x`, which must be ``[B, *event_shape]`` of uint8 or floats.
+
+    Raises `ValueError` for another shape, `TypeError` for other integers (is 255 a pixel or a
+    value?) and for masked arrays, whose masks would be ignored.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array: fill it, or give its mask as a column")
+    dtype, shape = jnp.result_type(x), np.shape(x)
+    if shape[1:] != event_shape or not shape:
+        event = ", ".join(map(str, event_shape))
+        raise ValueError(f"{name} has shape {shape}; this model was built for [B, {event}]")
+    if jnp.issubdtype(dtype, jnp.integer) and dtype != jnp.uint8:
+        raise TypeError(
+            f"{name} has dtype {dtype}: use {name}.astype(np.uint8) for pixels 0..255, or "
+            f"{name}.astype(np.float32) for values taken as they are"
+        )
+    return x
+
+
+def floats_in(batch: Batch) -> dict[str, Array]:
+    """The batch with every uint8 column as floats in [0, 1] (see `as_floats`)."""
+    return {name: as_floats(column) for name, column in batch.items()}
+
+
+def module_columns(
+    columns: Mapping[str, tuple[int, ...]],
+    batch: Batch,
+    step: ArrayLike,
+    axis_name: str | None = None,
+) -> dict[str, Any]:
+    """The keywords of ``module.__call__`` beside x (see `Autoencoder.columns`)."""
+    provided: dict[str, Any] = {"step": jnp.asarray(step), "axis_name": axis_name}
+    optional = {name: batch[name] for name in ("mask", "length") if name in batch}
+    if "length" in batch and "length" not in columns:
+        raise ValueError("length: this model does not read sequences of several lengths")
+    found: dict[str, Any] = {}
+    for name in columns:
+        if name in provided:
+            found[name] = provided[name]
+        elif name in ("mask", "length"):
+            if name in optional:
+                found[name] = optional[name]
+        elif name in batch:
+            found[name] = batch[name]
+        else:
+            raise ValueError(
+                f"the model reads {name!r}, which the data lacks: it has {sorted(batch)}"
+            )
+    return found
+
+
+def example_columns(columns: Mapping[str, tuple[int, ...]], rows: int = 1) -> dict[str, Array]:
+    """Zeros for each column, to trace a module with: labels and steps int32, others float32."""
+    return {
+        name: jnp.zeros(
+            () if name == "step" else (rows, *shape),
+            jnp.int32 if name in ("label", "step") else jnp.float32,
+        )
+        for name, shape in columns.items()
+        if name not in ("mask", "length", "axis_name")
+    }
+
+
+def event_mask(batch: Batch) -> Array | None:
+    """Which elements of ``x`` [B, T, ...] are real: [B, T, 1, ...], or None without ``length``."""
+    if "length" not in batch:
+        return None
+    x, length = batch["x"], batch["length"]
+    real = jnp.arange(x.shape[1]) < length[:, None]  # [B, T]
+    return real.reshape(real.shape + (1,) * (x.ndim - 2))

@@ -1,0 +1,49 @@
+"""Modules around other modules: noise on the input, more outputs, a head."""
+
+from typing import Any
+
+import flax.linen as nn
+from jax import Array
+
+
+class Wrapper(nn.Module):
+    """`inner` with the same interface. A subclass overrides what it changes.
+
+    It has the optional methods (``log_weight``, ``sample``, ...) that `inner` has: ask with
+    `method_of`, not with ``hasattr``.
+    """
+
+    inner: nn.Module
+
+    def __call__(self, x: Array, **columns: Any) -> Any:
+        return self.inner(x, **columns)
+
+    def encode(self, x: Array, **columns: Any) -> Any:
+        return self.inner.encode(x, **columns)
+
+    def decode(self, latents: Any, **given: Any) -> Any:
+        return self.inner.decode(latents, **given)
+
+    def features(self, x: Array, **columns: Any) -> Any:
+        return self.inner.features(x, **columns)
+
+    def log_weight(self, x: Array, **columns: Any) -> Any:
+        return self.inner.log_weight(x, **columns)
+
+    def posterior_kl(self, x: Array, **columns: Any) -> Any:
+        return self.inner.posterior_kl(x, **columns)
+
+    def prior_quantile(self, u: Array) -> Any:
+        return self.inner.prior_quantile(u)
+
+    def sample(self, n: int, **given: Any) -> Any:
+        return self.inner.sample(n, **given)
+
+
+def method_of(module: nn.Module, name: str) -> Any:
+    """The method `name` of a module, or None if it, or what it wraps, has none."""
+    method = getattr(module, name, None)
+    inherited = isinstance(module, Wrapper) and getattr(type(module), name, None) is getattr(
+        Wrapper, name, None
+    )
+    return method_of(module.inner, name) and method if inherited else method

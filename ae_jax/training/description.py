@@ -1,0 +1,145 @@
+"""What a run is, in its configuration: what a resumed run must agree on."""
+
+import hashlib
+import logging
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.multihost_utils import broadcast_one_to_all
+
+from ae_jax.core import floats_in, whole_optimizer
+from ae_jax.devices.mesh import is_first_process
+from ae_jax.spec import to_dict
+from ae_jax.storage.runs import Run, differences
+from ae_jax.training.loop import Skips, Sums
+from ae_jax.training.plan import Plan
+from ae_jax.training.step import make_train_step
+
+log = logging.getLogger(__name__)
+SAMPLE = 256  # examples that stand for a data set in its fingerprint
+COMPARED = ("optimizer", "program")
+"""Settings that are digests of traced programs, which another version of jax writes differently."""
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """The part of ``config.json`` that `load_run` needs, and that decides what a run computes.
+
+    The optimizer is described by a digest of the update that it computes. So are the module and
+    the objective where there is no specification that says what they are.
+    """
+    ae, state = plan.ae, plan.state
+    average = plan.ema_decay
+    tx = whole_optimizer(ae, plan.tx)
+    assert state is not None
+    fit = {
+        "batch_size": plan.sizes.part,
+        "accumulate": plan.sizes.accumulate,
+        "learning_rate": plan.learning_rate,
+        "ema_decay": average,
+        "optimizer": _digest(tx.update, state.params, state.opt_state, state.params),
+        "data": {name: _fingerprint(array) for name, array in plan.train.items()},
+    }
+    if ae.spec is None:
+        step = make_train_step(ae, plan.tx, ema_decay=average, accumulate=plan.sizes.accumulate)
+        batch = jax.eval_shape(floats_in, plan.example_batch())
+        batch = {name: column for name, column in batch.items() if name != "mask"}
+        fit["program"] = _digest(step, state, batch)
+    return {
+        "model": None if ae.spec is None else to_dict(ae.spec),
+        "event_shape": list(ae.event_shape),
+        "dtype": str(jnp.dtype(ae.dtype)),
+        "train": {"ema_decay": average},
+        "seed": plan.seed,
+        "fit": fit,
+    }
+
+
+def open_run(
+    path: str | Path, described: Mapping[str, Any], config: Mapping[str, Any], *, changes: bool
+) -> tuple[Run, dict[str, Any]]:
+    """The run directory at `path`, and its configuration once it is resumed.
+
+    Raises `ValueError` where the run there differs, unless `changes` are allowed.
+    """
+    run = Run.open(path)
+    old = run.config
+    common = {key: old[key] for key in described.keys() & old.keys() - {"train"}}
+    new = {key: described[key] for key in common}
+    changed = [d for d in differences(common, new) if not _incomparable(d, common, new)]
+    if changed and not changes:
+        raise ValueError(
+            f"{run.path}: {changed[0]}; a resumed run keeps its model, optimizer, data, seed and "
+            "settings (allow_changes=True resumes all the same)"
+        )
+    return run, {**old, **described, **config}
+
+
+def create_run(path: str | Path, config: Mapping[str, Any]) -> Run:
+    """`Run.create` by the first process; the others wait for it, and fail where it does."""
+    error = ""
+    if is_first_process():
+        try:
+            Run.create(path, config)
+        except (ValueError, TypeError) as refused:
+            error = str(refused)
+    if jax.process_count() > 1 and broadcast_one_to_all(np.int32(bool(error))):
+        error = error or f"process 0 could not make the run directory {path}"
+    if error:
+        raise ValueError(error)
+    return Run.open(path)
+
+
+def to_notes(sums: Sums) -> dict[str, Any]:
+    """Sums as JSON, exactly, to be kept with a checkpoint."""
+    sums = jax.tree.map(lambda leaf: leaf.item(), jax.device_get(sums))
+    return {"total": sums.total, "examples": sums.examples, "skips": list(sums.skips)}
+
+
+def from_notes(notes: Mapping[str, Any], like: Sums) -> Sums:
+    """The inverse of `to_notes`; raises `ValueError` for notes of other metrics than `like`."""
+    try:
+        total = {name: jnp.float32(notes["total"][name]) for name in like.total}
+        skips = Skips(*(jnp.int32(number) for number in notes["skips"]))
+        return Sums(total, jnp.float32(notes["examples"]), skips)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"the checkpoint was saved with other metrics: {error!r}") from None
+
+
+def _incomparable(difference: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a difference is only that of digests by other versions, which a warning reports."""
+    for name in COMPARED:
+        pair = [str(config.get("fit", {}).get(name, "")) for config in (old, new)]
+        versions = [text.rpartition(" ")[0] for text in pair]
+        if difference.startswith(f"fit.{name} ") and versions[0] != versions[1]:
+            log.warning(
+                "the %s cannot be compared: the run has it by %s, this is %s",
+                name,
+                versions[0] or "no digest",
+                versions[1] or "no digest",
+            )
+            return True
+    return False
+
+
+def _digest(fn: Any, *args: Any) -> str:
+    """A digest of the program that `fn` traces to, after the versions that it depends on."""
+    closed = jax.make_jaxpr(fn)(*args)
+    text = re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr))
+    digest = hashlib.sha256(text.encode())
+    for const in closed.consts:
+        if not jax.dtypes.issubdtype(jnp.result_type(const), jax.dtypes.prng_key):
+            digest.update(np.asarray(const).tobytes())
+    return f"jax {jax.__version__} {digest.hexdigest()[:16]}"
+
+
+def _fingerprint(array: np.ndarray) -> str:
+    """Dtype, shape, and a checksum of examples spread over the whole."""
+    rows = np.unique(np.linspace(0, len(array) - 1, SAMPLE).astype(np.int64))
+    sample = np.ascontiguousarray(array[rows])
+    return f"{array.dtype}{list(array.shape)} {zlib.crc32(sample.tobytes()):08x}"
