@@ -16,11 +16,13 @@ import jax
 import tyro
 
 from ae_jax.devices.compilation import use_compilation_cache
-from ae_jax.spec import from_dict, nearest, require, to_dict
+from ae_jax.models import Model
+from ae_jax.spec import from_dict, kinds_of, nearest, require, to_dict
 from ae_jax.storage.runs import Run, differences
 from ae_jax.training import DivergedError
-from experiments.config import Config
+from experiments.config import Config, widened
 from experiments.processes import Processes
+from experiments.user_file import is_file_name, load_user_file
 
 MOST_DEVICES = 1024  # of one process; a CPU would try to simulate any number
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
@@ -40,11 +42,11 @@ class Command(Processes, Config):
     devices: int = 1
     """How many devices to split each batch over (0: all); on a CPU, so many simulated ones."""
     allow_changes: bool = False
-    """With --resume: go on although settings or data are not those that the run began with."""
+    """With --resume: continue although settings or data have changed since the run began."""
     deterministic: bool = False
     """On a GPU, only operations that give the same bits every time (on a CPU all do)."""
     dry_run: bool = False
-    """Train and write nothing: tell parameters, memory, FLOPs and time."""
+    """Write nothing: only show parameters, memory, FLOPs and time."""
     track: tuple[str, ...] = ()
     """Log to these too, beside metrics.jsonl: tensorboard, wandb, mlflow, trackio."""
 
@@ -56,36 +58,51 @@ class Command(Processes, Config):
 
 
 def parse(
-    argv: Sequence[str], configs: Mapping[str, Config], *, default: str, prog: str, about: str
-) -> tuple[str, Config, Command]:
+    argv: Sequence[str],
+    configs: Mapping[str, Config],
+    *,
+    default: str,
+    prog: str,
+    about: str,
+    options: type[Command] = Command,
+) -> tuple[str, Config, Any]:
     """``[CONFIG] [--field value ...]`` -> the name, the configuration, and the whole command.
+
+    CONFIG is a name in `configs`, or a file of one's own (see `experiments.user_file`). `options`
+    is `Command`, or a subclass with more options.
 
     Raises `ValueError`, one line, for anything that is not right; exits for ``--help``.
     """
-    argv = list(argv)
+    argv, models = list(argv), Model
     name = argv.pop(0) if argv and not argv[0].startswith("-") else None
+    own = load_user_file(name) if name is not None and is_file_name(name) else None
+    if own is not None:
+        models = own.models
     resume = _resumed(argv)
     if resume is not None:
-        if name is not None:
-            raise ValueError(f"--resume {resume} brings its own configuration: leave out {name!r}")
-        base = stored_config(resume)
+        if name is not None and own is None:
+            raise ValueError(f"--resume {resume} has its own configuration: remove {name!r}")
+        base = stored_config(resume, models)
         name = os.path.basename(os.path.abspath(resume))
+    elif own is not None:
+        name, base = own.name, own.config
     else:
         name = name or default
         if name not in configs:
             raise ValueError(f"no configuration {name!r}: {nearest(name, configs)}")
         base = configs[name]
-    about = f"{about}\n\nCONFIG (default: {default}): {', '.join(sorted(configs))}"
+    about = f"{about}\n\nCONFIG (default: {default}): {', '.join(sorted(configs))}, or a file.py"
+    cls = widened(options, models)
     command = parse_options(
         argv,
-        Command,
+        cls,
         prog=f"{prog} [CONFIG]",
         about=about,
-        default=Command(**_shallow(base), resume=resume),
+        default=cls(**_shallow(base), resume=resume),
     )
     config = Config(**{f.name: getattr(command, f.name) for f in fields(Config)})
     if command.allow_changes and resume is None:
-        raise ValueError("--allow-changes: is for a run that goes on: give --resume RUN too")
+        raise ValueError("--allow-changes: is for a run that is resumed: give --resume RUN too")
     if resume is not None:
         if not command.allow_changes:
             _refuse_changes(base, config, resume)
@@ -94,20 +111,22 @@ def parse(
     return name, config, command
 
 
-def stored_config(path: str) -> Config:
-    """The `Config` in a run directory."""
+def stored_config(path: str, models: Any = Model) -> Config:
+    """The `Config` in a run directory, of one of `models`."""
     data = Run.open(path).config
     if "data" not in data:
         raise ValueError(f"{path} was not made by this command: continue it with fit(resume=True)")
     if "objective_weights" in data:
-        raise ValueError(f"{path} is a run of a sweep over weights of its loss: it cannot go on")
-    for name in (
-        "event_shape",
-        "dtype",
-        "fit",
-    ):  # the model's part; the configuration says both itself
+        raise ValueError(f"{path} is a run of a sweep over weights of its loss: it cannot continue")
+    for name in ("event_shape", "dtype", "fit"):  # parts of the configuration say the same
         data.pop(name, None)
-    return from_dict(Config, data, where=f"{path}/config.json")
+    kind = data["model"].get("kind") if isinstance(data.get("model"), dict) else None
+    if isinstance(kind, str) and kind not in kinds_of(models):
+        raise ValueError(
+            f"{path}/config.json: model={kind!r}: {nearest(kind, kinds_of(models))}; for a model "
+            "of your own name its configuration file first: my_config.py"
+        )
+    return from_dict(widened(Config, models), data, where=f"{path}/config.json")
 
 
 def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
@@ -216,7 +235,7 @@ def _refuse_changes(old: Config, new: Config, run: str) -> None:
         if difference.split(" is ")[0] not in free:
             raise ValueError(
                 f"--resume {run}: {difference}; a resumed run keeps its settings (start a new run "
-                "to change them, or go on all the same with --allow-changes)"
+                "to change them, or continue all the same with --allow-changes)"
             )
 
 

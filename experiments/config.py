@@ -1,13 +1,15 @@
 """What an experiment is: a model, a data set, how to train, a seed."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, make_dataclass
+from typing import Any, Literal, TypeVar
 
 import optax
 from jax import Array
 
 from ae_jax.models import Model
 from ae_jax.spec import Spec, require
+
+C = TypeVar("C", bound="Config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,7 @@ class Train(Spec):
 @dataclass(frozen=True, kw_only=True)
 class Config(Spec):
     model: Model
+    """Any specification with ``build(event_shape)``; files and commands name those of `Model`."""
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     seed: int = 0
@@ -100,3 +103,12 @@ class Config(Spec):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.seed < 2**32, "seed", self.seed, "must be in [0, 2**32)")
+
+
+def widened(cls: type[C], models: Any) -> type[C]:
+    """`cls`, a `Config`, whose model is one of `models`: for reading files and command lines."""
+    if models == Model:
+        return cls
+    fields = [("model", models)]
+    made: type[C] = make_dataclass(cls.__name__, fields, bases=(cls,), frozen=True, kw_only=True)
+    return made

@@ -2,6 +2,7 @@
 
 python -m experiments.evaluate runs/vae2
 python -m experiments.evaluate runs/vae2 --metrics reconstruction generation
+python -m experiments.evaluate my_config.py runs/mine         a model of one's own
 python -m experiments.evaluate --help                         the metrics and all their options
 
 A metric that does not fit the model or the data is left out, with a line that says why; one that
@@ -24,11 +25,13 @@ from ae_jax.data import validated
 from ae_jax.evaluation import tasks
 from ae_jax.evaluation.tasks.subject import Result, Subject
 from ae_jax.files import finite, read_json, write_whole
+from ae_jax.models import Model
 from ae_jax.spec import nearest
 from ae_jax.storage.runs import Run
 from experiments.cli import parse_options, run_main, stored_config
 from experiments.config import Data
 from experiments.data import load_split
+from experiments.user_file import split_models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +61,13 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> None:
+    models, argv = split_models(argv)
     options = parse_options(argv, Options, prog="python -m experiments.evaluate", about=__doc__)
     for name in options.metrics:
         if name not in tasks.TASKS:
             raise ValueError(f"--metrics {name}: {nearest(name, tasks.TASKS)}")
     console = Console(markup=False)  # names of figures have brackets
-    subject, step = make_subject(options)
+    subject, step = make_subject(options, models)
     for name in options.metrics:
         if why := tasks.TASKS[name].misfit(subject):
             fitting = [name for name, use in tasks.TASKS.items() if use.misfit(subject) is None]
@@ -99,10 +103,10 @@ def main(argv: Sequence[str]) -> None:
     console.print(f"  {file}", highlight=False, soft_wrap=True)
 
 
-def make_subject(options: Options) -> tuple[Subject, int]:
+def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
     """The model of the run with its data, and the step of its checkpoint."""
-    ae, state, _ = load_run(options.run, options.step)
-    data = _data(options)
+    ae, state, _ = load_run(options.run, options.step, models=models)
+    data = _data(options, models)
     whole = replace(data, keep_labels=None, decode="once")
     train, test = load_split(replace(data, decode="once"), "train"), load_split(data, "test")
     for split, arrays in {"train": train, "test": test}.items():
@@ -128,9 +132,9 @@ def make_subject(options: Options) -> tuple[Subject, int]:
     return subject, int(state.step)
 
 
-def _data(options: Options) -> Data:
+def _data(options: Options, models: Any) -> Data:
     if "data" in Run.open(options.run).config:
-        data = stored_config(options.run).data
+        data = stored_config(options.run, models).data
     elif options.data_name is None:
         raise ValueError(f"{options.run} does not say what it was trained on: give --data-name")
     else:

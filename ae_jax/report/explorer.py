@@ -15,6 +15,7 @@ from ae_jax.data import load
 from ae_jax.data.splits import with_labels
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.likelihood import posterior_metrics
+from ae_jax.models import Model
 from ae_jax.report.packed import pack
 from ae_jax.report.program import UnsupportedError, translate
 from ae_jax.storage.runs import Run, load_run
@@ -28,14 +29,20 @@ CLASSES = 20
 
 
 def explorer(
-    run: Run, *, step: int | None = None, data_name: str | None = None, data_dir: str | None = None
+    run: Run,
+    *,
+    step: int | None = None,
+    data_name: str | None = None,
+    data_dir: str | None = None,
+    models: Any = Model,
+    ae: Autoencoder | None = None,
 ) -> dict[str, Any]:
     """The explorer of a run's newest checkpoint (or that of `step`), as JSON for `explorer.js`.
 
     Raises `ValueError` or `OSError`, one line, where there can be none: no checkpoint, no data, or
     data of another shape than the run was trained on.
     """
-    ae, state, config = load_run(run.path, step)
+    ae, state, config = load_run(run.path, step, models=models, ae=ae)
     test, source = _test_data(run, config, data_name, data_dir)
     found = tuple(test["x"].shape[1:])
     if found != ae.event_shape:
@@ -52,6 +59,8 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
 
     Raises `ValueError` for codes that are not finite.
     """
+    if ae.given:
+        raise ValueError("a conditional model decodes only with its columns, which a page lacks")
     ae = replace(ae, dtype=jnp.float32)  # as the page computes
     total, pixels = len(test["x"]), math.prod(ae.event_shape)
     shape = jax.eval_shape(

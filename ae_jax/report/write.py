@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from ae_jax.core import Autoencoder
 from ae_jax.files import write_whole
+from ae_jax.models import Model
 from ae_jax.report import figures, markup, sections
 from ae_jax.report.curves import curves
 from ae_jax.report.explorer import explorer
@@ -22,11 +24,14 @@ def write_report(
     step: int | None = None,
     data_name: str | None = None,
     data_dir: str | None = None,
+    models: Any = Model,
+    ae: Autoencoder | None = None,
 ) -> list[str]:
     """Write a page about one run directory, or about several side by side.
 
     The explorer uses the newest checkpoint (or that of `step`) and the test data that the run names
-    (or `data_name`, in `data_dir`).
+    (or `data_name`, in `data_dir`). `models` and `ae` are for models of your own (see
+    `ae_jax.load_run`).
 
     Returns:
       A line for each thing that the page had to do without; it says the same.
@@ -48,7 +53,9 @@ def write_report(
         if several:
             shown.append(tag("h3", name))
         try:
-            found = explorer(run, step=step, data_name=data_name, data_dir=data_dir)
+            found = explorer(
+                run, step=step, data_name=data_name, data_dir=data_dir, models=models, ae=ae
+            )
         except (ValueError, TypeError, OSError) as error:
             why = str(error).partition("\n")[0]
             notes.append(f"{name}: no latent explorer: {why}")
