@@ -1,7 +1,7 @@
 """The shapes and dtypes that each loss promises, as signatures that are checked at every call.
 
-A signature names the axes. Axes that share a name must have the same size, and the result is float32
-whatever the dtype of the arguments. Only the tests need jaxtyping and beartype.
+A signature names the axes. Axes that share a name must have the same size, and the result is
+float32 whatever the dtype of the arguments. Only the tests need jaxtyping and beartype.
 """
 
 import inspect
