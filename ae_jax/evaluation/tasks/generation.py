@@ -1,4 +1,4 @@
-"""How well new examples are made: likelihood, distances between sets of images, pictures.
+"""How well new examples are made: likelihood, distances between sets of images, samples.
 
 Codes are drawn from the prior of a variational model, and for every model from a Gaussian and a
 mixture of Gaussians that are fitted to the codes of the training set.
@@ -21,14 +21,14 @@ from ae_jax.evaluation.likelihood import (
     posterior_metrics,
     posterior_samples,
 )
-from ae_jax.evaluation.tasks.generation_pictures import decode, decode_all, draw_paths, draw_samples
+from ae_jax.evaluation.tasks.generation_figures import decode, decode_all, draw_paths, draw_samples
 from ae_jax.evaluation.tasks.subject import Result, Subject, joined
 from ae_jax.models import Variational
 from ae_jax.models.variational import binarized
 from ae_jax.spec import nearest, require
 
 LARGEST_CODE = 1024  # covariances of more take minutes and gigabytes
-DRAWN = 100  # samples in a picture
+DRAWN = 100  # samples in a figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
     weight, unit = subject.train_latents.var(0, dtype=np.float64), "variance"
     if isinstance(subject.ae.spec, Variational):
         parts.append(_likelihood(subject, settings))
-        weight, unit = np.array(parts[0].figures["code_kl"]), "KL in nats"
+        weight, unit = np.array(parts[0].metrics["code_kl"]), "KL in nats"
     codes, density = _draw_codes(subject, settings)
     parts.append(density)
     if subject.are_images:
@@ -81,7 +81,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
     else:
         shape = subject.ae.event_shape
         why = f"examples of shape {shape} are not images [H, W, 1 or 3]"
-        parts.append(Result({}, {}, {}, {"FID, KID and pictures": why}))
+        parts.append(Result({}, {}, {}, {"FID, KID and figures": why}))
     return joined(parts)
 
 
@@ -101,7 +101,7 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     gain = np.float64(gain) - base
     count, size = len(data["x"]), math.prod(ae.event_shape)
     posterior = posterior_metrics(ae, variables, data)
-    figures = {
+    metrics = {
         "nll": -_mean(bound["elbo"]) - _mean(gain),
         "nll_error": float(gain.std() * math.sqrt(1 / len(gain) - 1 / count)),
         "negative_elbo": -_mean(bound["elbo"]),
@@ -130,9 +130,9 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
             how = ", of a density"
             if levels:
                 how = " + log2(255), of 8-bit pixels x / 255, approximate: without dequantization"
-        figures["bits_per_dimension"] = bits_per_dimension(figures["nll"], size, levels=levels)
+        metrics["bits_per_dimension"] = bits_per_dimension(metrics["nll"], size, levels=levels)
         conventions["bits_per_dimension"] = f"nll / ({size} log 2){how}"
-    return Result(figures, conventions, {})
+    return Result(metrics, conventions, {})
 
 
 def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndarray], Result]:
@@ -159,12 +159,12 @@ def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndar
         "gaussian": fit_density(train, seed=seed),
     }
     drawn = {name: draw(density, count, seed=seed) for name, density in fitted.items()}
-    figures = {name: float(density.score(test)) for name, density in fitted.items()}
+    metrics = {name: float(density.score(test)) for name, density in fitted.items()}
     meaning = (
         f"log-density of test {of}, nats per example, under a Gaussian and a mixture of "
         f"{components} that are fitted to those of training examples"
     )
-    return codes | drawn, Result({"code_density": figures}, {"code_density": meaning}, {})
+    return codes | drawn, Result({"code_density": metrics}, {"code_density": meaning}, {})
 
 
 def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]) -> Result:
