@@ -1,7 +1,7 @@
-"""Numbers of a run as tables: settings, environment, test figures, what `evaluate` measured.
+"""Numbers of runs as tables: settings, environment, test metrics, results of an evaluation.
 
-Files of a run directory may hold anything that JSON can: what is no table of numbers is left out
-with a line that says so.
+The files of a run directory may hold any JSON. Whatever is not a table of numbers is skipped, and
+a line says so.
 """
 
 import json
@@ -13,28 +13,27 @@ from xml.etree.ElementTree import Element
 from ae_jax.report.markup import Child, shorten, table, tag
 
 ROWS = 500
-"""Of one table; more are left out."""
+"""Of one table; further ones are skipped."""
 DEPTH = 6
-"""Of nested settings; what lies deeper is shown as JSON."""
+"""Of nested settings; deeper ones are shown as JSON."""
 INLINE = 12
 """Numbers of a list that are shown."""
-LEFT_OUT = ("step", "epoch", "images_per_second")
+OMITTED = ("step", "epoch", "images_per_second")
 
 
 def settings(named: Mapping[str, Mapping[str, Any]]) -> Element:
-    """Settings of runs, by name of the run, one column a run; those that differ are marked."""
+    """Settings of runs as a table, one column a run; those that differ are first and marked."""
     columns = [dict(leaves(each)) for each in named.values()]
     keys = list(dict.fromkeys(key for column in columns for key in column))
     rows = [(key, [column.get(key, "(none)") for column in columns]) for key in keys]
-    # What differs comes first.
     rows = sorted(rows, key=lambda row: len(set(row[1])) == 1)[:ROWS]
     marked = [number for number, (_, cells) in enumerate(rows) if len(set(cells)) > 1]
-    made = table(["setting", *named], [(key, *cells) for key, cells in rows], marked=marked)
-    return with_note(made, f"{len(keys) - ROWS} more are left out." if len(keys) > ROWS else "")
+    element = table(["setting", *named], [(key, *cells) for key, cells in rows], marked=marked)
+    return with_note(element, f"{len(keys) - ROWS} more are skipped." if len(keys) > ROWS else "")
 
 
 def leaves(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """The single settings of nested ones: ``("train.epochs", "3")``."""
+    """Nested settings as pairs of a path and a text: ``("train.epochs", "3")``."""
     if isinstance(data, Mapping) and data and path.count(".") < DEPTH:
         for name, value in data.items():
             yield from leaves(value, f"{path}.{name}" if path else shorten(str(name)))
@@ -43,30 +42,35 @@ def leaves(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def last_test_row(named: Mapping[str, Sequence[Mapping[str, Any]]]) -> Element:
-    """The figures of the last test row of each run, one column a run."""
-    rows = {run: ([r for r in rows if r.get("split") == "test"] or [{}])[-1]
-            for run, rows in named.items()}  # fmt: skip
+    """The metrics of the last test row of each run, one column a run."""
+    rows = {run: _last_test_row(rows) for run, rows in named.items()}
     names = dict.fromkeys(name for row in rows.values() for name in row)
-    figures = [name for name in names if name not in (*LEFT_OUT, "split")]
-    shown = [name for name in ("step", "epoch", *figures) if name in names]
+    metrics = [name for name in names if name not in (*OMITTED, "split")]
+    shown = [name for name in ("step", "epoch", *metrics) if name in names]
     cells = [[number(row.get(name, "")) or "-" for row in rows.values()] for name in shown]
-    made = zip(map(shorten, shown[:ROWS]), cells[:ROWS], strict=True)
-    return table(["figure", *named], [(name, *row) for name, row in made])
+    lines = zip(map(shorten, shown[:ROWS]), cells[:ROWS], strict=True)
+    return table(["metric", *named], [(name, *row) for name, row in lines])
 
 
-def measured(use: Mapping[str, Any], runs: Sequence[str]) -> list[Element]:
-    """The figures of one use, ``{run: {"figures": ..., "conventions": ...}}``: a table of single
-    numbers with what they mean, and a table of its own for each that is nested."""
-    figures = {run: _mapping(use.get(run, {}).get("figures")) for run in runs}
+def _last_test_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next((row for row in reversed(rows) if row.get("split") == "test"), {})
+
+
+def task_metrics(results: Mapping[str, Any], runs: Sequence[str]) -> list[Element]:
+    """The metrics of one task, ``{run: {"metrics": ..., "conventions": ...}}``, as tables.
+
+    The first table is of the single numbers with their meaning. Each nested metric has its own.
+    """
+    metrics = {run: _mapping(results.get(run, {}).get("metrics")) for run in runs}
     conventions: dict[str, Any] = {}
     for run in runs:
-        conventions |= _mapping(use.get(run, {}).get("conventions"))
-    names = list(dict.fromkeys(name for each in figures.values() for name in each))
+        conventions |= _mapping(results.get(run, {}).get("conventions"))
+    names = list(dict.fromkeys(name for each in metrics.values() for name in each))
     rows: list[list[Child]] = []
     nested: list[Element] = []
     bad: list[str] = []
     for name in names[:ROWS]:
-        values = {run: each[name] for run, each in figures.items() if name in each}
+        values = {run: each[name] for run, each in metrics.items() if name in each}
         about = conventions.get(name, "")
         about = shorten(about) if isinstance(about, str) else ""
         if any(isinstance(value, Mapping) for value in values.values()):
@@ -75,10 +79,10 @@ def measured(use: Mapping[str, Any], runs: Sequence[str]) -> list[Element]:
         cells = {run: number(value) for run, value in values.items()}
         bad += [f"{name} of {run}" for run, cell in cells.items() if cell is None]
         rows.append([shorten(name), *(cells.get(run) or "-" for run in runs), about])
-    made = [table(["figure", *runs, "what it is"], rows)] if rows else []
+    single = [table(["metric", *runs, "what it is"], rows)] if rows else []
     if len(names) > ROWS:
-        bad.append(f"{len(names) - ROWS} more figures")
-    return [*made, *nested, *_complaint(bad)]
+        bad.append(f"{len(names) - ROWS} more metrics")
+    return [*single, *nested, *_complaint(bad)]
 
 
 def number(value: Any) -> str | None:
@@ -100,26 +104,26 @@ def number(value: Any) -> str | None:
         return None
 
 
-def with_note(made: Element, note: str) -> Element:
-    return tag("div", made, tag("p", note, class_="note")) if note else made
+def with_note(element: Element, note: str) -> Element:
+    return tag("div", element, tag("p", note, class_="note")) if note else element
 
 
 def _nested(name: str, values: Mapping[str, Any], about: str, bad: list[str]) -> list[Element]:
-    made = [tag("h4", shorten(name)), *([tag("p", about, class_="note")] if about else [])]
+    elements = [tag("h4", shorten(name)), *([tag("p", about, class_="note")] if about else [])]
     several = len(values) > 1
     for run, value in values.items():
         if not isinstance(value, Mapping):
             bad.append(f"{name} of {run}")
             continue
         if several:
-            made.append(tag("p", run, class_="run"))
-        made.append(_grid(name, value, bad))
-    return made
+            elements.append(tag("p", run, class_="run"))
+        elements.append(_grid(name, value, bad))
+    return elements
 
 
 def _grid(name: str, value: Mapping[str, Any], bad: list[str]) -> Element:
-    """A dict of numbers as one column; of dicts of numbers as a grid; of lists of one length as
-    columns; deeper ones by path."""
+    """A dict as a table: numbers are one column, dicts of numbers a grid, and lists of one length
+    columns; deeper nesting is one row for each path."""
     rows = list(value.items())[:ROWS]
     if len(value) > ROWS:
         bad.append(f"{len(value) - ROWS} rows of {name}")
@@ -160,7 +164,7 @@ def _complaint(bad: Sequence[str]) -> list[Element]:
     if not bad:
         return []
     some = ", ".join(shorten(name) for name in bad[:5]) + (" ..." if len(bad) > 5 else "")
-    return [tag("p", f"Left out, not numbers: {some}", class_="note")]
+    return [tag("p", f"Skipped, not numbers: {some}", class_="note")]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
