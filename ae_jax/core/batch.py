@@ -91,5 +91,5 @@ def event_mask(batch: Batch) -> Array | None:
     if "length" not in batch:
         return None
     x, length = batch["x"], batch["length"]
-    real = jnp.arange(x.shape[1]) < length[:, None]  # [B, T]
+    real: Array = jnp.arange(x.shape[1]) < length[:, None]  # [B, T]
     return real.reshape(real.shape + (1,) * (x.ndim - 2))

@@ -118,10 +118,10 @@ def denoising_metrics(
             outputs = {"noisy": noisy, "model": recon, **filtered(noisy, widths[level])}
             yield {name: jax.device_get(errors(x, batch)) for name, x in outputs.items()}
 
-    figures: dict[float, dict[str, dict[str, float]]] = {}
+    metrics: dict[float, dict[str, dict[str, float]]] = {}
     for level in widths:
         found = list(parts(level))
         for name in found[0]:
             errors_of = jax.tree.map(lambda *a: np.concatenate(a), *(part[name] for part in found))
-            figures.setdefault(level, {})[name] = mean_metrics(errors_of)
-    return figures
+            metrics.setdefault(level, {})[name] = mean_metrics(errors_of)
+    return metrics

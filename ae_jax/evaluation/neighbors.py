@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from ae_jax.spec import require
 
 
-def neighborhood_figures(x: ArrayLike, z: ArrayLike, *, neighbors: int = 12) -> dict[str, float]:
+def neighborhood_metrics(x: ArrayLike, z: ArrayLike, *, neighbors: int = 12) -> dict[str, float]:
     """How far the nearest neighbors of rows x [N, D] and of their codes z [N, K] are the same.
 
     ``trustworthiness`` falls with neighbors of a code that are far away in the data, and
@@ -30,7 +30,7 @@ def neighborhood_figures(x: ArrayLike, z: ArrayLike, *, neighbors: int = 12) -> 
     }
 
 
-def probe_figures(
+def probe_metrics(
     train: tuple[ArrayLike, ArrayLike],
     test: tuple[ArrayLike, ArrayLike],
     *,
@@ -56,14 +56,14 @@ def probe_figures(
     most = max(neighbors)
     require(most <= len(z), "neighbors", most, f"there are {len(z)} training examples")
     _, nearest = NearestNeighbors(n_neighbors=most).fit(z).kneighbors(test_z)
-    figures = {}
+    metrics = {}
     for k in neighbors:
         votes = (label[nearest[:, :k], None] == np.unique(label)).sum(axis=1)  # [N, classes]
         found = np.unique(label)[votes.argmax(axis=1)]
-        figures[f"knn_{k}"] = float((found == test_label).mean())
+        metrics[f"knn_{k}"] = float((found == test_label).mean())
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(z, label)
-    figures["linear"] = float(probe.score(test_z, test_label))
-    return figures
+    metrics["linear"] = float(probe.score(test_z, test_label))
+    return metrics
 
 
 def _rows(x: ArrayLike) -> np.ndarray:

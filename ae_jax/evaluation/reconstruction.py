@@ -1,4 +1,4 @@
-"""Reconstruction figures over a whole data set, in the units that papers and libraries report."""
+"""Reconstruction metrics over a whole data set, in the units that papers and libraries report."""
 
 from collections.abc import Mapping
 
@@ -57,10 +57,10 @@ def reconstruction_errors(
 
 def mean_metrics(errors: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Means over the examples of `reconstruction_errors`; see `CONVENTIONS`."""
-    figures = {name: float(np.mean(each, dtype=np.float64)) for name, each in errors.items()}
+    metrics = {name: float(np.mean(each, dtype=np.float64)) for name, each in errors.items()}
     with np.errstate(divide="ignore"):
-        figures["psnr"] = float(-10.0 * np.log10(figures["mse"]))
-    return figures
+        metrics["psnr"] = float(-10.0 * np.log10(metrics["mse"]))
+    return metrics
 
 
 def reconstruction_metrics(

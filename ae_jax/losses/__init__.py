@@ -300,10 +300,13 @@ def _reduce(loss: Array, reduction: Reduction, mask: Array | None) -> Array:
         raise ValueError(f"reduction={reduction!r}: it is 'sum' or 'mean'")
     if mask is not None:
         loss = jnp.where(mask, loss, 0.0)
-    total = lax.platform_dependent(loss, cpu=_sum_by_product, default=partial(jnp.sum, axis=1))
+    total: Array = lax.platform_dependent(
+        loss, cpu=_sum_by_product, default=partial(jnp.sum, axis=1)
+    )
     if reduction == "sum":
         return total
-    return total / (loss.shape[1] if mask is None else jnp.maximum(mask.sum(1), 1))
+    count = loss.shape[1] if mask is None else jnp.maximum(mask.sum(1), 1)
+    return jnp.asarray(total / count)
 
 
 def _sum_by_product(loss: Array) -> Array:

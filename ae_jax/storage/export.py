@@ -18,12 +18,14 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 from jax import export as jax_export
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -168,15 +170,24 @@ def _artifacts(ae: Autoencoder, variables: Variables) -> dict[str, bytearray]:
         "reconstruct": (ae.reconstruct, x),
     }
 
-    def program(method: Any) -> Any:
-        if given:
-            return jax.jit(lambda a, given: method(variables, a, **given))
-        return jax.jit(lambda a: method(variables, a))
+    def program(method: Any, example: Any) -> bytearray:
+        def batch(a: Any, given: Mapping[str, Array] = MappingProxyType({})) -> Any:
+            return method(variables, a, **given)
 
-    return {
-        name: jax_export.export(program(method), platforms=PLATFORMS)(example, *columns).serialize()
-        for name, (method, example) in calls.items()
-    }
+        def row_by_row(*inputs: Any) -> Any:
+            def one(*inputs: Any) -> Any:
+                made = batch(*jax.tree.map(lambda leaf: leaf[None], inputs))
+                return jax.tree.map(lambda leaf: leaf[0], made)
+
+            return jax.vmap(one)(*inputs)
+
+        try:
+            made = jax_export.export(jax.jit(batch), platforms=PLATFORMS)(example, *columns)
+        except TypeError:  # a module that asks for the batch size as a number, as len(x) does
+            made = jax_export.export(jax.jit(row_by_row), platforms=PLATFORMS)(example, *columns)
+        return made.serialize()
+
+    return {name: program(method, example) for name, (method, example) in calls.items()}
 
 
 def _card(run: Run, name: str, described: Mapping[str, Any]) -> str:

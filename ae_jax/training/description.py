@@ -72,6 +72,7 @@ def open_run(
     common = {key: old[key] for key in described.keys() & old.keys() - {"train"}}
     new = {key: described[key] for key in common}
     changed = [d for d in differences(common, new) if not _incomparable(d, common, new)]
+    changed.sort(key=_is_digest)  # what says more comes first
     if changed and not changes:
         raise ValueError(
             f"{run.path}: {changed[0]}; a resumed run keeps its model, optimizer, data, seed and "
@@ -109,6 +110,10 @@ def from_notes(notes: Mapping[str, Any], like: Sums) -> Sums:
         return Sums(total, jnp.float32(notes["examples"]), skips)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"the checkpoint was saved with other metrics: {error!r}") from None
+
+
+def _is_digest(difference: str) -> bool:
+    return any(difference.startswith(f"fit.{name} ") for name in COMPARED)
 
 
 def _incomparable(difference: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

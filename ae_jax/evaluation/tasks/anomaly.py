@@ -59,7 +59,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
         name: detection_metrics(score, anomalous, false_positive_rate=rate)
         for name, score in scores.items()
     }
-    figures = {
+    metrics = {
         "normal_examples": int((~anomalous).sum()),
         "anomalies": int(anomalous.sum()),
         "scores": rows,
@@ -80,15 +80,15 @@ def measure(subject: Subject, settings: Settings) -> Result:
         f"{name.replace('_', ' ')} ({rows[name]['roc_auc']:.3f})": _curve(score, anomalous)
         for name, score in scores.items()
     }
-    pictures = {"anomaly-roc": plots.roc_curves(curves)}
+    figures = {"anomaly-roc": plots.roc_curves(curves)}
     for name in [name for name in DRAWN if name in scores]:
-        pictures[f"anomaly-{name.replace('_', '-')}"] = plots.score_histogram(
+        figures[f"anomaly-{name.replace('_', '-')}"] = plots.score_histogram(
             scores[name], anomalous, threshold=rows[name]["threshold"], name=DRAWN[name]
         )
-    left_out = {}
+    skipped = {}
     if "mixture" not in scores:
-        left_out["scores of the code"] = f"its size is above {LARGEST_CODE}"
-    return Result(figures, conventions, pictures, left_out)
+        skipped["scores of the code"] = f"its size is above {LARGEST_CODE}"
+    return Result(metrics, conventions, figures, skipped)
 
 
 def anomaly_scores(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:

@@ -68,25 +68,25 @@ def measure(subject: Subject, settings: Settings) -> Result:
     tuning_key, key = jax.random.split(jax.random.key(subject.seed))
     clean = mean_metrics(reconstruction_errors(ae, variables, data))
     measures = {name: unit for name, unit in MEASURES.items() if name in clean}
-    figures: dict[str, Any] = {"examples": len(data["x"])}
-    figures |= {f"clean {name}": clean[name] for name in measures}
-    figures |= {name: {} for name in measures}
+    metrics: dict[str, Any] = {"examples": len(data["x"])}
+    metrics |= {f"clean {name}": clean[name] for name in measures}
+    metrics |= {name: {} for name in measures}
     curves: dict[str, Any] = {unit: {} for unit in measures.values()}
-    pictures = {}
+    figures = {}
     for noise in settings.noises:
         widths: Widths = {level: {} for level in settings.levels}
         if subject.are_images:
             widths = {x: best_widths(tuning["x"], tuning_key, noise=noise, level=x) for x in widths}
-            pictures[f"denoising-{noise}"] = _draw(subject, data["x"][:DRAWN], key, noise, widths)
+            figures[f"denoising-{noise}"] = _draw(subject, data["x"][:DRAWN], key, noise, widths)
             found_widths = {f"{noise} {level:g}": each for level, each in widths.items()}
-            figures["filter widths"] = figures.get("filter widths", {}) | found_widths
+            metrics["filter widths"] = metrics.get("filter widths", {}) | found_widths
         found = denoising_metrics(ae, variables, data, key, noise=noise, widths=widths)
         for name, unit in measures.items():
             rows = {x: {method: each[name] for method, each in found[x].items()} for x in found}
-            figures[name] |= {f"{noise} {level:g}": row for level, row in rows.items()}
+            metrics[name] |= {f"{noise} {level:g}": row for level, row in rows.items()}
             curves[unit][noise] = rows
-    pictures = {"denoising-curves": plots.noise_curves(curves), **pictures}
-    return Result(figures, CONVENTIONS, pictures)
+    figures = {"denoising-curves": plots.noise_curves(curves), **figures}
+    return Result(metrics, CONVENTIONS, figures)
 
 
 def _draw(subject: Subject, x: np.ndarray, key: jax.Array, noise: Kind, widths: Widths) -> Figure:

@@ -12,7 +12,7 @@ from ae_jax import losses, plots
 from ae_jax.core import Batch, event_mask
 from ae_jax.evaluation import PCA, LogisticPCA, fit_logistic_pca, fit_pca
 from ae_jax.evaluation.batches import in_batches
-from ae_jax.evaluation.neighbors import neighborhood_figures, probe_figures
+from ae_jax.evaluation.neighbors import neighborhood_metrics, probe_metrics
 from ae_jax.evaluation.reconstruction import mean_metrics, reconstruction_errors
 from ae_jax.evaluation.tasks.subject import Result, Subject, some
 from ae_jax.spec import require
@@ -58,20 +58,20 @@ def measure(subject: Subject, settings: Settings) -> Result:
     found = reconstruction_errors(subject.ae, subject.variables, subject.test)
     errors = {"code": mean_metrics(found)["mse"]}
     conventions = {"latent_dim": "units of the code, those of all positions of a spatial one"}
-    left_out = {}
+    skipped = {}
     if elements > PCA_LIMIT:
-        left_out["PCA"] = f"examples have {elements} elements, more than {PCA_LIMIT}"
+        skipped["PCA"] = f"examples have {elements} elements, more than {PCA_LIMIT}"
     elif size >= min(elements, len(x)):
-        left_out["PCA"] = f"codes of size {size} are not smaller than the data"
+        skipped["PCA"] = f"codes of size {size} are not smaller than the data"
     else:
         pca = fit_pca(x, size)
         spaces["PCA"] = (_encode(pca, subject.train), _encode(pca, subject.test))
         errors["PCA"] = _error(pca, subject.test)
         if settings.logistic_pca and (why := _no_logistic_pca(subject, size, len(few["x"]))):
-            left_out["logistic PCA"] = why
+            skipped["logistic PCA"] = why
         elif settings.logistic_pca:
             errors["logistic PCA"] = _error(fit_logistic_pca(few["x"], size), subject.test)
-    figures: dict[str, Any] = {"latent_dim": size, "mse": errors}
+    metrics: dict[str, Any] = {"latent_dim": size, "mse": errors}
     conventions["mse"] = (
         "squared error of the test reconstructions, mean over elements and examples, beside PCA "
         "with as many components (fitted to the training set; logistic PCA, which infers each "
@@ -81,8 +81,8 @@ def measure(subject: Subject, settings: Settings) -> Result:
     every = {"x": test_x, "row": np.arange(len(test_x))}
     rows = some(every, settings.examples)["row"]
     near = min(settings.neighbors, (len(rows) - 1) // 2)
-    figures["neighborhoods"] = {
-        name: neighborhood_figures(test_x[rows], z[rows], neighbors=near)
+    metrics["neighborhoods"] = {
+        name: neighborhood_metrics(test_x[rows], z[rows], neighbors=near)
         for name, (_, z) in spaces.items()
     }
     conventions["neighborhoods"] = (
@@ -90,11 +90,11 @@ def measure(subject: Subject, settings: Settings) -> Result:
         "trustworthiness of those in the code, continuity of those in the data"
     )
     if why := _no_labels(subject):
-        left_out["accuracy"] = why
+        skipped["accuracy"] = why
     else:
         fitted, tested = few["row"], some(every, settings.probe_test)["row"]
-        figures["accuracy"] = {
-            name: probe_figures(
+        metrics["accuracy"] = {
+            name: probe_metrics(
                 (a[fitted], subject.train["label"][fitted]),
                 (b[tested], subject.test["label"][tested]),
                 neighbors=[k for k in (1, 5, 10) if k <= len(fitted)],
@@ -106,9 +106,9 @@ def measure(subject: Subject, settings: Settings) -> Result:
             "examples: k nearest neighbors, and logistic regression (linear)"
         )
     if np.ptp(subject.test_latents[rows], axis=0).max() == 0:
-        left_out["pictures"] = "all test examples have the same code"
-        return Result(figures, conventions, {}, left_out)
-    return Result(figures, conventions, _pictures(subject, rows), left_out)
+        skipped["figures"] = "all test examples have the same code"
+        return Result(metrics, conventions, {}, skipped)
+    return Result(metrics, conventions, _figures(subject, rows), skipped)
 
 
 def _no_logistic_pca(subject: Subject, size: int, count: int) -> str | None:
@@ -127,21 +127,21 @@ def _no_labels(subject: Subject) -> str | None:
     return None
 
 
-def _pictures(subject: Subject, rows: np.ndarray) -> dict[str, Figure]:
+def _figures(subject: Subject, rows: np.ndarray) -> dict[str, Figure]:
     z = subject.test_latents[rows]
     label = subject.test.get("label")
     label = None if label is None else label[rows]
-    pictures = {"dimensionality-codes": plots.code_scatter(z, label)}
+    figures = {"dimensionality-codes": plots.code_scatter(z, label)}
     if z.shape[1] > 2 and len(z) > 50:
         points = TSNE(random_state=subject.seed).fit_transform(z)
-        pictures["dimensionality-tsne"] = _plane(points, label, "t-SNE")
+        figures["dimensionality-tsne"] = _plane(points, label, "t-SNE")
         try:
             from umap import UMAP
         except ImportError:  # an extra
-            return pictures
+            return figures
         points = UMAP(random_state=subject.seed).fit_transform(z)
-        pictures["dimensionality-umap"] = _plane(points, label, "UMAP")
-    return pictures
+        figures["dimensionality-umap"] = _plane(points, label, "UMAP")
+    return figures
 
 
 def _plane(points: np.ndarray, label: np.ndarray | None, name: str) -> Figure:

@@ -68,7 +68,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
         for part, measure_part in PARTS.items()
         if part in (settings.parts or PARTS) and part not in misfits
     ]
-    return joined(results)._replace(left_out={} if settings.parts else misfits)
+    return joined(results)._replace(skipped={} if settings.parts else misfits)
 
 
 def _filters_misfit(subject: Subject) -> str | None:
@@ -93,8 +93,8 @@ def _units(subject: Subject, settings: Settings) -> Result:
     chosen = np.argsort(-z.std(axis=0), kind="stable")[: settings.units]
     names = [_name(unit, shape) for unit in chosen]
     top = [np.argsort(-z[:, unit], kind="stable")[:TOP] for unit in chosen]
-    figures: dict[str, Any] = activity_metrics(z)
-    figures["units"] = {
+    metrics: dict[str, Any] = activity_metrics(z)
+    metrics["units"] = {
         name: {
             "mean": float(unit.mean()),
             "deviation": float(unit.std()),
@@ -106,12 +106,12 @@ def _units(subject: Subject, settings: Settings) -> Result:
         for name, unit, rows in zip(names, z[:, chosen].T, top, strict=True)
     }
     titles = [f"unit {name}" for name in names]
-    pictures = {"features-histograms": plots.unit_histograms(z[:, chosen], titles)}
+    figures = {"features-histograms": plots.unit_histograms(z[:, chosen], titles)}
     if subject.are_images:
         images = {title: subject.test["x"][rows] for title, rows in zip(titles, top, strict=True)}
         title = "test examples where a unit is largest"
-        pictures["features-top-examples"] = plots.image_rows(images, count=TOP, title=title)
-    return Result(figures, CONVENTIONS, pictures)
+        figures["features-top-examples"] = plots.image_rows(images, count=TOP, title=title)
+    return Result(metrics, CONVENTIONS, figures)
 
 
 def _name(unit: int, shape: tuple[int, ...]) -> str:
@@ -160,8 +160,8 @@ def _few_labels(subject: Subject, settings: Settings) -> Result:
         "test accuracy of logistic regression on so many labels: mean and standard deviation of "
         f"{settings.draws} class-balanced draws from {len(x)} training examples"
     )
-    picture = plots.label_curves(curves)
-    return Result({"few_labels": rows}, {"few_labels": what}, {"features-few-labels": picture})
+    figure = plots.label_curves(curves)
+    return Result({"few_labels": rows}, {"few_labels": what}, {"features-few-labels": figure})
 
 
 MISFITS = {"filters": _filters_misfit, "few_labels": _labels_misfit}

@@ -1,4 +1,4 @@
-"""How well new examples are made: likelihood, distances between sets of images, pictures.
+"""How well new examples are made: likelihood, distances between sets of images, samples.
 
 Codes are drawn from the prior of a variational model, and for every model from a Gaussian and a
 mixture of Gaussians that are fitted to the codes of the training set.
@@ -26,12 +26,12 @@ from ae_jax.evaluation.likelihood import (
     posterior_metrics,
     posterior_samples,
 )
-from ae_jax.evaluation.tasks.generation_pictures import decode, decode_all, draw_paths, draw_samples
+from ae_jax.evaluation.tasks.generation_figures import decode, decode_all, draw_paths, draw_samples
 from ae_jax.evaluation.tasks.subject import Result, Subject, joined
 from ae_jax.spec import nearest, require
 
 LARGEST_CODE = 1024  # covariances of more take minutes and gigabytes
-DRAWN = 100  # samples in a picture
+DRAWN = 100  # samples in a figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,8 @@ def measure(subject: Subject, settings: Settings) -> Result:
     weight, unit = subject.train_latents.var(0, dtype=np.float64), "variance"
     if subject.ae.method("log_weight") is not None:
         parts.append(_likelihood(subject, settings))
-        if "code_kl" in parts[0].figures:
-            weight, unit = np.array(parts[0].figures["code_kl"]), "KL in nats"
+        if "code_kl" in parts[0].metrics:
+            weight, unit = np.array(parts[0].metrics["code_kl"]), "KL in nats"
     codes, density = _draw_codes(subject, settings)
     parts.append(density)
     if subject.are_images:
@@ -85,7 +85,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
     else:
         shape = subject.ae.event_shape
         why = f"examples of shape {shape} are not images [H, W, 1 or 3]"
-        parts.append(Result({}, {}, {}, {"FID, KID and pictures": why}))
+        parts.append(Result({}, {}, {}, {"FID, KID and figures": why}))
     return joined(parts)
 
 
@@ -105,18 +105,18 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     gain = log_likelihood(ae, variables, chosen, samples=settings.importance_samples, seed=seed)
     gain = np.float64(gain) - base
     count, size = len(data["x"]), math.prod(ae.event_shape)
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "nll": -_mean(bound["elbo"]) - _mean(gain),
         "nll_error": float(gain.std() * math.sqrt(1 / len(gain) - 1 / count)),
         "negative_elbo": -_mean(bound["elbo"]),
     }
     if "nll" in bound:
-        figures |= {"distortion": _mean(bound["nll"]), "rate": _mean(bound["kl"])}
+        metrics |= {"distortion": _mean(bound["nll"]), "rate": _mean(bound["kl"])}
     if ae.method("posterior_kl") is not None:
         posterior = posterior_metrics(ae, variables, data)
-        figures["active_units"] = posterior["active_units"]
-        figures["code_kl"] = posterior["kl"].tolist()
-        figures["code_mean_variance"] = posterior["mean_variance"].tolist()
+        metrics["active_units"] = posterior["active_units"]
+        metrics["code_kl"] = posterior["kl"].tolist()
+        metrics["code_mean_variance"] = posterior["mean_variance"].tolist()
     conventions = {
         "nll": "upper bound on -log p(x), importance-weighted, "
         f"K = {settings.importance_samples}, nats per example{drawn}: negative_elbo less the mean "
@@ -136,9 +136,9 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
             how = ", of a density"
             if levels:
                 how = " + log2(255), of 8-bit pixels x / 255, approximate: without dequantization"
-        figures["bits_per_dimension"] = bits_per_dimension(figures["nll"], size, levels=levels)
+        metrics["bits_per_dimension"] = bits_per_dimension(metrics["nll"], size, levels=levels)
         conventions["bits_per_dimension"] = f"nll / ({size} log 2){how}"
-    return Result(figures, conventions, {})
+    return Result(metrics, conventions, {})
 
 
 def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndarray], Result]:
@@ -163,12 +163,12 @@ def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndar
         "gaussian": fit_density(train, seed=seed),
     }
     drawn = {name: draw(density, count, seed=seed) for name, density in fitted.items()}
-    figures = {name: float(density.score(test)) for name, density in fitted.items()}
+    metrics = {name: float(density.score(test)) for name, density in fitted.items()}
     meaning = (
         f"log-density of test {of}, nats per example, under a Gaussian and a mixture of "
         f"{components} that are fitted to those of training examples"
     )
-    return codes | drawn, Result({"code_density": figures}, {"code_density": meaning}, {})
+    return codes | drawn, Result({"code_density": metrics}, {"code_density": meaning}, {})
 
 
 def _sampled(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What is measured, and what a measurement gives."""
+"""The subject of a measurement (a model and its data), and the result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,24 +64,26 @@ def some(data: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
 
 
 class Result(NamedTuple):
-    """What a use of the model gave.
+    """The result of one task.
 
-    `figures` are numbers, or lists or dicts of them, by name; `conventions` say by name what they
-    mean (sum or mean, unit); `pictures` are figures by file name, without ".png"; `left_out` says
-    by name why a part does not fit the model or the data.
+    Attributes:
+      metrics: numbers, or lists or dicts of numbers, by name.
+      conventions: the meaning of each metric, by the same names (sum or mean, unit).
+      figures: figures by file name, without ".png".
+      skipped: the reason for each part that does not fit the model or the data, by name.
     """
 
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, Any]
     conventions: Mapping[str, str]
-    pictures: Mapping[str, Figure]
-    left_out: Mapping[str, str] = MappingProxyType({})
+    figures: Mapping[str, Figure]
+    skipped: Mapping[str, str] = MappingProxyType({})
 
 
 def joined(parts: Sequence[Result]) -> Result:
     """One result of several."""
     return Result(
-        figures={name: each for part in parts for name, each in part.figures.items()},
+        metrics={name: each for part in parts for name, each in part.metrics.items()},
         conventions={name: each for part in parts for name, each in part.conventions.items()},
-        pictures={name: each for part in parts for name, each in part.pictures.items()},
-        left_out={name: each for part in parts for name, each in part.left_out.items()},
+        figures={name: each for part in parts for name, each in part.figures.items()},
+        skipped={name: each for part in parts for name, each in part.skipped.items()},
     )

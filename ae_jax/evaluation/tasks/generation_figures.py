@@ -53,14 +53,14 @@ def draw_samples(subject: Subject, images: Mapping[str, np.ndarray]) -> dict[str
 def draw_paths(subject: Subject, weight: np.ndarray, unit: str) -> dict[str, Figure]:
     """Interpolations between test examples; traversals of the code dimensions whose `weight` [K],
     in `unit`, is largest; the manifold of a prior of two dimensions."""
-    pictures = {
+    figures = {
         "generation-interpolations": _interpolations(subject),
         "generation-traversals": _traversals(subject, weight, unit),
     }
     if subject.ae.method("prior_quantile") is not None and len(weight) == 2:
         grid = decode(subject, plots.manifold_codes())
-        pictures["generation-manifold"] = plots.manifold(grid, limits=_limits(subject))
-    return pictures
+        figures["generation-manifold"] = plots.manifold(grid, limits=_limits(subject))
+    return figures
 
 
 def _interpolations(subject: Subject) -> Figure:
