@@ -163,7 +163,9 @@ def _artifacts(ae: Autoencoder, variables: Variables) -> dict[str, bytearray]:
         if name in ae.given
     }
     columns = (given,) if given else ()
-    z = jax.eval_shape(lambda x, given: ae.encode(variables, x, **given), x, given)
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), (x, given))
+    z = jax.eval_shape(lambda x, given: ae.encode(variables, x, **given), *one)
+    z = jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch, *a.shape[1:]), a.dtype), z)
     calls: dict[str, tuple[Any, Any]] = {
         "encode": (ae.encode, x),
         "decode": (ae.decode, z),
@@ -171,18 +173,18 @@ def _artifacts(ae: Autoencoder, variables: Variables) -> dict[str, bytearray]:
     }
 
     def program(method: Any, example: Any) -> bytearray:
-        def batch(a: Any, given: Mapping[str, Array] = MappingProxyType({})) -> Any:
+        def whole(a: Any, given: Mapping[str, Array] = MappingProxyType({})) -> Any:
             return method(variables, a, **given)
 
         def row_by_row(*inputs: Any) -> Any:
             def one(*inputs: Any) -> Any:
-                made = batch(*jax.tree.map(lambda leaf: leaf[None], inputs))
+                made = whole(*jax.tree.map(lambda leaf: leaf[None], inputs))
                 return jax.tree.map(lambda leaf: leaf[0], made)
 
             return jax.vmap(one)(*inputs)
 
         try:
-            made = jax_export.export(jax.jit(batch), platforms=PLATFORMS)(example, *columns)
+            made = jax_export.export(jax.jit(whole), platforms=PLATFORMS)(example, *columns)
         except TypeError:  # a module that asks for the batch size as a number, as len(x) does
             made = jax_export.export(jax.jit(row_by_row), platforms=PLATFORMS)(example, *columns)
         return made.serialize()
