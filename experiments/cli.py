@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import logging
 import os
 import re
 import signal
@@ -27,6 +28,32 @@ from experiments.user_file import is_file_name, load_user_file
 MOST_DEVICES = 1024  # of one process; a CPU would try to simulate any number
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
 _RESUMABLE |= {"train.max_skips", "data.dir", "data.decode"}
+
+_FLAGS = {  # of the arguments that the library names in its messages
+    **{
+        name: f"--train.{name.replace('_', '-')}"
+        for name in (
+            "accumulate",
+            "batch_size",
+            "checkpoint_every",
+            "ema_decay",
+            "epochs",
+            "learning_rate",
+            "log_every",
+            "max_skips",
+            "stream",
+        )
+    },
+    "allow_changes": "--allow-changes",
+    "data_dir": "--data-dir",
+    "data_name": "--data-name",
+    "decode": "--data.decode",
+    "devices": "--devices",
+    "keep_labels": "--data.keep-labels",
+    "resume": "--resume RUN",
+    "run_dir": "--run-dir",
+    "seed": "--seed",
+}
 
 T = TypeVar("T")
 
@@ -169,6 +196,22 @@ def parse_options(
     raise ValueError(_flatten(errors.getvalue()))
 
 
+def as_flags(message: str) -> str:
+    """A message of the library, which names Python arguments, in the words of the command line."""
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        value = value.strip("\"'")
+        return _FLAGS[name] + (f" {value}" if value and value != "True" else "")
+
+    return re.sub(rf"(?<![\w.-])({'|'.join(_FLAGS)})=([\w.\"'-]*\b[\"']?)", flag, message)
+
+
+class _Flags(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return as_flags(super().format(record))
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn bad input (a `ValueError`, `TypeError` or `OSError` of ours) into one line, exit 2.
@@ -181,7 +224,7 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except DivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error))}", file=sys.stderr)
         sys.exit(1)
     except (ValueError, TypeError, OSError) as error:
         frames = traceback.walk_tb(error.__traceback__)
@@ -190,7 +233,7 @@ def one_line_errors() -> Iterator[None]:
         roots = {module.split(".")[0] for module in modules}
         if roots & {"jax", "flax", "optax"} or "ae_jax.training.step" in modules:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error))}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -264,6 +307,9 @@ def run_main(main: Callable[[Sequence[str]], None]) -> None:
     computed, and notice that it is gone.
     """
     use_compilation_cache()
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Flags("%(message)s"))
+    logging.getLogger("ae_jax").addHandler(handler)
     try:
         with one_line_errors():
             main(sys.argv[1:])

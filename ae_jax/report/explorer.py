@@ -48,7 +48,7 @@ def explorer(
     if found != ae.event_shape:
         raise ValueError(
             f"{source}: its test examples have shape {found}, and {run.path} was trained on "
-            f"{ae.event_shape}: name a set of that shape with --data-name"
+            f"{ae.event_shape}: name a set of that shape with data_name="
         )
     described = {"run": str(run.path), "data": source, "step": int(state.step)}
     return described | explore(ae, state.variables, test)
@@ -120,7 +120,7 @@ def _test_data(
     there = data if isinstance(data, dict) else {}
     name, folder = name or there.get("name"), folder or there.get("dir")
     if name is None:
-        raise ValueError(f"{run.path} does not say what it was trained on: give --data-name")
+        raise ValueError(f"{run.path} does not say what it was trained on: give data_name=")
     if not isinstance(name, str) or not isinstance(folder, str | None):
         raise ValueError(f"{run.path}/config.json: data={data!r} does not name a data set")
     test, kept = load(name, "test", folder), there.get("keep_labels")

@@ -62,7 +62,7 @@ def diagnosis(plan: Plan, state: TrainState, step: int, run: Run | None) -> Dive
     remedy = "lower the learning rate, " if step else ""
     return DivergedError(
         f"training stopped at step {step}: {what}{where}{kept}; {remedy}repair the data, or skip "
-        "such updates (max_skips)"
+        "such updates (max_skips=N)"
     )
 
 

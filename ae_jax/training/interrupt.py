@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C while a run is training: a request to save and end."""
+"""SIGTERM, SIGHUP and Ctrl-C while a run is training: a request to save and end."""
 
 import itertools
 import logging
@@ -61,7 +61,7 @@ class Interrupt:
     def end(self, step: int, path: Path | None) -> None:
         """Say where it ended, and raise `KeyboardInterrupt`, or `SystemExit` of 143."""
         name = "Ctrl-C" if self.signal == signal.SIGINT else "SIGTERM"
-        saved = f", which is saved: continue it with --resume {path}" if path else ""
+        saved = f", which is saved in {path}: continue it with resume=True" if path else ""
         log.warning("%s: the run ended at step %d%s", name, step, saved)
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt

@@ -45,7 +45,7 @@ def misfit(subject: Subject) -> str | None:
     if set(np.unique(subject.everything["label"])) <= set(np.unique(subject.train["label"])):
         return (
             "the model was trained on every class of the test set: train on the normal ones only, "
-            "as with --data.keep-labels 0"
+            "as with keep_labels=0"
         )
     return None
 
