@@ -1,7 +1,7 @@
 """What an experiment is: a model, a data set, how to train, a seed."""
 
 from dataclasses import dataclass, field, make_dataclass
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import optax
 from jax import Array
@@ -10,6 +10,8 @@ from ae_jax.models import Model
 from ae_jax.spec import Spec, require
 
 C = TypeVar("C", bound="Config")
+# Files and commands name those of `Model`; a configuration in Python may have any.
+AnyModel: TypeAlias = Any if TYPE_CHECKING else Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class Train(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Spec):
-    model: Model
+    model: AnyModel
     """Any specification with ``build(event_shape)``; files and commands name those of `Model`."""
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
