@@ -10,8 +10,10 @@ from ae_jax.models import Model
 from ae_jax.spec import Spec, require
 
 C = TypeVar("C", bound="Config")
-# Files and commands name those of `Model`; a configuration in Python may have any.
-AnyModel: TypeAlias = Any if TYPE_CHECKING else Model
+if TYPE_CHECKING:
+    AnyModel: TypeAlias = Any
+else:  # files and commands name those of `Model`; a configuration in Python may have any
+    AnyModel = Model
 
 
 @dataclass(frozen=True, kw_only=True)
