@@ -49,7 +49,7 @@ NOTES = """Known limits of these rows:
 - conv has one seed, and one of the 8 channels of its latent is dead.
 - sparse-l1 trains for 100 epochs, the *simple* that its activations are compared with for 50.
 - vae-nll trains for 180 epochs, the published model for 3280.
-- logistic-pca-optimum solves for the latent of each test image; logistic-pca has a linear encoder."""
+- logistic-pca-optimum solves for the latent of each image; logistic-pca has a linear encoder."""
 
 PICTURES = {
     "vae2-manifold.png": "vae2: images decoded from a grid of latents, even under the prior",

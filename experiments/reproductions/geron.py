@@ -37,7 +37,8 @@ ROWS = {
         "0.0133", GERON, "<= 0.0133", trained(CONFIGS["greedy"], "mse"),
     ),
     "geron-conv": Row(
-        "Fashion-MNIST, convolutions 16-32-64 SELU, pool; transposed 32-16-1, 10 epochs: squared error per pixel",
+        "Fashion-MNIST, convolutions 16-32-64 SELU, pool; transposed 32-16-1, 10 epochs: squared "
+        "error per pixel",
         "0.0121", GERON, "<= 0.0121",
         trained(
             _fashion(

@@ -2,7 +2,8 @@
 
 Errors are squared errors summed over an image's pixels, means over the test images. The paper's
 "logistic PCA" is matched by a linear encoder and decoder with a logistic output, trained by
-cross-entropy; with the latent of each image at its own optimum instead (logistic PCA proper) the error is lower.
+cross-entropy; with the latent of each image at its own optimum instead
+(logistic PCA proper) the error is lower.
 """
 
 from dataclasses import replace

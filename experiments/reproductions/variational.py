@@ -47,8 +47,8 @@ ROWS = {
         "-", "-", "-", _plane,
     ),
     "vae-conv": Row(
-        "MNIST, VAE with convolutions 32-64 of stride 2 and 20 latents, 10 epochs: negative ELBO in "
-        "nats, posterior sampled",
+        "MNIST, VAE with convolutions 32-64 of stride 2 and 20 latents, 10 epochs: negative ELBO "
+        "in nats, posterior sampled",
         "-", "-", "-", trained(CONFIGS["vae_conv"], "loss", "nll", "kl"),
     ),
     "digits": Row(
