@@ -33,8 +33,8 @@ def bullets() -> str:
     return "\n".join(
         (
             f"- **Fast on a CPU.** It trains {len(over)} of 7 nets {min(over.values()):.2f} to "
-            f"{max(over.values()):.2f} times as fast as the fastest of PyTorch and Keras as they "
-            f"come on two cores of an Intel Xeon, and the LSTM {slow:.2f} times ({sharded:.2f} on "
+            f"{max(over.values()):.2f} times as fast as the fastest of PyTorch, torch.compile "
+            f"and Keras on two cores of an Intel Xeon, and the LSTM {slow:.2f} times ({sharded:.2f} on "
             "two simulated devices): [benchmarks](experiments/benchmarks/README.md).",
             f"- **Reproduced.** {reached} of {published} published results are reached or beaten: "
             "[results](experiments/results/README.md).",

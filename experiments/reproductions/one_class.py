@@ -71,7 +71,7 @@ ROWS = {
         "MNIST, each digit in turn as the normal one, 784-256-128-32, 30 epochs: area under the "
         "ROC curve over all test images, mean over the digits, reconstruction error and a mixture "
         "of Gaussians on the latents together",
-        "0.938 (its code), 0.948 (its paper)", "Deep SVDD", ">= 0.96", _one_class, 3,
+        "0.938 (authors' program), 0.948 (paper)", "Deep SVDD", ">= 0.96", _one_class, 3,
         shown=len(SCORES), page=_page,
     ),
 }  # fmt: skip
