@@ -2,25 +2,42 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from ae_jax.plots.figure import PALETTE, new_figure, tidy
+from ae_jax.spec import require
 
 PIXELS = 28  # of a side of MNIST's images
-# Where `experiments.reproduce` draws its images: left, top, right, bottom, gaps, columns, rows.
-MANIFOLD = (88, 45, 1290, 1247, 2, 2, 20, 20)
-DENOISED = (118, 15, 1653, 486, 5, 12, 10, 3)
+
+
+class Grid(NamedTuple):
+    """Where `experiments.reproduce` draws its small images in a picture."""
+
+    size: tuple[int, int]
+    """Of the picture."""
+    left: int
+    top: int
+    right: int
+    bottom: int
+    gaps: tuple[int, int]
+    """Between columns, and between rows."""
+    columns: int
+    rows: int
+
+
+MANIFOLD = Grid((1305, 1317), 88, 45, 1290, 1247, (2, 2), 20, 20)
+DENOISED = Grid((1668, 501), 118, 15, 1653, 486, (5, 12), 10, 3)
 
 
 def strip(results: Path) -> Image.Image:
     """The manifold of vae2, every other row and column, beside the first digits of denoise."""
-    grid = _images(results / "vae2-manifold.png", *MANIFOLD)[::2, ::2]
+    grid = _images(results / "vae2-manifold.png", MANIFOLD)[::2, ::2]
     left = _mosaic(grid, 2 * PIXELS, gap=0)
-    rows = _images(results / "denoise.png", *DENOISED)[:, :5]
+    rows = _images(results / "denoise.png", DENOISED)[:, :5]
     size = (len(left) - 16) // 3
     right = _mosaic(rows, size, gap=8)
     height = len(right)
@@ -28,12 +45,10 @@ def strip(results: Path) -> Image.Image:
     return Image.fromarray(np.hstack([left[:height], between, right]))
 
 
-def _images(
-    path: Path, left: int, top: int, right: int, bottom: int, across: int, down: int,
-    columns: int, rows: int,
-) -> np.ndarray:  # fmt: skip
-    """The small images in a picture, [rows, columns, 28, 28], a pixel from the middle of each."""
+def _images(path: Path, grid: Grid) -> np.ndarray:
+    """The small images in a picture, [rows, columns, 28, 28]."""
     with Image.open(path) as picture:
+        require(picture.size == grid.size, str(path), picture.size, f"must be {grid.size} pixels")
         pixels = np.asarray(picture.convert("L"))
 
     def centers(start: int, end: int, gap: int, count: int) -> np.ndarray:
@@ -41,7 +56,9 @@ def _images(
         within = (np.arange(PIXELS) + 0.5) * size / PIXELS
         return (start + np.arange(count)[:, None] * (size + gap) + within).astype(int)
 
-    y, x = centers(top, bottom, down, rows), centers(left, right, across, columns)
+    across, down = grid.gaps
+    y = centers(grid.top, grid.bottom, down, grid.rows)
+    x = centers(grid.left, grid.right, across, grid.columns)
     return pixels[y[:, None, :, None], x[None, :, None, :]]
 
 

@@ -6,11 +6,12 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ae_jax.data import load
 from ae_jax.training import fit
 from experiments.configs import CONFIGS
-from experiments.pages import parts
+from experiments.pages import parts, pictures
 from experiments.pages.__main__ import PAGES, main, written
 from experiments.reproduce import RESULTS
 from experiments.reproductions import ROWS
@@ -95,6 +96,17 @@ def test_a_configuration_says_its_command_its_time_and_the_metric_of_its_row(nam
 def test_pictures_are_small():
     for picture in parts.ROOT.joinpath("experiments").rglob("*.png"):
         assert picture.stat().st_size < 300 * 1024, picture
+
+
+def test_pictures_are_drawn_from_the_results(tmp_path):
+    drawn = pictures.strip(RESULTS)
+    with Image.open(RESULTS / "strip.png") as committed:
+        np.testing.assert_array_equal(np.asarray(drawn), np.asarray(committed))
+    chart = pictures.ratios(parts.read(parts.BENCHMARKS)["tables"])
+    assert len(chart.axes[0].patches) == 16  # a bar for each net and machine
+    (tmp_path / "vae2-manifold.png").write_bytes((RESULTS / "denoise.png").read_bytes())
+    with pytest.raises(ValueError, match="vae2-manifold.png=.* must be .* pixels"):
+        pictures.strip(tmp_path)
 
 
 def test_the_python_of_the_readme_runs():
