@@ -34,8 +34,9 @@ def bullets() -> str:
         (
             f"- **Fast on a CPU.** It trains {len(over)} of 7 nets {min(over.values()):.2f} to "
             f"{max(over.values()):.2f} times as fast as the fastest of PyTorch, torch.compile "
-            f"and Keras on two cores of an Intel Xeon, and the LSTM {slow:.2f} times ({sharded:.2f} on "
-            "two simulated devices): [benchmarks](experiments/benchmarks/README.md).",
+            f"and Keras on two cores of an Intel Xeon, and the LSTM {slow:.2f} times "
+            f"({sharded:.2f} on two simulated devices): "
+            "[benchmarks](experiments/benchmarks/README.md).",
             f"- **Reproduced.** {reached} of {published} published results are reached or beaten: "
             "[results](experiments/results/README.md).",
             "- **Hard to kill.** A run that was killed at a random moment resumed to the same bits "
