@@ -116,7 +116,7 @@ def estimate(
 
 def _measure(plan: Plan) -> tuple[int, float]:
     """How many updates were timed, and the seconds of one, after others that warm up."""
-    carry, pace, done = (plan.take_state(), plan.none), Pace(), 0
+    carry, pace, done = (plan.take_state(), plan.zeros), Pace(), 0
 
     def run(count: int) -> float:
         nonlocal carry, done

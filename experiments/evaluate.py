@@ -117,10 +117,10 @@ def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
             validated(arrays, unit_interval=ae.unit_interval)
         except ValueError as error:
             raise ValueError(f"{data.name}, {split}: {error}") from None
-        found = arrays["x"].shape[1:]
-        if found != ae.event_shape:
+        shape = arrays["x"].shape[1:]
+        if shape != ae.event_shape:
             raise ValueError(
-                f"{data.name}: its {split} examples have shape {found}, and {options.run} was "
+                f"{data.name}: its {split} examples have shape {shape}, and {options.run} was "
                 f"trained on {ae.event_shape}: name a set of that shape with --data-name"
             )
     subject = Subject(
@@ -149,9 +149,9 @@ def _data(options: Options, models: Any) -> Data:
 def _earlier(file: Path, about: dict[str, Any]) -> dict[str, Any]:
     """What was measured of the same checkpoint on the same data before."""
     try:
-        there = read_json(file)
-        same = {name: there[name] for name in about} == about
-        return dict(there["tasks"]) if same else {}
+        earlier = read_json(file)
+        same = {name: earlier[name] for name in about} == about
+        return dict(earlier["tasks"]) if same else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

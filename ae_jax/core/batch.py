@@ -58,20 +58,20 @@ def module_columns(
     optional = {name: batch[name] for name in ("mask", "length") if name in batch}
     if "length" in batch and "length" not in columns:
         raise ValueError("length: this model does not read sequences of several lengths")
-    found: dict[str, Any] = {}
+    keywords: dict[str, Any] = {}
     for name in columns:
         if name in provided:
-            found[name] = provided[name]
+            keywords[name] = provided[name]
         elif name in ("mask", "length"):
             if name in optional:
-                found[name] = optional[name]
+                keywords[name] = optional[name]
         elif name in batch:
-            found[name] = batch[name]
+            keywords[name] = batch[name]
         else:
             raise ValueError(
                 f"the model reads {name!r}, which the data lacks: it has {sorted(batch)}"
             )
-    return found
+    return keywords
 
 
 def example_columns(columns: Mapping[str, tuple[int, ...]], rows: int = 1) -> dict[str, Array]:

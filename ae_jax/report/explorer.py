@@ -44,10 +44,10 @@ def explorer(
     """
     ae, state, config = load_run(run.path, step, models=models, ae=ae)
     test, source = _test_data(run, config, data_name, data_dir)
-    found = tuple(test["x"].shape[1:])
-    if found != ae.event_shape:
+    shape = tuple(test["x"].shape[1:])
+    if shape != ae.event_shape:
         raise ValueError(
-            f"{source}: its test examples have shape {found}, and {run.path} was trained on "
+            f"{source}: its test examples have shape {shape}, and {run.path} was trained on "
             f"{ae.event_shape}: name a set of that shape with data_name="
         )
     described = {"run": str(run.path), "data": source, "step": int(state.step)}
@@ -117,13 +117,13 @@ def _test_data(
     run: Run, config: Mapping[str, Any], name: str | None, folder: str | None
 ) -> tuple[Mapping[str, Any], str]:
     data = config.get("data")
-    there = data if isinstance(data, dict) else {}
-    name, folder = name or there.get("name"), folder or there.get("dir")
+    described = data if isinstance(data, dict) else {}
+    name, folder = name or described.get("name"), folder or described.get("dir")
     if name is None:
         raise ValueError(f"{run.path} does not say what it was trained on: give data_name=")
     if not isinstance(name, str) or not isinstance(folder, str | None):
         raise ValueError(f"{run.path}/config.json: data={data!r} does not name a data set")
-    test, kept = load(name, "test", folder), there.get("keep_labels")
+    test, kept = load(name, "test", folder), described.get("keep_labels")
     if isinstance(kept, list):  # rows are numbered as in training and in evaluation.json
         test = with_labels(test, tuple(kept))
         name = f"{name}, labels {', '.join(map(str, kept))}"

@@ -139,11 +139,11 @@ def read_weights(path: Path, wanted: Any, *, stored: str | None = None) -> Any:
                 side = "file" if name in file.keys() else "model"  # noqa: SIM118 (not a dict)
                 raise ValueError(f"{path}: only the {side} has {name}")
             for name, want in shapes.items():
-                there = file.get_slice(name)
-                found = f"{there.get_dtype()}{list(there.get_shape())}"
+                array = file.get_slice(name)
+                stored_as = f"{array.get_dtype()}{list(array.get_shape())}"
                 needed = f"{stored or _TYPES[str(want.dtype)]}{list(want.shape)}"
-                if found != needed:
-                    raise ValueError(f"{path}: {name} is {found}, and {needed} in the model")
+                if stored_as != needed:
+                    raise ValueError(f"{path}: {name} is {stored_as}, and {needed} in the model")
             leaves = [jnp.asarray(file.get_tensor(name)) for name in shapes]
     except (SafetensorError, OSError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from None

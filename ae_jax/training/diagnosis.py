@@ -136,11 +136,11 @@ def first_not_finite(
 
 def _outputs(collected: Any, path: str = "") -> list[tuple[str, Any]]:
     """What each layer returned, in the order in which they did."""
-    found: list[tuple[str, Any]] = []
+    layers: list[tuple[str, Any]] = []
     own = []
     for name, value in collected.items():
         if name == "__call__":  # of the module itself, which returns after its parts
             own = [(path or "the model", value)]
         else:
-            found += _outputs(value, f"{path}/{name}" if path else name)
-    return found + own
+            layers += _outputs(value, f"{path}/{name}" if path else name)
+    return layers + own

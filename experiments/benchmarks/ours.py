@@ -155,7 +155,7 @@ def _loop(
     def epoch() -> Any:
         held[0], sums = drive(
             lambda carry, *piece: plan.loop(*carry, *piece),
-            (held[0], plan.none),
+            (held[0], plan.zeros),
             plan.feed.pieces(held[1], 0, plan.sizes.per_epoch),
             pace,
         )
