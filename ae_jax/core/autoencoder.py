@@ -223,7 +223,14 @@ class Autoencoder:
 
 
 def reconstruction(outputs: Outputs) -> Array:
-    """The reconstruction in the units of the data: ``recon``, or ``sigmoid(logits)``."""
+    """The reconstruction in the units of the data: ``recon``, or ``sigmoid(logits)``.
+
+    Raises `ValueError` where the outputs have neither.
+    """
+    if "recon" not in outputs and "logits" not in outputs:
+        raise ValueError(
+            f"the module's outputs have neither 'recon' nor 'logits', only {', '.join(outputs)}"
+        )
     return outputs["recon"] if "recon" in outputs else jax.nn.sigmoid(outputs["logits"])
 
 

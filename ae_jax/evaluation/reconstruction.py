@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from ae_jax import losses
 from ae_jax.core import Autoencoder, Batch, Variables, event_mask, reconstruction
-from ae_jax.evaluation.batches import BATCH, in_batches
+from ae_jax.evaluation.batches import BATCH, in_batches, real_rows
 from ae_jax.evaluation.ssim import are_images, ssim
 
 CONVENTIONS = {
@@ -33,7 +34,7 @@ def reconstruction_errors(
     a peak of 1. Models with logits have ``bce`` in nats per element, images have ``ssim``. Only the
     real steps of a sequence with a ``length`` count.
     """
-    images = are_images(ae.event_shape)
+    images = are_images(ae.target_shape)
 
     def errors(variables: Variables, batch: Batch) -> dict[str, Array]:
         x, where = batch[ae.target], event_mask(batch)
@@ -55,6 +56,22 @@ def reconstruction_errors(
     return result
 
 
+def reconstruct_all(
+    ae: Autoencoder,
+    variables: Variables,
+    data: Mapping[str, np.ndarray],
+    *,
+    batch_size: int = BATCH,
+) -> np.ndarray:
+    """The reconstructions of `data`, without noise: [N, *target_shape]."""
+
+    def fn(variables: Variables, batch: Batch) -> Array:
+        return ae.reconstruct(variables, batch["x"], **ae.encoder_columns(batch))
+
+    recon: np.ndarray = in_batches(fn, variables, data, batch_size=batch_size)
+    return recon
+
+
 def mean_metrics(errors: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Means of `reconstruction_errors` over the examples; see `CONVENTIONS`."""
     metrics = {name: float(np.mean(each, dtype=np.float64)) for name, each in errors.items()}
@@ -64,8 +81,13 @@ def mean_metrics(errors: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def reconstruction_metrics(
-    ae: Autoencoder, variables: Variables, x: np.ndarray, *, batch_size: int = BATCH
+    ae: Autoencoder,
+    variables: Variables,
+    data: ArrayLike | Mapping[str, np.ndarray],
+    *,
+    batch_size: int = BATCH,
 ) -> dict[str, float]:
-    """The `mean_metrics` of the reconstructions of `x` [N, *event_shape]."""
-    data = {"x": x}
-    return mean_metrics(reconstruction_errors(ae, variables, data, batch_size=batch_size))
+    """The `mean_metrics` of the reconstructions of `data`: ``"x"`` [N, *event_shape] and what else
+    the model reads. Rows that ``"mask"`` excludes do not count."""
+    rows = real_rows(data)
+    return mean_metrics(reconstruction_errors(ae, variables, rows, batch_size=batch_size))

@@ -26,7 +26,8 @@ from ae_jax.evaluation.likelihood import (
     posterior_metrics,
     posterior_samples,
 )
-from ae_jax.evaluation.tasks.generation_figures import decode, decode_all, draw_paths, draw_samples
+from ae_jax.evaluation.reconstruction import reconstruct_all
+from ae_jax.evaluation.tasks.generation_figures import decode_all, draw_paths, draw_samples
 from ae_jax.evaluation.tasks.subject import Result, Subject, joined
 from ae_jax.spec import nearest, require
 
@@ -78,10 +79,16 @@ def measure(subject: Subject, settings: Settings) -> Result:
     codes, density = _draw_codes(subject, settings)
     parts.append(density)
     if subject.are_images:
-        images = _sampled(subject, settings) | decode_all(subject, codes)
+        images = _sampled(subject, settings)
+        if subject.decodes:
+            images |= decode_all(subject, codes)
+            parts.append(Result({}, {}, draw_paths(subject, weight, unit)))
+        else:
+            why = "latents are a tree of arrays, or need columns to be decoded"
+            parts.append(Result({}, {}, {}, {"interpolations and traversals": why}))
         drawn = draw_samples(subject, {name: each[:DRAWN] for name, each in images.items()})
+        parts.append(Result({}, {}, drawn))
         parts.append(_distances(subject, settings, images))
-        parts.append(Result({}, {}, drawn | draw_paths(subject, weight, unit)))
     else:
         shape = subject.ae.event_shape
         why = f"examples of shape {shape} are not images [H, W, 1 or 3]"
@@ -200,8 +207,8 @@ def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]
         why = f"{name} is for images {about.event_shape}"
         return Result({}, {}, {}, {"FID and KID": why})
     train = _chosen({"x": subject.train["x"]}, count, subject.seed)
-    test = _chosen({"x": subject.test["x"]}, count, subject.seed)
-    recon = decode(subject, subject.codes(test))
+    test = _chosen(dict(subject.test), count, subject.seed)
+    recon = reconstruct_all(subject.ae, subject.variables, test)
     sets = {**made, "reconstructions": recon, "test": np.asarray(as_floats(test["x"]))}
     images = np.concatenate([np.asarray(as_floats(train["x"])), *sets.values()])
     reference, *found = np.split(image_features(name, images.clip(0, 1)), 1 + len(sets))

@@ -22,12 +22,11 @@ TAIL = 0.01  # of the codes lies beyond either end of a traversal
 
 def decode(subject: Subject, codes: np.ndarray) -> np.ndarray:
     """What flat codes [N, K] stand for, in the units of the data: [N, *event_shape]."""
-    shape = subject.ae.encode(subject.variables, subject.test["x"][:1]).shape[1:]
 
     def fn(variables: Variables, batch: Batch) -> Array:
         return subject.ae.decode(variables, batch["x"])
 
-    codes = np.float32(codes).reshape(-1, *shape)
+    codes = np.float32(codes).reshape(-1, *subject.latent_shape)
     found: np.ndarray = in_batches(fn, subject.variables, {"x": codes})
     return found
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -43,6 +44,23 @@ class Subject:
     def codes(self, data: Mapping[str, np.ndarray]) -> np.ndarray:
         """Codes of `data`, without noise, flat: [N, K]."""
         return encode_all(self.ae, self.variables, data)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a row of numbers can be decoded: latents are one array, and enough by themselves."""
+        if self.ae.given or self.ae.method("decode") is None:
+            return False
+        return isinstance(jax.eval_shape(self._encode_one), jax.ShapeDtypeStruct)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The shape of the latents of one example (see `decodes`)."""
+        shape: tuple[int, ...] = jax.eval_shape(self._encode_one).shape[1:]
+        return shape
+
+    def _encode_one(self) -> Any:
+        one = {name: column[:1] for name, column in self.test.items()}
+        return self.ae.encode(self.variables, one["x"], **self.ae.encoder_columns(one))
 
     @property
     def in_unit_interval(self) -> bool:
