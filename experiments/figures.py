@@ -13,7 +13,6 @@ from ae_jax.core import Autoencoder, Variables, as_floats, reconstruction, strea
 from ae_jax.evaluation.batches import real_rows
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.reconstruction import reconstruct_all
-from ae_jax.evaluation.ssim import are_images
 from ae_jax.storage.runs import Run
 from ae_jax.training import TrainState
 
@@ -30,8 +29,8 @@ def draw_run(
 ) -> list[str]:
     """Draw what the model can show.
 
-    Loss curves; latents in the plane, and as images where they are spatial; reconstructions; samples
-    and the manifold of a model with a prior; noisy, denoised and clean images of a denoising one.
+    Loss curves; latents in the plane, and as images where they are spatial; reconstructions;
+    samples and the manifold of a model with a prior; what a denoising model makes of noisy images.
 
     Returns a line for each figure that is skipped, with the reason.
     """
@@ -72,11 +71,11 @@ def _reconstructions(
     few = {name: column[:SHOWN] for name, column in test.items()}
     x = np.asarray(as_floats(few[ae.target]))
     recon = reconstruct_all(ae, variables, few)
-    if not plots.shown_as_image(ae.target_shape):  # drawn as lines
+    if not plots.drawn_as_image(ae.target_shape):  # drawn as lines
         x, recon = x.reshape(len(x), -1), recon.reshape(len(x), -1)
     figures = {"reconstructions": plots.reconstructions(x, recon)}
     outputs = ae.outputs(variables, few, rngs=streams(jax.random.key(0)))
-    if "corrupted" in outputs and plots.shown_as_image(ae.event_shape):
+    if "corrupted" in outputs and plots.drawn_as_image(ae.event_shape):
         noisy = np.asarray(outputs["corrupted"])
         denoised = reconstruct_all(ae, variables, {**few, "x": noisy})
         rows = {"noisy": noisy, "denoised": denoised, "clean": x}
@@ -87,7 +86,7 @@ def _reconstructions(
 def _samples(
     ae: Autoencoder, variables: Variables, test: Mapping[str, np.ndarray]
 ) -> dict[str, Figure]:
-    if ae.method("sample") is None or ae.given or not plots.shown_as_image(ae.event_shape):
+    if ae.method("sample") is None or ae.given or not plots.drawn_as_image(ae.event_shape):
         return {}
     rngs = {"latent": jax.random.key(0)}
     drawn = jax.jit(lambda v: ae.apply(v, 100, rngs=rngs, method="sample"))(variables)

@@ -15,7 +15,7 @@ BATCH = 1000
 
 
 def real_rows(data: ArrayLike | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The columns of a data set (an array is its ``"x"``), without rows that ``"mask"`` excludes."""
+    """The columns of `data` (an array is its ``"x"``), without the rows that its mask excludes."""
     columns = dict(data) if isinstance(data, Mapping) else {"x": np.asarray(data)}
     mask = columns.pop("mask", None)
     if mask is None:

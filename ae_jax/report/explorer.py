@@ -16,6 +16,7 @@ from ae_jax.data.splits import with_labels
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.likelihood import posterior_metrics
 from ae_jax.models import Model
+from ae_jax.plots import drawn_as_image
 from ae_jax.report.packed import pack
 from ae_jax.report.program import UnsupportedError, translate
 from ae_jax.storage.runs import Run, load_run
@@ -90,7 +91,7 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
         "labels": _labels(chosen.get("label")),
         "examples": pack(images),
         "shape": list(ae.event_shape),
-        "pictures": are_pictures(ae.event_shape),
+        "pictures": drawn_as_image(ae.event_shape),
         "limits": limits,
         "sliders": [
             _slider(int(i), z[:, i]) for i in (sorted(first) if z.shape[1] <= SLIDERS else first)
@@ -106,11 +107,6 @@ def _slider(code: int, values: np.ndarray) -> dict[str, float]:
     low, high = float(values.min()), float(values.max())
     dead = 1.0 if low == high else 0.0  # it has no range of its own
     return {"code": code, "low": low - dead, "high": high + dead}
-
-
-def are_pictures(shape: tuple[int, ...]) -> bool:
-    """Whether examples of this shape are shown as images, and not as lines."""
-    return (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))) and min(shape[:2]) > 2
 
 
 def _test_data(
@@ -168,13 +164,13 @@ def _examples(ae: Autoencoder, x: np.ndarray) -> tuple[np.ndarray, list[float]]:
     """The examples for the page, and the values that are black and white: bytes where they are
     pictures, else the numbers."""
     if x.dtype == np.uint8:
-        if are_pictures(ae.event_shape):
+        if drawn_as_image(ae.event_shape):
             return x, [0.0, 1.0]
         x = x / np.float32(255)
     x = x.astype(np.float32)
     low, high = float(x.min()), float(x.max())
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    if are_pictures(ae.event_shape):
+    if drawn_as_image(ae.event_shape):
         return np.rint((x - low) / (high - low or 1.0) * 255).astype(np.uint8), [low, high]
     return x, [low, high]

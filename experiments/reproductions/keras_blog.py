@@ -34,7 +34,7 @@ def _conv(setup: Setup, name: str, seed: int) -> Metrics:
     ae, state, found = setup.train(name, CONFIGS["conv"], seed)
     x = found["test"]["x"]
     z = jax.jit(ae.encode)(state.variables, x[:10])
-    plots.save(plots.code_images(z), setup.results / "conv-latents.png")
+    plots.save(plots.latent_images(z), setup.results / "conv-latents.png")
     recon = np.asarray(jax.jit(ae.decode)(state.variables, z))
     shown = plots.reconstructions(np.asarray(as_floats(x[:10])), recon)
     plots.save(shown, setup.results / "conv-reconstructions.png")

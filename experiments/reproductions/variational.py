@@ -14,11 +14,11 @@ from experiments.reproductions.setup import Metrics, Row, Setup, trained
 def _plane(setup: Setup, name: str, seed: int) -> Metrics:
     """The negative ELBO of a plane; draws the manifold and the latents of the test digits."""
     ae, state, found = setup.train(name, CONFIGS["vae2"], seed)
-    grid = np.asarray(jax.jit(ae.decode)(state.variables, plots.manifold_codes()))
+    grid = np.asarray(jax.jit(ae.decode)(state.variables, plots.manifold_latents()))
     plots.save(plots.manifold(grid), setup.results / "vae2-manifold.png")
     test = found["test"]
     z = np.asarray(jax.jit(ae.encode)(state.variables, test["x"]))
-    plots.save(plots.code_scatter(z, test["label"]), setup.results / "vae2-latents.png")
+    plots.save(plots.latent_scatter(z, test["label"]), setup.results / "vae2-latents.png")
     return {key: found[key] for key in ("loss", "nll", "kl")}
 
 

@@ -55,7 +55,7 @@ def test_anomalies_are_told_by_a_model_of_the_normal_class(zeros, capsys):
     main([str(zeros), "--metrics", "dimensionality", "--dimensionality.no-logistic-pca"])
     assert read(zeros)["tasks"].keys() == {"anomaly", "reconstruction", "dimensionality"}
     metrics = read(zeros)["tasks"]["dimensionality"]["metrics"]
-    assert metrics["latent_dim"] == 6 and metrics["mse"].keys() == {"code", "PCA"}
+    assert metrics["latent_dim"] == 6 and metrics["mse"].keys() == {"latents", "PCA"}
     assert "accuracy" not in metrics  # one class only
 
 

@@ -1,4 +1,4 @@
-"""How well examples are reconstructed: on average, and the worst, middling and best of them."""
+"""Reconstruction: mean errors, and the best, median and worst test examples."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from ae_jax.core import as_floats
 from ae_jax.evaluation.reconstruction import CONVENTIONS, mean_metrics, reconstruction_errors
 from ae_jax.evaluation.tasks.subject import Result, Subject
 
-EACH = 5  # of the worst, the middling and the best examples are drawn
+EACH = 5  # drawn examples of each kind: best, median and worst
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
     if not subject.in_unit_interval:
         for name in [name for name in ("psnr", "ssim") if name in errors]:
             del errors[name]
-            skipped[name] = "is for data in [0, 1], and these are not"
+            skipped[name] = "is defined for data in [0, 1], and this data is not"
     order = np.argsort(errors["squared_error"], kind="stable")
     middle = len(order) // 2
     spread = {
@@ -49,8 +49,11 @@ def measure(subject: Subject, settings: Settings) -> Result:
         **{f"{name}_examples": rows.tolist() for name, rows in chosen.items()},
     }
     conventions = CONVENTIONS | {
-        "percentiles": "over the test examples, of the same metrics of each",
-        **{f"{name}_examples": "rows of the test split, by squared error" for name in chosen},
+        "percentiles": "of the same metrics of single test examples",
+        **{
+            f"{name}_examples": "rows of the test split, ordered by squared error"
+            for name in chosen
+        },
     }
     rows = np.concatenate(list(chosen.values()))
     x = np.asarray(as_floats(subject.test["x"][rows]))

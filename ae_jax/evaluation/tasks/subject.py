@@ -17,10 +17,10 @@ from ae_jax.evaluation.ssim import are_images
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model, and the data it is measured on: ``"x"`` [N, ...], maybe ``"label"``.
+    """A trained model and its data: ``"x"`` [N, ...], maybe ``"label"`` [N].
 
-    `train` and `test` are as in training. `everything` is the whole test split, of which `test` is
-    a part where ``data.keep_labels`` chose classes to train on.
+    `train` and `test` are the data of the training. `everything` is the full test split: it is
+    larger than `test` if the model was trained only on examples with certain labels.
     """
 
     ae: Autoencoder
@@ -33,21 +33,21 @@ class Subject:
 
     @cached_property
     def train_latents(self) -> np.ndarray:
-        """Codes of the training set, flat: [N, K]."""
-        return self.codes(self.train)
+        """Flat latents of the training set: [N, K]."""
+        return self.latents(self.train)
 
     @cached_property
     def test_latents(self) -> np.ndarray:
-        """Codes of the test set, flat: [N, K]."""
-        return self.codes(self.test)
+        """Flat latents of the test set: [N, K]."""
+        return self.latents(self.test)
 
-    def codes(self, data: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Codes of `data`, without noise, flat: [N, K]."""
+    def latents(self, data: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Flat latents of `data`, without noise: [N, K]."""
         return encode_all(self.ae, self.variables, data)
 
     @property
     def decodes(self) -> bool:
-        """Whether a row of numbers can be decoded: latents are one array, and enough by themselves."""
+        """Whether rows of numbers can be decoded: latents are one array, and need no columns."""
         if self.ae.given or self.ae.method("decode") is None:
             return False
         return isinstance(jax.eval_shape(self._encode_one), jax.ShapeDtypeStruct)
@@ -70,7 +70,7 @@ class Subject:
 
     @property
     def are_images(self) -> bool:
-        """Whether examples are images [H, W, 1] or [H, W, 3] (sequences and vectors are not)."""
+        """Whether examples are images [H, W, 1 or 3], and not sequences or vectors."""
         return are_images(self.ae.event_shape)
 
 
@@ -98,7 +98,7 @@ class Result(NamedTuple):
 
 
 def joined(parts: Sequence[Result]) -> Result:
-    """One result of several."""
+    """Several results as one."""
     return Result(
         metrics={name: each for part in parts for name, each in part.metrics.items()},
         conventions={name: each for part in parts for name, each in part.conventions.items()},

@@ -54,7 +54,7 @@ def test_vectors_have_no_ssim_filters_or_images(numpy_state):
 def test_data_outside_the_unit_interval_does_not_fit(numpy_state):
     x = np.array([[-1.5, 0.2], [0.3, 2.0]], np.float32)
     why = denoising.misfit(subject(numpy_state, x, name="waves"))
-    assert why == "its noise is for data in [0, 1], and waves goes from -1.5 to 2"
+    assert why == "the noise is for data in [0, 1], and waves goes from -1.5 to 2"
     assert denoising.misfit(subject(numpy_state, np.abs(x) / 2)) is None
 
 

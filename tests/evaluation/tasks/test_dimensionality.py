@@ -31,8 +31,8 @@ LINEAR = Vanilla(network=MLP(), latent_dim=2, latent_activation="linear")
 def test_a_code_is_beside_pca_and_the_data(numpy_state):
     case = subject(numpy_state, LINEAR, vectors(60), vectors(60))
     result = dimensionality.measure(case, QUICK)
-    assert result.metrics["mse"].keys() == {"code", "PCA"}
-    assert result.metrics["accuracy"].keys() == {"code", "PCA", "data"}
+    assert result.metrics["mse"].keys() == {"latents", "PCA"}
+    assert result.metrics["accuracy"].keys() == {"latents", "PCA", "data"}
     assert result.metrics["accuracy"]["data"]["linear"] > 0.85  # the label is one of its columns
     assert result.metrics.keys() == result.conventions.keys() and result.skipped == {}
     x = case.test["x"]
@@ -54,22 +54,20 @@ def test_padding_of_sequences_does_not_count(numpy_state):
     case = subject(numpy_state, spec, sequences(40), sequences(30))
     found = dimensionality.measure(case, QUICK).metrics["mse"]
     errors = reconstruction_errors(case.ae, case.variables, case.test)
-    assert found["code"] == pytest.approx(mean_metrics(errors)["mse"])
+    assert found["latents"] == pytest.approx(mean_metrics(errors)["mse"])
     case.test["x"][:, 3:] = 50.0
     again = dimensionality.measure(case, QUICK).metrics["mse"]
-    assert again["code"] == pytest.approx(found["code"], rel=1e-5)
+    assert again["latents"] == pytest.approx(found["latents"], rel=1e-5)
 
 
-def test_codes_that_never_change_have_no_picture(numpy_state):
+def test_latents_that_never_change_have_no_figure(numpy_state):
     spec = Vanilla(network=MLP(), latent_dim=4)
     case = subject(numpy_state, spec, vectors(60, label=False), vectors(60, label=False))
     case.variables["params"]["code"]["bias"] = np.full(4, -100.0, np.float32)  # dead units
     result = dimensionality.measure(case, QUICK)
     assert result.figures == {}
-    assert result.skipped["figures"] == "all test examples have the same code"
-    assert (
-        result.skipped["accuracy"] == "data has no labels for a classifier to read from the codes"
-    )
+    assert result.skipped["figures"] == "all test examples have the same latents"
+    assert result.skipped["accuracy"] == "data has no labels to train a classifier on the latents"
 
 
 def test_what_does_not_fit(numpy_state):

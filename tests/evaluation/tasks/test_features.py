@@ -1,4 +1,4 @@
-"""What the use reports of a model whose codes are known, and which of its parts fit."""
+"""What the task reports of a model whose latents are known, and which of its parts fit."""
 
 import numpy as np
 import optax
@@ -25,7 +25,7 @@ def images():
     return RNG.integers(0, 256, (40, 4, 4, 1)).astype(np.uint8)
 
 
-def known_codes(numpy_state, label=LABEL):
+def known_latents(numpy_state, label=LABEL):
     """Codes that are the input's first two values, and 0."""
     found = subject(numpy_state, RNG.random((40, 5), np.float32), label)
     kernel = np.zeros((5, 3), np.float32)
@@ -35,7 +35,7 @@ def known_codes(numpy_state, label=LABEL):
 
 
 def test_units_are_those_of_the_codes(numpy_state):
-    known = known_codes(numpy_state)
+    known = known_latents(numpy_state)
     metrics, conventions, figures, skipped = features.measure(
         known, features.Settings(units=2, labels=(8,), draws=2)
     )
@@ -52,14 +52,17 @@ def test_units_are_those_of_the_codes(numpy_state):
 
 
 def test_few_labels_compares_codes_input_and_pca(numpy_state):
-    known = known_codes(numpy_state)
+    known = known_latents(numpy_state)
     settings = features.Settings(parts=("few_labels",), labels=(30, 500), draws=3)
     metrics, _, _, skipped = features.measure(known, settings)
     assert list(metrics) == ["few_labels"] and skipped == {}
     (row,) = metrics["few_labels"].values()  # there are no 500 labels
-    assert list(row) == ["codes", "codes ±", "input", "input ±", "PCA 3", "PCA 3 ±"]
+    assert list(row) == ["latents", "latents ±", "input", "input ±", "PCA 3", "PCA 3 ±"]
     x = known.train["x"]
-    for name, z in {"input": x, "codes": np.stack([x[:, 0], 10 * x[:, 1], 0 * x[:, 0]], 1)}.items():
+    for name, z in {
+        "input": x,
+        "latents": np.stack([x[:, 0], 10 * x[:, 1], 0 * x[:, 0]], 1),
+    }.items():
         found = few_label_accuracy(z, LABEL, z, LABEL, count=30, draws=3)
         assert row[name] == pytest.approx(found.mean())
         assert row[f"{name} ±"] == pytest.approx(found.std())
@@ -71,7 +74,7 @@ def test_all_parts_of_images(numpy_state, images):
     )
     names = ["filters", "histograms", "top-examples", "few-labels"]
     assert list(figures) == [f"features-{name}" for name in names] and skipped == {}
-    assert list(metrics["few_labels"]["8"]) == ["codes", "codes ±", "input", "input ±"]
+    assert list(metrics["few_labels"]["8"]) == ["latents", "latents ±", "input", "input ±"]
 
 
 def test_units_of_a_spatial_code_are_named_by_place(numpy_state, images):
@@ -93,7 +96,7 @@ def test_units_of_a_spatial_code_are_named_by_place(numpy_state, images):
     ],
 )
 def test_labels_that_do_not_fit_leave_a_line_or_are_an_error(label, why, numpy_state):
-    known = known_codes(numpy_state, label)
+    known = known_latents(numpy_state, label)
     result = features.measure(known, features.Settings())
     assert result.skipped["few_labels"] == why and "few_labels" not in result.metrics
     with pytest.raises(ValueError) as caught:
@@ -108,9 +111,9 @@ def test_filters_of_a_recurrent_net_are_an_error_when_asked_for(numpy_state, ima
 
 
 def test_a_diverged_model_is_one_line(numpy_state):
-    known = known_codes(numpy_state)
+    known = known_latents(numpy_state)
     known.variables["params"]["code"]["bias"] = np.full(3, np.inf, np.float32)
-    with pytest.raises(ValueError, match="the codes are not finite: has the training diverged"):
+    with pytest.raises(ValueError, match="the latents are not finite: has the training diverged"):
         features.measure(known, features.Settings())
 
 

@@ -1,4 +1,4 @@
-"""The use "generation" on small models of every kind."""
+"""The task "generation" on small models of every kind."""
 
 import jax
 import numpy as np
@@ -33,9 +33,14 @@ def test_a_variational_model_of_images_has_everything(numpy_state):
     metrics, conventions, figures, skipped = generation.measure(case, FEW)
     numbers = {name for name, value in metrics.items() if not isinstance(value, list | dict)}
     assert numbers == {
-        "nll", "nll_error", "negative_elbo", "distortion", "rate", "active_units",
+        "nll",
+        "nll_error",
+        "negative_elbo",
+        "distortion",
+        "rate",
+        "active_units",
         "bits_per_dimension",
-    }  # fmt: skip
+    }
     assert set(metrics) == set(conventions) and skipped == {}
     x = binarized(jax.random.key(0), case.test["x"] / np.float32(255))
     data = {"x": np.asarray(x)}
@@ -45,16 +50,20 @@ def test_a_variational_model_of_images_has_everything(numpy_state):
     np.testing.assert_allclose(metrics["bits_per_dimension"], nll / 784 / np.log(2), rtol=1e-5)
     parts = metrics["distortion"] + metrics["rate"]
     np.testing.assert_allclose(metrics["negative_elbo"], parts, rtol=1e-6)
-    np.testing.assert_allclose(sum(metrics["code_kl"]), metrics["rate"], rtol=1e-5)
+    np.testing.assert_allclose(sum(metrics["latent_kl"]), metrics["rate"], rtol=1e-5)
     rows = metrics["distances"]
     assert rows.keys() == {"prior", "mixture", "gaussian", "reconstructions", "test"}
     for row in rows.values():
         assert row.keys() == {"fid[mnist-conv-64]", "kid[mnist-conv-64]"}
     assert rows["test"]["fid[mnist-conv-64]"] < rows["prior"]["fid[mnist-conv-64]"]
     assert figures.keys() == {
-        "generation-samples", "generation-samples-mixture", "generation-samples-gaussian",
-        "generation-interpolations", "generation-traversals", "generation-manifold",
-    }  # fmt: skip
+        "generation-samples",
+        "generation-samples-mixture",
+        "generation-samples-gaussian",
+        "generation-interpolations",
+        "generation-traversals",
+        "generation-manifold",
+    }
 
 
 def test_a_part_of_the_examples_estimates_the_whole(numpy_state):
@@ -74,7 +83,7 @@ def test_a_part_of_the_examples_estimates_the_whole(numpy_state):
 def test_vectors_have_figures_and_no_pictures(numpy_state):
     case = subject(Vanilla(latent_dim=3), RNG.uniform(size=(60, 7)), numpy_state)
     metrics, _, figures, skipped = generation.measure(case, FEW)
-    assert metrics.keys() == {"code_density"} and figures == {}
+    assert metrics.keys() == {"latent_density"} and figures == {}
     assert skipped == {
         "FID, KID and figures": "examples of shape (7,) are not images [H, W, 1 or 3]"
     }
@@ -85,12 +94,14 @@ def test_a_deterministic_model_with_spatial_codes(numpy_state):
     spec = Convolutional(network=ConvNet(filters=(3, 2)))
     x = IMAGES[:, :8, :8]
     metrics, _, figures, skipped = generation.measure(subject(spec, x, numpy_state), FEW)
-    assert metrics["code_density"].keys() == {"mixture", "gaussian"}
+    assert metrics["latent_density"].keys() == {"mixture", "gaussian"}
     assert skipped == {"FID and KID": "no classifier comes with ae_jax for data"}
     assert figures.keys() == {
-        "generation-samples", "generation-samples-gaussian", "generation-interpolations",
+        "generation-samples",
+        "generation-samples-gaussian",
+        "generation-interpolations",
         "generation-traversals",
-    }  # fmt: skip
+    }
 
 
 def test_a_classifier_of_other_images(numpy_state):
@@ -100,10 +111,10 @@ def test_a_classifier_of_other_images(numpy_state):
     assert skipped == {"FID and KID": "mnist-conv-64 is for images (28, 28, 1)"}
 
 
-def test_grey_pixels_are_no_likelihood(numpy_state):
+def test_gray_pixels_are_no_likelihood(numpy_state):
     case = subject(Variational(latent_dim=2), RNG.uniform(size=(60, 7)), numpy_state)
     conventions = generation.measure(case, FEW).conventions
-    assert "x is not binary, so that it is a cross-entropy" in conventions["nll"]
+    assert "x is not binary, so this is a cross-entropy" in conventions["nll"]
 
 
 def test_8_bit_pixels_under_a_density(numpy_state):
@@ -116,12 +127,12 @@ def test_8_bit_pixels_under_a_density(numpy_state):
 
 
 def test_what_does_not_fit(numpy_state):
-    large = Vanilla(latent_dim=generation.LARGEST_CODE + 1)
+    large = Vanilla(latent_dim=generation.LARGEST_LATENT + 1)
     case = subject(large, RNG.uniform(size=(10, 4)), numpy_state)
-    assert generation.misfit(case) == "no density is fitted to codes of size 1025, more than 1024"
+    assert generation.misfit(case) == "no density is fitted to latents of size 1025, more than 1024"
     diverged = subject(Vanilla(latent_dim=2), RNG.uniform(size=(10, 4)), numpy_state)
     diverged.variables["params"]["code"]["bias"] += np.nan
-    assert generation.misfit(diverged) == "codes are not finite: has the training diverged?"
+    assert generation.misfit(diverged) == "latents are not finite: has the training diverged?"
 
 
 def test_settings_are_checked():
