@@ -1,6 +1,6 @@
 """Figures of images, sequences and vectors: rows, grids and reconstructions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
