@@ -60,9 +60,8 @@ class Train(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (
-            "epochs", "batch_size", "pretrain_epochs", "accumulate", "log_every", "checkpoint_every"
-        ):  # fmt: skip
+        counts = ("epochs", "batch_size", "pretrain_epochs", "accumulate")
+        for name in (*counts, "log_every", "checkpoint_every"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"train.{name}", value, "must be at least 1")
         require(self.max_skips >= 0, "train.max_skips", self.max_skips, "must not be negative")

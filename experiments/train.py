@@ -76,8 +76,8 @@ def main(argv: Sequence[str]) -> None:
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
     devices = None if command.several else command.devices or None
     if command.dry_run:
-        found = estimate(config, data, test, devices=devices)
-        show(found, config, len(data["x"]), len(test["x"]), console, devices)
+        estimated = estimate(config, data, test, devices=devices)
+        show(estimated, config, len(data["x"]), len(test["x"]), console, devices)
         return
 
     with ProgressBar(config.train.epochs, console) as progress:
