@@ -17,9 +17,15 @@ PROVIDED = ("mask", "step", "axis_name")
 
 
 def as_floats(x: ArrayLike) -> Array:
-    """uint8 pixels 0..255 -> float32 in [0, 1]; floats pass through."""
+    """uint8 pixels 0..255 -> float32 in [0, 1]; others as in `single`."""
     x = jnp.asarray(x)
-    return x.astype(jnp.float32) / 255.0 if x.dtype == jnp.uint8 else x
+    return x.astype(jnp.float32) / 255.0 if x.dtype == jnp.uint8 else single(x)
+
+
+def single(x: ArrayLike) -> Array:
+    """float64, which jax_enable_x64 lets in, -> float32; others pass through."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.float32) if x.dtype == jnp.float64 else x
 
 
 def checked_input(x: ArrayLike, event_shape: tuple[int, ...], name: str = "x") -> ArrayLike:

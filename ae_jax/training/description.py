@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.multihost_utils import broadcast_one_to_all
 
-from ae_jax.core import floats_in, whole_optimizer
+from ae_jax.core import whole_optimizer
 from ae_jax.devices.mesh import is_first_process
 from ae_jax.spec import to_dict
 from ae_jax.storage.runs import Run, differences
@@ -47,9 +47,14 @@ def describe(plan: Plan) -> dict[str, Any]:
     }
     if ae.spec is None:
         step = make_train_step(ae, plan.tx, ema_decay=average, accumulate=plan.sizes.accumulate)
-        batch = jax.eval_shape(floats_in, plan.example_batch())
-        batch = {name: column for name, column in batch.items() if name != "mask"}
-        fit["program"] = _digest(step, state, batch)
+        # Of the batch itself, without the rows and the mask that a number of devices adds to it.
+        batch = {
+            name: jax.ShapeDtypeStruct((plan.sizes.batch_size, *column.shape[1:]), column.dtype)
+            for name, column in plan.example_batch().items()
+            if name != "mask" or name in plan.train
+        }
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        fit["program"] = _digest(step, like, batch)
     return {
         "model": None if ae.spec is None else to_dict(ae.spec),
         "event_shape": list(ae.event_shape),
