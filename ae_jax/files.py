@@ -1,4 +1,4 @@
-"""Reading files that may be damaged or hostile, and writing files that are there whole or not."""
+"""Read files that may be damaged or hostile, and write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ae_jax.devices.host import memory_bytes
+
 CHUNK = 1 << 20
 JSON_LIMIT = 16 * 2**20
-"""Bytes; no JSON file that belongs to a run or a data set comes near it."""
+"""Bytes; every JSON file of a run or a data set is far smaller."""
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytearray:
-    """Reads a stream that must hold `size` bytes and then end.
+    """Read a stream that must contain exactly `size` bytes.
 
-    Memory grows with what the stream really holds and never beyond `size`, whatever `size` a
-    header declared. Reading to the end also makes gzip and zip streams verify their checksums.
+    Memory grows with the bytes that the stream really contains, whatever `size` a header declared.
+    Reading to the end also makes gzip and zip streams verify their checksums.
 
     Raises:
-      ValueError: the stream holds more or fewer bytes, or more than half of this machine's memory
-        (as one that unpacks to a thousand times its size may), or `size` is negative.
+      ValueError: the stream contains more or fewer bytes, or more than half of this machine's
+        memory (a compressed file may be small), or `size` is negative.
     """
     if size < 0:
         raise ValueError(f"its header declares {size} bytes of data")
@@ -44,28 +46,27 @@ def read_exactly(stream: BinaryIO, size: int) -> bytearray:
 
 
 def memory_limit() -> int:
-    """The bytes that one array read from a file may take: half of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    """The most bytes that one array from a file may take: half of this machine's memory."""
+    return memory_bytes() // 2
 
 
 def require_regular(path: Path, *, limit: int | None = None, links: bool = False) -> int:
-    """The size of a file that is no pipe or device, nor (without `links`) a link, nor larger than
-    `limit` bytes.
+    """The size in bytes of a regular file; links are refused unless `links` is True.
 
     Raises:
-      ValueError: it is something else, or larger.
-      OSError: it is not there.
+      ValueError: it is a link, a pipe or a device, or larger than `limit` bytes.
+      OSError: the file does not exist.
     """
     status = path.stat() if links else path.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is not a regular file")
     if limit is not None and status.st_size > limit:
-        raise ValueError(f"{path} holds {status.st_size} bytes, more than the {limit} it may")
+        raise ValueError(f"{path} has {status.st_size} bytes, more than the limit of {limit}")
     return status.st_size
 
 
 def read_json(path: Path, *, limit: int = JSON_LIMIT, links: bool = False) -> Any:
-    """What a JSON file holds; raises `ValueError` for anything else, and `OSError`."""
+    """The content of a JSON file; raises `ValueError` if it is not JSON, and `OSError`."""
     require_regular(path, limit=limit, links=links)
     try:
         return json.loads(path.read_bytes())
@@ -74,7 +75,7 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT, links: bool = False) -> An
 
 
 def finite(data: Any) -> Any:
-    """`data` for JSON, which has no NaN and no infinities: they are null there."""
+    """`data` with None in place of NaN and infinities, which JSON cannot represent."""
     if isinstance(data, Mapping):
         return {name: finite(value) for name, value in data.items()}
     if isinstance(data, list | tuple):
@@ -83,10 +84,10 @@ def finite(data: Any) -> Any:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Writes a text file in one go: whoever looks sees the old content or the new, never a part.
+    """Write a text file atomically: readers see the old content or the new, never a part of it.
 
-    Links are replaced, not followed. Raises `OSError` naming the file, what it needs and what is
-    free.
+    Links are replaced, not followed. Raises `OSError` with the file, the bytes it needs and the
+    bytes that are free.
     """
     temporary, data = path.with_name(path.name + ".tmp"), content.encode()
     try:
@@ -102,14 +103,14 @@ def write_whole(path: Path, content: str) -> None:
 
 
 def append_whole(path: Path, line: str) -> None:
-    """Appends to a text file, in one write; what a full disk cuts short is taken back.
+    """Append a line to a text file in one write; a line that the disk cuts short is removed again.
 
-    Links are not followed. Raises `OSError` as `write_whole`.
+    Links are not followed. Raises `OSError` like `write_whole`.
     """
     data = line.encode()
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     try:
-        # Without a buffer, which would try again when it is closed.
+        # Unbuffered: a buffer would try to write again when it is closed.
         with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             try:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import logging
 import os
 import re
 import signal
@@ -16,15 +17,43 @@ import jax
 import tyro
 
 from ae_jax.devices.compilation import use_compilation_cache
-from ae_jax.spec import from_dict, nearest, require, to_dict
+from ae_jax.models import Model
+from ae_jax.spec import from_dict, kinds_of, nearest, require, to_dict
 from ae_jax.storage.runs import Run, differences
 from ae_jax.training import DivergedError
-from experiments.config import Config
+from experiments.config import Config, widened
 from experiments.processes import Processes
+from experiments.user_file import is_file_name, load_user_file
 
 MOST_DEVICES = 1024  # of one process; a CPU would try to simulate any number
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
 _RESUMABLE |= {"train.max_skips", "data.dir", "data.decode"}
+
+_FLAGS = {  # of the arguments that the library names in its messages
+    **{
+        name: f"--train.{name.replace('_', '-')}"
+        for name in (
+            "accumulate",
+            "batch_size",
+            "checkpoint_every",
+            "ema_decay",
+            "epochs",
+            "learning_rate",
+            "log_every",
+            "max_skips",
+            "stream",
+        )
+    },
+    "allow_changes": "--allow-changes",
+    "data_dir": "--data-dir",
+    "data_name": "--data-name",
+    "decode": "--data.decode",
+    "devices": "--devices",
+    "keep_labels": "--data.keep-labels",
+    "resume": "--resume RUN",
+    "run_dir": "--run-dir",
+    "seed": "--seed",
+}
 
 T = TypeVar("T")
 
@@ -40,11 +69,11 @@ class Command(Processes, Config):
     devices: int = 1
     """How many devices to split each batch over (0: all); on a CPU, so many simulated ones."""
     allow_changes: bool = False
-    """With --resume: go on although settings or data are not those that the run began with."""
+    """With --resume: continue although settings or data have changed since the run began."""
     deterministic: bool = False
     """On a GPU, only operations that give the same bits every time (on a CPU all do)."""
     dry_run: bool = False
-    """Train and write nothing: tell parameters, memory, FLOPs and time."""
+    """Write nothing: only show parameters, memory, FLOPs and time."""
     track: tuple[str, ...] = ()
     """Log to these too, beside metrics.jsonl: tensorboard, wandb, mlflow, trackio."""
 
@@ -56,36 +85,51 @@ class Command(Processes, Config):
 
 
 def parse(
-    argv: Sequence[str], configs: Mapping[str, Config], *, default: str, prog: str, about: str
-) -> tuple[str, Config, Command]:
+    argv: Sequence[str],
+    configs: Mapping[str, Config],
+    *,
+    default: str,
+    prog: str,
+    about: str,
+    options: type[Command] = Command,
+) -> tuple[str, Config, Any]:
     """``[CONFIG] [--field value ...]`` -> the name, the configuration, and the whole command.
+
+    CONFIG is a name in `configs`, or a file of one's own (see `experiments.user_file`). `options`
+    is `Command`, or a subclass with more options.
 
     Raises `ValueError`, one line, for anything that is not right; exits for ``--help``.
     """
-    argv = list(argv)
+    argv, models = list(argv), Model
     name = argv.pop(0) if argv and not argv[0].startswith("-") else None
+    own = load_user_file(name) if name is not None and is_file_name(name) else None
+    if own is not None:
+        models = own.models
     resume = _resumed(argv)
     if resume is not None:
-        if name is not None:
-            raise ValueError(f"--resume {resume} brings its own configuration: leave out {name!r}")
-        base = stored_config(resume)
+        if name is not None and own is None:
+            raise ValueError(f"--resume {resume} has its own configuration: remove {name!r}")
+        base = stored_config(resume, models)
         name = os.path.basename(os.path.abspath(resume))
+    elif own is not None:
+        name, base = own.name, own.config
     else:
         name = name or default
         if name not in configs:
             raise ValueError(f"no configuration {name!r}: {nearest(name, configs)}")
         base = configs[name]
-    about = f"{about}\n\nCONFIG (default: {default}): {', '.join(sorted(configs))}"
+    about = f"{about}\n\nCONFIG (default: {default}): {', '.join(sorted(configs))}, or a file.py"
+    cls = widened(options, models)
     command = parse_options(
         argv,
-        Command,
+        cls,
         prog=f"{prog} [CONFIG]",
         about=about,
-        default=Command(**_shallow(base), resume=resume),
+        default=cls(**_shallow(base), resume=resume),
     )
     config = Config(**{f.name: getattr(command, f.name) for f in fields(Config)})
     if command.allow_changes and resume is None:
-        raise ValueError("--allow-changes: is for a run that goes on: give --resume RUN too")
+        raise ValueError("--allow-changes: is for a run that is resumed: give --resume RUN too")
     if resume is not None:
         if not command.allow_changes:
             _refuse_changes(base, config, resume)
@@ -94,20 +138,22 @@ def parse(
     return name, config, command
 
 
-def stored_config(path: str) -> Config:
-    """The `Config` in a run directory."""
+def stored_config(path: str, models: Any = Model) -> Config:
+    """The `Config` in a run directory, of one of `models`."""
     data = Run.open(path).config
     if "data" not in data:
         raise ValueError(f"{path} was not made by this command: continue it with fit(resume=True)")
     if "objective_weights" in data:
-        raise ValueError(f"{path} is a run of a sweep over weights of its loss: it cannot go on")
-    for name in (
-        "event_shape",
-        "dtype",
-        "fit",
-    ):  # the model's part; the configuration says both itself
+        raise ValueError(f"{path} is a run of a sweep over weights of its loss: it cannot continue")
+    for name in ("event_shape", "dtype", "fit"):  # parts of the configuration say the same
         data.pop(name, None)
-    return from_dict(Config, data, where=f"{path}/config.json")
+    kind = data["model"].get("kind") if isinstance(data.get("model"), dict) else None
+    if isinstance(kind, str) and kind not in kinds_of(models):
+        raise ValueError(
+            f"{path}/config.json: model={kind!r}: {nearest(kind, kinds_of(models))}; for a model "
+            "of your own name its configuration file first: my_config.py"
+        )
+    return from_dict(widened(Config, models), data, where=f"{path}/config.json")
 
 
 def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
@@ -150,6 +196,22 @@ def parse_options(
     raise ValueError(_flatten(errors.getvalue()))
 
 
+def as_flags(message: str) -> str:
+    """A message of the library, which names Python arguments, in the words of the command line."""
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        value = value.strip("\"'")
+        return _FLAGS[name] + (f" {value}" if value and value != "True" else "")
+
+    return re.sub(rf"(?<![\w.-])({'|'.join(_FLAGS)})=([\w.\"'-]*\b[\"']?)", flag, message)
+
+
+class _Flags(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return as_flags(super().format(record))
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn bad input (a `ValueError`, `TypeError` or `OSError` of ours) into one line, exit 2.
@@ -162,7 +224,7 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except DivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error))}", file=sys.stderr)
         sys.exit(1)
     except (ValueError, TypeError, OSError) as error:
         frames = traceback.walk_tb(error.__traceback__)
@@ -171,7 +233,7 @@ def one_line_errors() -> Iterator[None]:
         roots = {module.split(".")[0] for module in modules}
         if roots & {"jax", "flax", "optax"} or "ae_jax.training.step" in modules:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error))}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -216,7 +278,7 @@ def _refuse_changes(old: Config, new: Config, run: str) -> None:
         if difference.split(" is ")[0] not in free:
             raise ValueError(
                 f"--resume {run}: {difference}; a resumed run keeps its settings (start a new run "
-                "to change them, or go on all the same with --allow-changes)"
+                "to change them, or continue all the same with --allow-changes)"
             )
 
 
@@ -245,6 +307,9 @@ def run_main(main: Callable[[Sequence[str]], None]) -> None:
     computed, and notice that it is gone.
     """
     use_compilation_cache()
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Flags("%(message)s"))
+    logging.getLogger("ae_jax").addHandler(handler)
     try:
         with one_line_errors():
             main(sys.argv[1:])

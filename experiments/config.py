@@ -1,13 +1,19 @@
 """What an experiment is: a model, a data set, how to train, a seed."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, make_dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import optax
 from jax import Array
 
 from ae_jax.models import Model
 from ae_jax.spec import Spec, require
+
+C = TypeVar("C", bound="Config")
+if TYPE_CHECKING:
+    AnyModel: TypeAlias = Any
+else:  # files and commands name those of `Model`; a configuration in Python may have any
+    AnyModel = Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +60,8 @@ class Train(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (
-            "epochs", "batch_size", "pretrain_epochs", "accumulate", "log_every", "checkpoint_every"
-        ):  # fmt: skip
+        counts = ("epochs", "batch_size", "pretrain_epochs", "accumulate")
+        for name in (*counts, "log_every", "checkpoint_every"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"train.{name}", value, "must be at least 1")
         require(self.max_skips >= 0, "train.max_skips", self.max_skips, "must not be negative")
@@ -91,7 +96,8 @@ class Train(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Spec):
-    model: Model
+    model: AnyModel
+    """Any specification with ``build(event_shape)``; files and commands name those of `Model`."""
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     seed: int = 0
@@ -100,3 +106,12 @@ class Config(Spec):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.seed < 2**32, "seed", self.seed, "must be in [0, 2**32)")
+
+
+def widened(cls: type[C], models: Any) -> type[C]:
+    """`cls`, a `Config`, whose model is one of `models`: for reading files and command lines."""
+    if models == Model:
+        return cls
+    fields = [("model", models)]
+    made: type[C] = make_dataclass(cls.__name__, fields, bases=(cls,), frozen=True, kw_only=True)
+    return made

@@ -1,7 +1,7 @@
-"""What a training would take: parameters, memory, FLOPs and time, from the program that `fit` runs.
+"""The cost of a training: parameters, memory, FLOPs and time, from the program that `fit` runs.
 
-The program is compiled as `fit` compiles it, and run for about a second on a state that is thrown
-away. No run directory is made; what stays are the caches of programs and of decoded data sets.
+The program is compiled as `fit` compiles it, and run for about a second on a temporary state. No
+run directory is made. Only the caches of programs and of decoded data sets are written.
 """
 
 import time
@@ -29,7 +29,7 @@ SECONDS = 1.0
 
 
 class Estimate(NamedTuple):
-    """What `estimate` finds; bytes, and FLOPs, are those of one update."""
+    """The result of `estimate`. Bytes and FLOPs are those of one update."""
 
     modules: dict[str, dict[str, tuple[int, ...]]]
     """Module -> parameter -> shape."""
@@ -116,7 +116,7 @@ def estimate(
 
 def _measure(plan: Plan) -> tuple[int, float]:
     """How many updates were timed, and the seconds of one, after others that warm up."""
-    carry, pace, done = (plan.take_state(), plan.none), Pace(), 0
+    carry, pace, done = (plan.take_state(), plan.zeros), Pace(), 0
 
     def run(count: int) -> float:
         nonlocal carry, done
@@ -143,12 +143,13 @@ def _measure(plan: Plan) -> tuple[int, float]:
 
 
 def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
-               if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key))  # fmt: skip
+    keys = jax.dtypes.prng_key
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(leaf.dtype, keys)]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
 def show(
-    found: Estimate,
+    estimated: Estimate,
     config: Config,
     examples: int,
     tests: int,
@@ -159,33 +160,35 @@ def show(
     table = Table(title="parameters", title_justify="left")
     for title in ("module", "shapes", "parameters", "float32"):
         table.add_column(title, justify="right" if title in ("parameters", "float32") else "left")
-    for module, shapes in found.modules.items():
+    for module, shapes in estimated.modules.items():
         text = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
         count = sum(int(np.prod(shape)) for shape in shapes.values())
         table.add_row(module or "(top)", text, f"{count:,}", size(4 * count))
-    table.add_row("total", "", f"{found.parameters:,}", size(4 * found.parameters))
+    table.add_row("total", "", f"{estimated.parameters:,}", size(4 * estimated.parameters))
     console.print(table)
 
-    settings, there = config.train, device_bytes(data_mesh(devices))
+    settings, limit = config.train, device_bytes(data_mesh(devices))
     batch = settings.batch_size * settings.accumulate
-    epoch = found.seconds * found.per_epoch
+    epoch = estimated.seconds * estimated.per_epoch
+    updates = f"{estimated.per_epoch * settings.epochs:,} in {settings.epochs} epochs"
+    of_device = f" of a device's {size(limit)}" if limit else ""
+    xla = "unknown"
+    if estimated.xla_flops is not None:
+        xla = f"{estimated.xla_flops:.4g} (all operations of one device; an inner loop counts once)"
+    speed = batch / estimated.seconds
     rows = {
         "examples": f"{examples:,} to train, {tests:,} to test",
-        "updates": f"{found.per_epoch:,} of {batch} examples to an epoch, "
-        f"{found.per_epoch * settings.epochs:,} in {settings.epochs} epochs",
-        **{f"memory: {name}": size(count) for name, count in found.memory.items()},
-        "memory: sum": size(sum(found.memory.values()))
-        + (f" of a device's {size(there)}" if there else ""),
-        "FLOPs of an update": f"{found.flops:.4g} in products and convolutions",
-        "the same as XLA counts": "unknown" if found.xla_flops is None else
-        f"{found.xla_flops:.4g} (all operations of one device; loops inside an update count once)",
-        "time of an update": f"{1e3 * found.seconds:.4g} ms, measured on {found.measured:,} updates"
-        f" on {device_name()}",
-        "speed": f"{batch / found.seconds:,.0f} images/s, "
-        f"{found.flops / found.seconds / 1e9:.4g} GFLOP/s",
+        "updates": f"{estimated.per_epoch:,} of {batch} examples to an epoch, {updates}",
+        **{f"memory: {name}": size(count) for name, count in estimated.memory.items()},
+        "memory: sum": size(sum(estimated.memory.values())) + of_device,
+        "FLOPs of an update": f"{estimated.flops:.4g} in products and convolutions",
+        "the same as XLA counts": xla,
+        "time of an update": f"{1e3 * estimated.seconds:.4g} ms, measured on "
+        f"{estimated.measured:,} updates on {device_name()}",
+        "speed": f"{speed:,.0f} images/s, {estimated.flops / estimated.seconds / 1e9:.4g} GFLOP/s",
         "time of an epoch": f"{_duration(epoch)}, without evaluation and checkpoints",
         "time of the run": f"{_duration(epoch * settings.epochs)}, likewise",
-    }  # fmt: skip
+    }
     if settings.pretrain != "none":
         rows["time of pretraining"] = f"not measured ({settings.pretrain})"
     table = Table(title="training", title_justify="left", show_header=False)

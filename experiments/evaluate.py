@@ -1,11 +1,12 @@
-"""Measure what a trained autoencoder is good for: a table, pictures, RUN/evaluation.json.
+"""Measure what a trained autoencoder is good for: tables, figures, RUN/evaluation.json.
 
 python -m experiments.evaluate runs/vae2
 python -m experiments.evaluate runs/vae2 --metrics reconstruction generation
+python -m experiments.evaluate my_config.py runs/mine         a model of one's own
 python -m experiments.evaluate --help                         the metrics and all their options
 
-A metric that does not fit the model or the data is left out, with a line that says why; one that
-was asked for by name is an error then. Pictures go to RUN/figures.
+A metric that does not fit the model or the data is skipped, with a line that says why; one that
+was asked for by name is an error then. Figures go to RUN/figures.
 """
 
 import json
@@ -24,11 +25,13 @@ from ae_jax.data import validated
 from ae_jax.evaluation import tasks
 from ae_jax.evaluation.tasks.subject import Result, Subject
 from ae_jax.files import finite, read_json, write_whole
+from ae_jax.models import Model
 from ae_jax.spec import nearest
 from ae_jax.storage.runs import Run
 from experiments.cli import parse_options, run_main, stored_config
 from experiments.config import Data
 from experiments.data import load_split
+from experiments.user_file import split_models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +61,16 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> None:
+    models, argv = split_models(argv)
     options = parse_options(argv, Options, prog="python -m experiments.evaluate", about=__doc__)
     for name in options.metrics:
         if name not in tasks.TASKS:
             raise ValueError(f"--metrics {name}: {nearest(name, tasks.TASKS)}")
-    console = Console(markup=False)  # names of figures have brackets
-    subject, step = make_subject(options)
+    console = Console(markup=False)  # names of metrics have brackets
+    subject, step = make_subject(options, models)
     for name in options.metrics:
         if why := tasks.TASKS[name].misfit(subject):
-            fitting = [name for name, use in tasks.TASKS.items() if use.misfit(subject) is None]
+            fitting = [name for name, task in tasks.TASKS.items() if task.misfit(subject) is None]
             raise ValueError(f"--metrics {name}: {why}; what fits: {', '.join(fitting)}")
     count = len(subject.test["x"])
     about = {"step": step, "data": subject.name, "examples": count, "seed": options.seed}
@@ -81,28 +85,31 @@ def main(argv: Sequence[str]) -> None:
         except ValueError as error:  # too few examples, a code that never changes, ...
             if options.metrics:
                 raise
-            console.print(f"{name}: left out: {error}")
+            console.print(f"{name}: skipped: {error}")
             continue
-        pictures = _save(result, Path(options.run) / "figures")
+        figures = _save(result, Path(options.run) / "figures")
         done[name] = {
-            "figures": result.figures, "conventions": result.conventions, "pictures": pictures,
-            "left_out": result.left_out, "settings": vars(getattr(options, name)),
-        }  # fmt: skip
-        write_whole(file, json.dumps(finite({**about, "uses": done}), indent=2) + "\n")
+            "metrics": result.metrics,
+            "conventions": result.conventions,
+            "figures": figures,
+            "skipped": result.skipped,
+            "settings": vars(getattr(options, name)),
+        }
+        write_whole(file, json.dumps(finite({**about, "tasks": done}), indent=2) + "\n")
         seconds = time.monotonic() - start
         for part in _shown(name, result, subject, seconds):
             console.print(part, highlight=False)
-        for part, why in result.left_out.items():
-            console.print(f"{name}: {part} left out: {why}")
-        for picture in pictures:
-            console.print(f"  {options.run}/figures/{picture}", highlight=False, soft_wrap=True)
+        for part, why in result.skipped.items():
+            console.print(f"{name}: {part} skipped: {why}")
+        for figure in figures:
+            console.print(f"  {options.run}/figures/{figure}", highlight=False, soft_wrap=True)
     console.print(f"  {file}", highlight=False, soft_wrap=True)
 
 
-def make_subject(options: Options) -> tuple[Subject, int]:
+def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
     """The model of the run with its data, and the step of its checkpoint."""
-    ae, state, _ = load_run(options.run, options.step)
-    data = _data(options)
+    ae, state, _ = load_run(options.run, options.step, models=models)
+    data = _data(options, models)
     whole = replace(data, keep_labels=None, decode="once")
     train, test = load_split(replace(data, decode="once"), "train"), load_split(data, "test")
     for split, arrays in {"train": train, "test": test}.items():
@@ -110,10 +117,10 @@ def make_subject(options: Options) -> tuple[Subject, int]:
             validated(arrays, unit_interval=ae.unit_interval)
         except ValueError as error:
             raise ValueError(f"{data.name}, {split}: {error}") from None
-        found = arrays["x"].shape[1:]
-        if found != ae.event_shape:
+        shape = arrays["x"].shape[1:]
+        if shape != ae.event_shape:
             raise ValueError(
-                f"{data.name}: its {split} examples have shape {found}, and {options.run} was "
+                f"{data.name}: its {split} examples have shape {shape}, and {options.run} was "
                 f"trained on {ae.event_shape}: name a set of that shape with --data-name"
             )
     subject = Subject(
@@ -128,9 +135,9 @@ def make_subject(options: Options) -> tuple[Subject, int]:
     return subject, int(state.step)
 
 
-def _data(options: Options) -> Data:
+def _data(options: Options, models: Any) -> Data:
     if "data" in Run.open(options.run).config:
-        data = stored_config(options.run).data
+        data = stored_config(options.run, models).data
     elif options.data_name is None:
         raise ValueError(f"{options.run} does not say what it was trained on: give --data-name")
     else:
@@ -142,33 +149,33 @@ def _data(options: Options) -> Data:
 def _earlier(file: Path, about: dict[str, Any]) -> dict[str, Any]:
     """What was measured of the same checkpoint on the same data before."""
     try:
-        there = read_json(file)
-        same = {name: there[name] for name in about} == about
-        return dict(there["uses"]) if same else {}
+        earlier = read_json(file)
+        same = {name: earlier[name] for name in about} == about
+        return dict(earlier["tasks"]) if same else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 def _save(result: Result, folder: Path) -> list[str]:
     folder.mkdir(exist_ok=True)
-    return [plots.save(f, folder / f"{name}.png").name for name, f in result.pictures.items()]
+    return [plots.save(f, folder / f"{name}.png").name for name, f in result.figures.items()]
 
 
 def _shown(name: str, result: Result, subject: Subject, seconds: float) -> Iterator[str | Table]:
-    """The numbers with what they mean, then each figure that is a table itself; lists stay out."""
+    """The numbers with what they mean, then each metric that is a table; lists are not shown."""
     title = f"{name}: {subject.name}, {seconds:.0f} s"
     first = Table(title=title, title_justify="left")
-    for column in ("figure", "value", "what it is"):
+    for column in ("metric", "value", "what it is"):
         first.add_column(column, justify="right" if column == "value" else "left")
-    for figure, value in _numbers(result.figures):
-        first.add_row(figure, f"{value:.5g}", result.conventions.get(figure, ""))
+    for metric, value in _numbers(result.metrics):
+        first.add_row(metric, f"{value:.5g}", result.conventions.get(metric, ""))
     yield first
-    for figure, rows in result.figures.items():
+    for metric, rows in result.metrics.items():
         if not isinstance(rows, dict):
             continue
         cells = {str(row): dict(_numbers(value)) for row, value in rows.items()}
         names = list(dict.fromkeys(name for row in cells.values() for name in row))
-        yield f"{figure.replace('_', ' ')}: {result.conventions.get(figure, '')}"
+        yield f"{metric.replace('_', ' ')}: {result.conventions.get(metric, '')}"
         table = Table("")
         for column in names:
             table.add_column(column.replace("_", " ") or "value", justify="right")
@@ -179,11 +186,11 @@ def _shown(name: str, result: Result, subject: Subject, seconds: float) -> Itera
         yield table
 
 
-def _numbers(figures: Any) -> Iterator[tuple[str, float]]:
+def _numbers(metrics: Any) -> Iterator[tuple[str, float]]:
     """The numbers of a dict by name; a number alone is called ""."""
-    if not isinstance(figures, dict):
-        figures = {"": figures}
-    for name, value in figures.items():
+    if not isinstance(metrics, dict):
+        metrics = {"": metrics}
+    for name, value in metrics.items():
         if isinstance(value, int | float):
             yield str(name), value
 

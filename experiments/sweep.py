@@ -9,19 +9,19 @@ rate, a number of the model, or the weight of one of its loss terms. Each run le
 of its own beside `sweep.json`. The other options of `experiments.train` apply where they can.
 """
 
-import argparse
 import itertools
 import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +31,7 @@ from ae_jax.files import finite
 from ae_jax.spec import nearest, require, to_dict
 from ae_jax.storage.runs import Run
 from ae_jax.training import SweepResult, sweep
-from experiments.cli import parse, run_main, use_cpu_devices
+from experiments.cli import Command, parse, run_main, use_cpu_devices
 from experiments.config import Config, Train
 from experiments.configs import CONFIGS
 from experiments.data import load_split
@@ -39,15 +39,30 @@ from experiments.data import load_split
 RATE = "train.learning_rate"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(Command):
+    """Of one sweep."""
+
+    seeds: tuple[int, ...] = ()
+    """The seeds of every setting; by default that of the configuration."""
+    grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=VALUE,VALUE,...: what is swept. May be given several times."""
+
+
 def main(argv: Sequence[str]) -> None:
-    options, rest = _options(argv)
     name, config, command = parse(
-        rest, CONFIGS, default="digits", prog="python -m experiments.sweep", about=__doc__ or ""
+        argv,
+        CONFIGS,
+        default="digits",
+        prog="python -m experiments.sweep",
+        about=__doc__ or "",
+        options=Options,
     )
+    grid = parse_grid(command.grid)
     if command.several:
         raise ValueError("--distributed, --coordinator: a sweep runs in one process")
     if command.resume is not None:
-        raise ValueError("--resume: a sweep starts anew; resume one of its runs by itself")
+        raise ValueError("--resume: a sweep starts from the beginning; resume one of its runs")
     if command.dry_run:
         raise ValueError("--dry-run: is for one run; experiments.train has it")
     if command.track:
@@ -64,23 +79,23 @@ def main(argv: Sequence[str]) -> None:
     test = load_split(config.data, "test")
     shape = train["x"].shape[1:]
     known = sweepable(config, shape)
-    for key in options.grid:
+    for key in grid:
         if key not in known:
             raise ValueError(f"--grid {key}: not something to sweep: {nearest(key, known)}")
     out = Path(command.run_dir or f"runs/sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     if out.exists():
         raise ValueError(f"--run-dir {out} exists: choose another")
-    seeds = options.seeds or [config.seed]
-    points = math.prod(map(len, options.grid.values()))
+    seeds = command.seeds or [config.seed]
+    points = math.prod(map(len, grid.values()))
     console.print(f"{name}: {points} settings x {len(seeds)} seeds, {len(train['x'])} examples")
 
-    for values in itertools.product(*options.grid.values()):  # all of them, before any is trained
-        _config_of(config, dict(zip(options.grid, values, strict=True)))
+    for values in itertools.product(*grid.values()):  # all of them, before any is trained
+        _config_of(config, dict(zip(grid, values, strict=True)))
     steps = config.train.epochs * steps_per_epoch(len(train["x"]), config.train.batch_size)
     began = time.perf_counter()
     result = sweep(
         lambda **values: build(config, shape, values),
-        {"learning_rate" if k == RATE else k: v for k, v in options.grid.items()},
+        {"learning_rate" if k == RATE else k: v for k, v in grid.items()},
         seeds,
         train,
         epochs=config.train.epochs,
@@ -189,19 +204,15 @@ def _progress(console: Console, row: Mapping[str, Any], epochs: int) -> None:
         console.print(f"epoch {row['epoch']}/{epochs}: test loss {low:.5g} to {high:.5g}")
 
 
-def _options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--seeds", nargs="+", type=int)
-    parser.add_argument("--grid", action="append", default=[])
-    try:
-        options, rest = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise ValueError(str(error)) from None
-    points = [_points(text) for text in options.grid]
-    options.grid = dict(points)
-    if len(points) > len(options.grid):
-        raise ValueError(f"--grid {points[-1][0]}: given twice; one list has all its values")
-    return options, rest
+def parse_grid(texts: Sequence[str]) -> dict[str, list[float]]:
+    """``["NAME=1,2", ...]`` as the values of each name; `ValueError`, one line, for others."""
+    grid: dict[str, list[float]] = {}
+    for text in texts:
+        name, values = _points(text)
+        if name in grid:
+            raise ValueError(f"--grid {name}: given twice; one list has all its values")
+        grid[name] = values
+    return grid
 
 
 def _points(text: str) -> tuple[str, list[float]]:

@@ -22,11 +22,13 @@ from jax import Array
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.core import Autoencoder, as_floats
+from ae_jax.core import Autoencoder, as_floats, metric_names
 from ae_jax.devices.compilation import release_freed_memory
 from ae_jax.devices.memory import SHARE, data_bytes, local_bytes
 from ae_jax.devices.mesh import data_mesh, is_first_process, local
 from ae_jax.evaluation import PCA, fit_pca, latent_metrics
+from ae_jax.evaluation.batches import real_rows
+from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.reconstruction import reconstruction_metrics
 from ae_jax.losses import mse
 from ae_jax.storage.runs import Run
@@ -74,8 +76,8 @@ def main(argv: Sequence[str]) -> None:
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
     devices = None if command.several else command.devices or None
     if command.dry_run:
-        found = estimate(config, data, test, devices=devices)
-        show(found, config, len(data["x"]), len(test["x"]), console, devices)
+        estimated = estimate(config, data, test, devices=devices)
+        show(estimated, config, len(data["x"]), len(test["x"]), console, devices)
         return
 
     with ProgressBar(config.train.epochs, console) as progress:
@@ -95,7 +97,8 @@ def main(argv: Sequence[str]) -> None:
     release_freed_memory()  # what follows compiles again
     state = local(state)
     run = Run.open(run_dir)
-    draw_run(run, ae, state, test, history)
+    for line in draw_run(run, ae, state, test, history):
+        console.print(line)
     console.print(_table(config, ae, state, data, test, history[-1]))
     for path in (run.path, *sorted(run.path.iterdir()), *sorted(run.path.glob("figures/*.png"))):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
@@ -104,25 +107,33 @@ def main(argv: Sequence[str]) -> None:
 def _table(
     config: Config, ae: Autoencoder, state: TrainState, data: dict, test: dict, last: dict
 ) -> Table:
-    """Test figures, beside PCA with as many codes where that is possible (see `PCA_LIMIT`)."""
-    figures = reconstruction_metrics(ae, state.variables, test["x"])
+    """Test metrics, beside PCA with as many components where that is possible (see `PCA_LIMIT`)."""
+    rows = {f"objective: {name}": (last[name], "") for name in metric_names(ae.objective)}
+    variables, pca, latents = state.variables, dict[str, float](), 0
+    if ae.method("encode") is not None:
+        one = real_rows({name: column[:1] for name, column in test.items() if name != "mask"})
+        latents = encode_all(ae, variables, one).shape[1]
+        for name, value in latent_metrics(ae, variables, test).items():
+            rows[f"latents: {name.replace('_', ' ')}"] = (value, "")
     size = math.prod(ae.event_shape)
-    codes = math.prod(ae.encode(state.variables, test["x"][:1]).shape[1:])
-    table = Table(title=f"test figures, {config.data.name}, {codes} codes", title_justify="left")
-    table.add_column("figure (mean over examples)")
-    table.add_column("ours", justify="right")
-    pca = {}
     memory = local_bytes(data_mesh()) or math.inf
     small = size <= PCA_LIMIT and data_bytes(data) <= SHARE * memory
-    if small and codes < min(size, len(data["x"])) and config.data.decode == "once":
-        table.add_column(f"PCA, {codes} codes", justify="right")
-        error = max(_pca_error(fit_pca(data["x"], codes), test["x"]), 1e-30)
+    fits = 0 < latents < min(size, len(data["x"])) and ae.target == "x" and "length" not in data
+    if small and fits and config.data.decode == "once":
+        error = max(_pca_error(fit_pca(data["x"], latents), test["x"]), 1e-30)
         pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
-    rows = {f"objective: {term}": (last[term], "") for term in ("loss", *ae.objective)}
-    for key, value in latent_metrics(ae, state.variables, test["x"]).items():
-        rows[f"code: {key.replace('_', ' ')}"] = (value, "")
-    for key, value in figures.items():
-        rows[UNITS[key]] = (value, f"{pca[key]:.5g}" if key in pca else "")
+    table = Table(
+        title=f"test metrics, {config.data.name}, {latents} latents", title_justify="left"
+    )
+    table.add_column("metric (mean over examples)")
+    table.add_column("ours", justify="right")
+    if pca:
+        table.add_column(f"PCA, {latents} components", justify="right")
+    try:
+        for name, value in reconstruction_metrics(ae, variables, test).items():
+            rows[UNITS[name]] = (value, f"{pca[name]:.5g}" if name in pca else "")
+    except ValueError as error:  # there is nothing to compare
+        table.caption = f"reconstruction skipped: {error}"
     for name, (value, beside) in rows.items():
         table.add_row(name, f"{value:.5g}", *([beside] if pca else []))
     return table

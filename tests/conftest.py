@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from ae_jax.core import TrainState, init_state
 
@@ -74,6 +75,23 @@ def numpy_state():
         return TrainState(step, key, params, model_state, tx.init(params))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory):
+    """A compilation cache of the module's own: the same run, started again, compiles nothing."""
+    names = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
+        "jax_enable_compilation_cache": True,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in names}
+    for settings in (names, before):
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if settings is names:
+            yield
 
 
 @pytest.fixture

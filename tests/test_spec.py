@@ -33,7 +33,7 @@ def test_missing_fields_take_defaults():
         ({}, "kind=None"),
         (3, "kind=None"),
         ({"kind": ["vanilla"]}, "kind="),
-        ({"kind": "vanilla", "code_sise": 3}, "no field 'code_sise': did you mean 'latent_dim'"),
+        ({"kind": "vanilla", "latent_dmi": 3}, "no field 'latent_dmi': did you mean 'latent_dim'"),
         ({"kind": "vanilla", "latent_dim": "3"}, "model.latent_dim='3': must be of type int"),
         ({"kind": "vanilla", "latent_dim": True}, "must be of type int"),
         ({"kind": "vanilla", "latent_dim": 0}, "latent_dim=0: must be at least 1"),

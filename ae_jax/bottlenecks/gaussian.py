@@ -49,7 +49,7 @@ class GaussianModule(nn.Module):
         mean, logvar = self.mean(h), self.logvar(h)
         z = mean
         if self.has_rng("latent"):
-            noise = jax.random.normal(self.make_rng("latent"), mean.shape)
+            noise = jax.random.normal(self.make_rng("latent"), mean.shape, jnp.float32)
             z = mean + jnp.exp(0.5 * logvar) * noise.astype(mean.dtype)
         return {"z": z, "mean": mean, "logvar": logvar}
 

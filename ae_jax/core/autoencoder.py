@@ -23,6 +23,7 @@ from ae_jax.core.batch import (
     checked_input,
     floats_in,
     module_columns,
+    single,
 )
 from ae_jax.core.objective import BatchTerm, Outputs, Term
 from ae_jax.core.wrapper import method_of
@@ -126,7 +127,9 @@ class Autoencoder:
         if self.dtype == jnp.float32:
             return self.module.apply(variables, *inputs, **options)
         params = _cast(variables["params"], jnp.float32, self.dtype)
+        exact = {name: options[name] for name in ("mask",) if name in options}  # it is counted
         inputs, options = _cast((inputs, options), jnp.float32, self.dtype)
+        options |= exact
         outputs = self.module.apply({**variables, "params": params}, *inputs, **options)
         if not options.get("mutable"):
             return _cast(outputs, self.dtype, jnp.float32)
@@ -173,7 +176,7 @@ class Autoencoder:
     def decode(self, variables: Variables, latents: Latents, **given: Any) -> Array:
         """Reconstructions of `latents`, in the units of the data: [B, *target_shape]."""
         given = self._given(given)
-        latents = jax.tree.map(jnp.asarray, latents)
+        latents = jax.tree.map(single, latents)
         return reconstruction(self._call("decode", variables, latents, **given))
 
     def reconstruct(self, variables: Variables, x: ArrayLike, **columns: Any) -> Array:
@@ -223,7 +226,14 @@ class Autoencoder:
 
 
 def reconstruction(outputs: Outputs) -> Array:
-    """The reconstruction in the units of the data: ``recon``, or ``sigmoid(logits)``."""
+    """The reconstruction in the units of the data: ``recon``, or ``sigmoid(logits)``.
+
+    Raises `ValueError` where the outputs have neither.
+    """
+    if "recon" not in outputs and "logits" not in outputs:
+        raise ValueError(
+            f"the module's outputs have neither 'recon' nor 'logits', only {', '.join(outputs)}"
+        )
     return outputs["recon"] if "recon" in outputs else jax.nn.sigmoid(outputs["logits"])
 
 

@@ -17,9 +17,15 @@ PROVIDED = ("mask", "step", "axis_name")
 
 
 def as_floats(x: ArrayLike) -> Array:
-    """uint8 pixels 0..255 -> float32 in [0, 1]; floats pass through."""
+    """uint8 pixels 0..255 -> float32 in [0, 1]; others as in `single`."""
     x = jnp.asarray(x)
-    return x.astype(jnp.float32) / 255.0 if x.dtype == jnp.uint8 else x
+    return x.astype(jnp.float32) / 255.0 if x.dtype == jnp.uint8 else single(x)
+
+
+def single(x: ArrayLike) -> Array:
+    """float64, which jax_enable_x64 lets in, -> float32; others pass through."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.float32) if x.dtype == jnp.float64 else x
 
 
 def checked_input(x: ArrayLike, event_shape: tuple[int, ...], name: str = "x") -> ArrayLike:
@@ -58,20 +64,20 @@ def module_columns(
     optional = {name: batch[name] for name in ("mask", "length") if name in batch}
     if "length" in batch and "length" not in columns:
         raise ValueError("length: this model does not read sequences of several lengths")
-    found: dict[str, Any] = {}
+    keywords: dict[str, Any] = {}
     for name in columns:
         if name in provided:
-            found[name] = provided[name]
+            keywords[name] = provided[name]
         elif name in ("mask", "length"):
             if name in optional:
-                found[name] = optional[name]
+                keywords[name] = optional[name]
         elif name in batch:
-            found[name] = batch[name]
+            keywords[name] = batch[name]
         else:
             raise ValueError(
                 f"the model reads {name!r}, which the data lacks: it has {sorted(batch)}"
             )
-    return found
+    return keywords
 
 
 def example_columns(columns: Mapping[str, tuple[int, ...]], rows: int = 1) -> dict[str, Array]:
@@ -91,5 +97,5 @@ def event_mask(batch: Batch) -> Array | None:
     if "length" not in batch:
         return None
     x, length = batch["x"], batch["length"]
-    real = jnp.arange(x.shape[1]) < length[:, None]  # [B, T]
+    real: Array = jnp.arange(x.shape[1]) < length[:, None]  # [B, T]
     return real.reshape(real.shape + (1,) * (x.ndim - 2))

@@ -50,7 +50,7 @@ class GaussianLikelihoodModule(LikelihoodModule):
     def setup(self) -> None:
         if self.learned:
             start = nn.initializers.constant(math.log(self.variance))
-            self.recon_logvar = self.param("recon_logvar", start, ())
+            self.recon_logvar = self.param("recon_logvar", start, (), jnp.float32)
 
     def __call__(self, h: Array) -> Outputs:
         logvar = self.recon_logvar if self.learned else jnp.float32(math.log(self.variance))

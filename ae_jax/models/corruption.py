@@ -70,9 +70,9 @@ def corrupt(
     Source: Vincent et al., Stacked denoising autoencoders, 2010, section 3.3.
     """
     if noise == "gaussian":
-        added = x + (level * jax.random.normal(key, x.shape)).astype(x.dtype)
+        added = x + (level * jax.random.normal(key, x.shape, jnp.float32)).astype(x.dtype)
         return jnp.clip(added, 0.0, 1.0) if clip else added
-    u = jax.random.uniform(key, x.shape)
+    u = jax.random.uniform(key, x.shape, jnp.float32)
     if noise == "salt_and_pepper":
         return jnp.where(u < level, (u < level / 2).astype(x.dtype), x)
     kept = jnp.where(u < level, 0.0, x)

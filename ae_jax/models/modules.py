@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax import Array
 
 from ae_jax.bottlenecks import Linear
@@ -88,12 +89,17 @@ class TiedModule(nn.Module):
         names = [self.network.activation] * (len(pairs) - 1) + [self.bottleneck.activation]
         self.activations = names
         self.kernels = [
-            self.param(f"kernel_{i}", kernel_init(name), pair)
+            self.param(f"kernel_{i}", kernel_init(name), pair, jnp.float32)
             for (i, pair), name in zip(pairs, names, strict=True)
         ]
         zeros = nn.initializers.zeros
-        self.down = [self.param(f"bias_{i}", zeros, (out,)) for i, (_, out) in pairs]
-        self.up = [self.param(f"decoder_bias_{i}", zeros, (fan_in,)) for i, (fan_in, _) in pairs]
+        self.down = [
+            self.param(f"bias_{i}", zeros, (out,), jnp.float32) for i, (_, out) in pairs
+        ]
+        self.up = [
+            self.param(f"decoder_bias_{i}", zeros, (fan_in,), jnp.float32)
+            for i, (fan_in, _) in pairs
+        ]
 
     def __call__(self, x: Array) -> Outputs:
         z = self.encode(x)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jax import Array
 from jax.typing import DTypeLike
 
@@ -105,12 +106,15 @@ class RecurrentLayer(nn.Module):
     @nn.compact
     def __call__(self, x: Array, steps: int | None = None) -> Array:
         gates = (4 if self.cell == "lstm" else 3) * self.width
-        kernel = self.param("kernel", kernel_init("tanh"), (x.shape[-1], gates))
+        shape = (x.shape[-1], gates)
+        kernel = self.param("kernel", kernel_init("tanh"), shape, jnp.float32)
         bias = self.param("bias", self._bias_init, (gates,), jnp.float32)
-        recurrent = self.param("recurrent", nn.initializers.orthogonal(), (self.width, gates))
+        orthogonal = nn.initializers.orthogonal()
+        recurrent = self.param("recurrent", orthogonal, (self.width, gates), jnp.float32)
+        x, kernel, bias, recurrent = promote_dtype(x, kernel, bias, recurrent)
         if self.cell == "lstm":
             return lstm(x, kernel, bias, recurrent, steps)
-        recurrent_bias = self.param("recurrent_bias", nn.initializers.zeros, (gates,))
+        recurrent_bias = self.param("recurrent_bias", nn.initializers.zeros, (gates,), jnp.float32)
         return gru(x, kernel, bias, recurrent, recurrent_bias, steps)
 
     def _bias_init(self, key: Array, shape: Sequence[int], dtype: DTypeLike) -> Array:

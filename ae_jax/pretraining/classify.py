@@ -136,8 +136,8 @@ def accuracy(
     count = len(examples["x"])
     order = sequential_order(count=count, batch_size=min(batch_size, count))
     evaluate = jax.jit(make_eval_loop(make_eval_step(model), partial(batch_at, padded=True)))
-    none, placed = no_sums(metric_names(model.objective)), (jax.device_put(examples), order)
-    sums = evaluate(state, none, placed, 0, len(order), jax.random.key(0), 0)
+    zeros, placed = no_sums(metric_names(model.objective)), (jax.device_put(examples), order)
+    sums = evaluate(state, zeros, placed, 0, len(order), jax.random.key(0), 0)
     return float(sums.mean()["accuracy"])
 
 

@@ -49,4 +49,4 @@ class StandardNormalModule(nn.Module):
 
     def sample(self, n: int) -> Array:
         """Draws with the ``latent`` stream: [n, latent_dim]."""
-        return jax.random.normal(self.make_rng("latent"), (n, self.latent_dim))
+        return jax.random.normal(self.make_rng("latent"), (n, self.latent_dim), jnp.float32)

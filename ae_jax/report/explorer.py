@@ -15,6 +15,8 @@ from ae_jax.data import load
 from ae_jax.data.splits import with_labels
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.likelihood import posterior_metrics
+from ae_jax.models import Model
+from ae_jax.plots import drawn_as_image
 from ae_jax.report.packed import pack
 from ae_jax.report.program import UnsupportedError, translate
 from ae_jax.storage.runs import Run, load_run
@@ -28,20 +30,26 @@ CLASSES = 20
 
 
 def explorer(
-    run: Run, *, step: int | None = None, data_name: str | None = None, data_dir: str | None = None
+    run: Run,
+    *,
+    step: int | None = None,
+    data_name: str | None = None,
+    data_dir: str | None = None,
+    models: Any = Model,
+    ae: Autoencoder | None = None,
 ) -> dict[str, Any]:
     """The explorer of a run's newest checkpoint (or that of `step`), as JSON for `explorer.js`.
 
     Raises `ValueError` or `OSError`, one line, where there can be none: no checkpoint, no data, or
     data of another shape than the run was trained on.
     """
-    ae, state, config = load_run(run.path, step)
+    ae, state, config = load_run(run.path, step, models=models, ae=ae)
     test, source = _test_data(run, config, data_name, data_dir)
-    found = tuple(test["x"].shape[1:])
-    if found != ae.event_shape:
+    shape = tuple(test["x"].shape[1:])
+    if shape != ae.event_shape:
         raise ValueError(
-            f"{source}: its test examples have shape {found}, and {run.path} was trained on "
-            f"{ae.event_shape}: name a set of that shape with --data-name"
+            f"{source}: its test examples have shape {shape}, and {run.path} was trained on "
+            f"{ae.event_shape}: name a set of that shape with data_name="
         )
     described = {"run": str(run.path), "data": source, "step": int(state.step)}
     return described | explore(ae, state.variables, test)
@@ -52,6 +60,8 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
 
     Raises `ValueError` for codes that are not finite.
     """
+    if ae.given:
+        raise ValueError("a conditional model decodes only with its columns, which a page lacks")
     ae = replace(ae, dtype=jnp.float32)  # as the page computes
     total, pixels = len(test["x"]), math.prod(ae.event_shape)
     shape = jax.eval_shape(
@@ -81,7 +91,7 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
         "labels": _labels(chosen.get("label")),
         "examples": pack(images),
         "shape": list(ae.event_shape),
-        "pictures": are_pictures(ae.event_shape),
+        "pictures": drawn_as_image(ae.event_shape),
         "limits": limits,
         "sliders": [
             _slider(int(i), z[:, i]) for i in (sorted(first) if z.shape[1] <= SLIDERS else first)
@@ -99,22 +109,17 @@ def _slider(code: int, values: np.ndarray) -> dict[str, float]:
     return {"code": code, "low": low - dead, "high": high + dead}
 
 
-def are_pictures(shape: tuple[int, ...]) -> bool:
-    """Whether examples of this shape are shown as images, and not as lines."""
-    return (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))) and min(shape[:2]) > 2
-
-
 def _test_data(
     run: Run, config: Mapping[str, Any], name: str | None, folder: str | None
 ) -> tuple[Mapping[str, Any], str]:
     data = config.get("data")
-    there = data if isinstance(data, dict) else {}
-    name, folder = name or there.get("name"), folder or there.get("dir")
+    described = data if isinstance(data, dict) else {}
+    name, folder = name or described.get("name"), folder or described.get("dir")
     if name is None:
-        raise ValueError(f"{run.path} does not say what it was trained on: give --data-name")
+        raise ValueError(f"{run.path} does not say what it was trained on: give data_name=")
     if not isinstance(name, str) or not isinstance(folder, str | None):
         raise ValueError(f"{run.path}/config.json: data={data!r} does not name a data set")
-    test, kept = load(name, "test", folder), there.get("keep_labels")
+    test, kept = load(name, "test", folder), described.get("keep_labels")
     if isinstance(kept, list):  # rows are numbered as in training and in evaluation.json
         test = with_labels(test, tuple(kept))
         name = f"{name}, labels {', '.join(map(str, kept))}"
@@ -159,13 +164,13 @@ def _examples(ae: Autoencoder, x: np.ndarray) -> tuple[np.ndarray, list[float]]:
     """The examples for the page, and the values that are black and white: bytes where they are
     pictures, else the numbers."""
     if x.dtype == np.uint8:
-        if are_pictures(ae.event_shape):
+        if drawn_as_image(ae.event_shape):
             return x, [0.0, 1.0]
         x = x / np.float32(255)
     x = x.astype(np.float32)
     low, high = float(x.min()), float(x.max())
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    if are_pictures(ae.event_shape):
+    if drawn_as_image(ae.event_shape):
         return np.rint((x - low) / (high - low or 1.0) * 255).astype(np.uint8), [low, high]
     return x, [low, high]

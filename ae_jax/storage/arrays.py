@@ -1,10 +1,13 @@
-"""Trees of arrays in a folder, written and read by orbax. The only place that knows it.
+"""Trees of arrays in a folder, written and read by orbax. No other file uses it.
 
-Each array is whole, in one uncompressed file: its name, shape, dtype and size are compared with
-what is wanted before it is read.
+Each array is whole, in one uncompressed file. Its name, shape, dtype and size are compared with
+those of the wanted array before it is read.
 """
 
+import contextlib
+import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +22,27 @@ from ae_jax.files import read_json, require_regular
 
 def write_arrays(folder: Path, tree: Any) -> None:
     """Write a tree of NumPy arrays to a new folder."""
-    _orbax().save(folder, args=ocp.args.PyTreeSave(tree))
+    with _quiet_absl():
+        _orbax().save(folder, args=ocp.args.PyTreeSave(tree))
 
 
 def read_arrays(folder: Path, like: Any) -> Any:
-    """The arrays in `folder`, with the structure of `like` (which may be abstract) and where its
-    arrays live.
+    """Read the arrays in `folder`, as a tree like `like` and on the same devices.
 
-    Raises `ValueError`, one line, naming the first that differs in name, shape, dtype or size.
+    `like` may be abstract. Raises `ValueError`, one line, that names the first array whose name,
+    shape, dtype or size differs.
     """
     wanted = _abstract(like)
     _check(folder, wanted)
     kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
     try:
-        found = _orbax().restore(folder, args=ocp.args.PyTreeRestore(wanted, restore_args=kinds))
-    except Exception as error:  # of many kinds, as what is wrong has it
+        with _quiet_absl():
+            args = ocp.args.PyTreeRestore(wanted, restore_args=kinds)
+            arrays = _orbax().restore(folder, args=args)
+    except Exception as error:  # orbax and tensorstore raise many kinds
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{folder} cannot be read: {reason}") from None
-    return jax.tree.map(lambda array, like: put(array, like.sharding), found, wanted)
+    return jax.tree.map(lambda array, like: put(array, like.sharding), arrays, wanted)
 
 
 def _abstract(tree: Any) -> Any:
@@ -63,12 +69,24 @@ def _orbax() -> ocp.Checkpointer:
     return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
+@contextlib.contextmanager
+def _quiet_absl() -> Iterator[None]:
+    """Orbax announces each file that it writes, and logs each error that it also raises."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _check(folder: Path, wanted: Any) -> None:
     """Raises `ValueError` unless `folder` holds arrays of these names, shapes and dtypes."""
     arrays = {path.replace("/", "."): leaf for path, leaf in by_path(wanted).items()}
-    there = {path.name for path in folder.iterdir() if (path / ".zarray").is_file()}
-    for name in sorted(there ^ arrays.keys()):
-        side = "checkpoint" if name in there else "model"
+    stored = {path.name for path in folder.iterdir() if (path / ".zarray").is_file()}
+    for name in sorted(stored ^ arrays.keys()):
+        side = "checkpoint" if name in stored else "model"
         raise ValueError(f"{folder}: only the {side} has {folder.name}/{name.replace('.', '/')}")
     for name, want in arrays.items():
         path, here = folder / name, f"{folder}: {folder.name}/{name.replace('.', '/')}"

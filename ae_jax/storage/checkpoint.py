@@ -53,8 +53,6 @@ class Checkpoints:
     def __init__(
         self, directory: str | Path, *, keep: int | None = 2, read_only: bool = False
     ) -> None:
-        # Orbax announces each file it writes, and logs each error that it raises.
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.directory, self.keep = Path(directory).absolute(), keep
         if read_only and not self.directory.is_dir():
             raise ValueError(f"no checkpoint in {self.directory}: the run saved none")

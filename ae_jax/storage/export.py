@@ -18,12 +18,14 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 from jax import export as jax_export
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -137,11 +139,11 @@ def read_weights(path: Path, wanted: Any, *, stored: str | None = None) -> Any:
                 side = "file" if name in file.keys() else "model"  # noqa: SIM118 (not a dict)
                 raise ValueError(f"{path}: only the {side} has {name}")
             for name, want in shapes.items():
-                there = file.get_slice(name)
-                found = f"{there.get_dtype()}{list(there.get_shape())}"
+                array = file.get_slice(name)
+                stored_as = f"{array.get_dtype()}{list(array.get_shape())}"
                 needed = f"{stored or _TYPES[str(want.dtype)]}{list(want.shape)}"
-                if found != needed:
-                    raise ValueError(f"{path}: {name} is {found}, and {needed} in the model")
+                if stored_as != needed:
+                    raise ValueError(f"{path}: {name} is {stored_as}, and {needed} in the model")
             leaves = [jnp.asarray(file.get_tensor(name)) for name in shapes]
     except (SafetensorError, OSError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from None
@@ -161,22 +163,33 @@ def _artifacts(ae: Autoencoder, variables: Variables) -> dict[str, bytearray]:
         if name in ae.given
     }
     columns = (given,) if given else ()
-    z = jax.eval_shape(lambda x, given: ae.encode(variables, x, **given), x, given)
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), (x, given))
+    z = jax.eval_shape(lambda x, given: ae.encode(variables, x, **given), *one)
+    z = jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch, *a.shape[1:]), a.dtype), z)
     calls: dict[str, tuple[Any, Any]] = {
         "encode": (ae.encode, x),
         "decode": (ae.decode, z),
         "reconstruct": (ae.reconstruct, x),
     }
 
-    def program(method: Any) -> Any:
-        if given:
-            return jax.jit(lambda a, given: method(variables, a, **given))
-        return jax.jit(lambda a: method(variables, a))
+    def program(method: Any, example: Any) -> bytearray:
+        def whole(a: Any, given: Mapping[str, Array] = MappingProxyType({})) -> Any:
+            return method(variables, a, **given)
 
-    return {
-        name: jax_export.export(program(method), platforms=PLATFORMS)(example, *columns).serialize()
-        for name, (method, example) in calls.items()
-    }
+        def row_by_row(*inputs: Any) -> Any:
+            def one(*inputs: Any) -> Any:
+                made = whole(*jax.tree.map(lambda leaf: leaf[None], inputs))
+                return jax.tree.map(lambda leaf: leaf[0], made)
+
+            return jax.vmap(one)(*inputs)
+
+        try:
+            made = jax_export.export(jax.jit(whole), platforms=PLATFORMS)(example, *columns)
+        except TypeError:  # a module that asks for the batch size as a number, as len(x) does
+            made = jax_export.export(jax.jit(row_by_row), platforms=PLATFORMS)(example, *columns)
+        return made.serialize()
+
+    return {name: program(method, example) for name, (method, example) in calls.items()}
 
 
 def _card(run: Run, name: str, described: Mapping[str, Any]) -> str:

@@ -67,15 +67,15 @@ def verify(folder: Path) -> dict[str, Any]:
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise DamagedError(f"{folder / NAME} lists no files: {error!r}") from None
     try:
-        there = _files(folder) - {NAME}
-        for name in sorted(expected.keys() ^ there):
+        names = _files(folder) - {NAME}
+        for name in sorted(expected.keys() ^ names):
             what = "is missing" if name in expected else "does not belong to it"
             raise DamagedError(f"{folder / name} {what}")
-        for name in sorted(there):  # sizes of all of them first, which cost nothing
+        for name in sorted(names):  # sizes of all of them first, which cost nothing
             size, wanted = require_regular(folder / name), expected[name].get("bytes")
             if size != wanted:
                 raise DamagedError(f"{folder / name} holds {size} bytes, {wanted} were written")
-        for name in sorted(there):
+        for name in sorted(names):
             if _digest(folder / name) != expected[name].get("sha256"):
                 raise DamagedError(f"{folder / name} has changed since it was written")
     except FileNotFoundError as error:
@@ -89,11 +89,11 @@ def verify(folder: Path) -> dict[str, Any]:
 
 def _files(folder: Path) -> set[str]:
     """Names of everything under `folder` but its folders, with slashes; links are not followed."""
-    found = set()
+    names = set()
     for path in folder.rglob("*"):
         if path.is_symlink() or not path.is_dir():
-            found.add(path.relative_to(folder).as_posix())
-    return found
+            names.add(path.relative_to(folder).as_posix())
+    return names
 
 
 def _digest(path: Path) -> str:

@@ -56,8 +56,8 @@ class Run:
             begun = {"figures", "environment.json", "environment.json.tmp", "metrics.jsonl"}
             if {entry.name for entry in path.iterdir()} - begun - {"config.json.tmp"}:
                 raise ValueError(
-                    f"run directory {path} exists and is not empty: continue it with "
-                    f"--resume {path}, or choose another"
+                    f"run directory {path} exists and is not empty: continue it with resume=True, "
+                    "or choose another"
                 )
             (path / "figures").mkdir(exist_ok=True)
             _write_json(path / "environment.json", environment())

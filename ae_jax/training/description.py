@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.multihost_utils import broadcast_one_to_all
 
-from ae_jax.core import floats_in, whole_optimizer
+from ae_jax.core import whole_optimizer
 from ae_jax.devices.mesh import is_first_process
 from ae_jax.spec import to_dict
 from ae_jax.storage.runs import Run, differences
@@ -47,9 +47,14 @@ def describe(plan: Plan) -> dict[str, Any]:
     }
     if ae.spec is None:
         step = make_train_step(ae, plan.tx, ema_decay=average, accumulate=plan.sizes.accumulate)
-        batch = jax.eval_shape(floats_in, plan.example_batch())
-        batch = {name: column for name, column in batch.items() if name != "mask"}
-        fit["program"] = _digest(step, state, batch)
+        # Of the batch itself, without the rows and the mask that a number of devices adds to it.
+        batch = {
+            name: jax.ShapeDtypeStruct((plan.sizes.batch_size, *column.shape[1:]), column.dtype)
+            for name, column in plan.example_batch().items()
+            if name != "mask" or name in plan.train
+        }
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        fit["program"] = _digest(step, like, batch)
     return {
         "model": None if ae.spec is None else to_dict(ae.spec),
         "event_shape": list(ae.event_shape),
@@ -72,6 +77,7 @@ def open_run(
     common = {key: old[key] for key in described.keys() & old.keys() - {"train"}}
     new = {key: described[key] for key in common}
     changed = [d for d in differences(common, new) if not _incomparable(d, common, new)]
+    changed.sort(key=_is_digest)  # what says more comes first
     if changed and not changes:
         raise ValueError(
             f"{run.path}: {changed[0]}; a resumed run keeps its model, optimizer, data, seed and "
@@ -109,6 +115,10 @@ def from_notes(notes: Mapping[str, Any], like: Sums) -> Sums:
         return Sums(total, jnp.float32(notes["examples"]), skips)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"the checkpoint was saved with other metrics: {error!r}") from None
+
+
+def _is_digest(difference: str) -> bool:
+    return any(difference.startswith(f"fit.{name} ") for name in COMPARED)
 
 
 def _incomparable(difference: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -62,7 +62,7 @@ def diagnosis(plan: Plan, state: TrainState, step: int, run: Run | None) -> Dive
     remedy = "lower the learning rate, " if step else ""
     return DivergedError(
         f"training stopped at step {step}: {what}{where}{kept}; {remedy}repair the data, or skip "
-        "such updates (max_skips)"
+        "such updates (max_skips=N)"
     )
 
 
@@ -136,11 +136,11 @@ def first_not_finite(
 
 def _outputs(collected: Any, path: str = "") -> list[tuple[str, Any]]:
     """What each layer returned, in the order in which they did."""
-    found: list[tuple[str, Any]] = []
+    layers: list[tuple[str, Any]] = []
     own = []
     for name, value in collected.items():
         if name == "__call__":  # of the module itself, which returns after its parts
             own = [(path or "the model", value)]
         else:
-            found += _outputs(value, f"{path}/{name}" if path else name)
-    return found + own
+            layers += _outputs(value, f"{path}/{name}" if path else name)
+    return layers + own

@@ -39,11 +39,11 @@ def make_evaluator(
     order = partial(sequential_order, count=rows, batch_size=batch_size, multiple=mesh.size)
     pipeline = Streamed if stream else InMemory
     feed = pipeline(data, lambda _: order(), padded=True, mesh=mesh)
-    none, key = put((no_sums(metric_names(ae.objective)), key), everywhere)
+    zeros, key = put((no_sums(metric_names(ae.objective)), key), everywhere)
     sample, _, _ = next(feed.pieces(0, 0, 1))
     loop = jax.jit(make_eval_loop(make_eval_step(ae), feed.batch_at), out_shardings=everywhere)
     zero = np.int32(0)
-    compiled = compile_program(loop.lower(state, none, sample, zero, zero, key, zero))
+    compiled = compile_program(loop.lower(state, zeros, sample, zero, zero, key, zero))
     epochs, pace = itertools.count(), Pace()
 
     def evaluate(state: TrainState, stop: Callable[[], bool]) -> Sums | None:
@@ -57,7 +57,7 @@ def make_evaluator(
             return state, sums
 
         pieces = feed.pieces(next(epochs), 0, batches)
-        _, sums = drive(call, (state, none), pieces, pace, lambda _: stop())
+        _, sums = drive(call, (state, zeros), pieces, pace, lambda _: stop())
         return sums if place == batches else None
 
     return evaluate

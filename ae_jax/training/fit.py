@@ -142,7 +142,7 @@ def fit(
     tracking = Tracking(trackers if is_first_process() else ())
     logger = Logger([*callbacks, tracking])
     if run_dir is None:
-        return _run(plan, plan.take_state(), plan.none, logger, tracking)
+        return _run(plan, plan.take_state(), plan.zeros, logger, tracking)
     described = describe(plan)
     if resume:
         run, stored = open_run(run_dir, described, config or {}, changes=allow_changes)
@@ -153,7 +153,7 @@ def fit(
     else:
         run = create_run(run_dir, {**described, **(config or {})})
         store = run.checkpoints()
-        state, sums = plan.take_state(), plan.none
+        state, sums = plan.take_state(), plan.zeros
     logger.write_to(run, int(state.step))
     return _run(plan, state, sums, logger, tracking, run, store)
 
@@ -162,9 +162,9 @@ def _restored(plan: Plan, store: Checkpoints) -> tuple[TrainState, Sums]:
     """The newest intact state, and the sums of the row that it stopped in."""
     state = plan.take_state()
     if not store.steps():  # it stopped before its first checkpoint: it starts again
-        return state, plan.none
+        return state, plan.zeros
     state = store.restore(state)
-    sums = from_notes(store.notes(int(state.step)), plan.none)
+    sums = from_notes(store.notes(int(state.step)), plan.zeros)
     store.discard_after(int(state.step))
     return state, put(sums, replicated(plan.mesh))
 
@@ -182,7 +182,7 @@ def _run(
 
     `sums` are those of the row that `state` is inside of.
     """
-    sizes, none, pace = plan.sizes, plan.none, Pace()
+    sizes, zeros, pace = plan.sizes, plan.zeros, Pace()
     per_epoch, total, max_skips = sizes.per_epoch, sizes.total, sizes.max_skips
     with (
         tracking.running(run, logger.history),
@@ -221,7 +221,7 @@ def _run(
                 row = {"step": step + length, "epoch": (step + length) / per_epoch}
                 logger.log({**row, "split": "train"}, sums, end - first * sizes.batch_size, state)
                 # A streak of skipped updates continues across rows.
-                sums = none._replace(skips=sums.skips._replace(total=none.skips.total))
+                sums = zeros._replace(skips=sums.skips._replace(total=zeros.skips.total))
         if interrupt.asked():  # also while the last state was saved
             interrupt.end(step, None if run is None else run.path)
     return FitResult(state, logger.history)

@@ -53,7 +53,7 @@ class Sizes(NamedTuple):
 
 @dataclass
 class Plan:
-    """``state, sums = loop(state, none, data, first, count)`` for the pieces of `feed`."""
+    """``state, sums = loop(state, zeros, data, first, count)`` for the pieces of `feed`."""
 
     ae: Autoencoder
     tx: optax.GradientTransformation
@@ -65,7 +65,8 @@ class Plan:
     """By "train" and "eval_data", whether that set is streamed."""
     state: TrainState | None
     """The first one. A call of `loop` takes its buffers: use `take_state`."""
-    none: Sums
+    zeros: Sums
+    """What `loop` adds to, at the start of a row."""
     feed: InMemory | Streamed
     order: Order
     loop: Any
@@ -157,7 +158,7 @@ def make_plan(
     )
     padded = sizes.examples % sizes.batch_size != 0 or sizes.batch_size % multiple != 0
     feed = (Streamed if streamed["train"] else InMemory)(train, order, padded=padded, mesh=mesh)
-    none = put(no_sums(metric_names(ae.objective)), everywhere)
+    zeros = put(no_sums(metric_names(ae.objective)), everywhere)
     jitted = jax.jit(
         make_train_loop(step, feed.batch_at, max_skips=sizes.max_skips),
         donate_argnums=0,
@@ -165,7 +166,7 @@ def make_plan(
     )
     piece, _, _ = next(feed.pieces(0, 0, 1))
     began = time.perf_counter()
-    loop = compile_program(jitted.lower(state, none, piece, np.int32(0), np.int32(0)))
+    loop = compile_program(jitted.lower(state, zeros, piece, np.int32(0), np.int32(0)))
     compile_seconds = time.perf_counter() - began
     evaluate, beside = None, 0
     if eval_data is not None:
@@ -189,7 +190,7 @@ def make_plan(
         eval_data=eval_data,
         streamed=streamed,
         state=state,
-        none=none,
+        zeros=zeros,
         feed=feed,
         order=order,
         loop=loop,

@@ -251,7 +251,8 @@ def _same_on_all(axis_name: str, leaf: Array) -> Array:
     """The mean over devices; of integers, which must agree already, one of them."""
     if jnp.issubdtype(leaf.dtype, jnp.inexact):
         return lax.pmean(leaf, axis_name)
-    return lax.pmax(leaf.astype(jnp.int32), axis_name).astype(leaf.dtype)
+    whole = leaf.astype(jnp.int32) if leaf.dtype == jnp.bool_ else leaf
+    return lax.pmax(whole, axis_name).astype(leaf.dtype)
 
 
 def _average(decay: float, old: Any, new: Any) -> Any:

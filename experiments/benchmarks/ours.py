@@ -6,7 +6,6 @@ python -m experiments.benchmarks.ours conv --dtype float32 --mode scan
 import argparse
 import json
 import math
-import resource
 import statistics
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from ae_jax.data import load
 from ae_jax.data.memory import batch_at, epoch_order
 from ae_jax.data.records import Records
 from ae_jax.devices.compilation import compile_program, compiler_options
+from ae_jax.devices.host import peak_bytes
 from ae_jax.devices.mesh import replicated, split
 from ae_jax.devices.names import device_name
 from ae_jax.spec import require
@@ -104,7 +104,7 @@ def measure(
     speed = statistics.median(speeds)
     cost, memory = program.cost_analysis() or {}, program.memory_analysis()
     # What the process held, before the products that measure the device.
-    stats, held = jax.devices()[0].memory_stats() or {}, _resident_megabytes()
+    stats, held = jax.devices()[0].memory_stats() or {}, round(peak_bytes() / 1e6, 1)
     parts = devices if batch % devices == 0 else 1  # the program is what one device runs
     # Simulated devices of a CPU share its cores and its memory.
     units = 1 if jax.default_backend() == "cpu" else devices
@@ -155,7 +155,7 @@ def _loop(
     def epoch() -> Any:
         held[0], sums = drive(
             lambda carry, *piece: plan.loop(*carry, *piece),
-            (held[0], plan.none),
+            (held[0], plan.zeros),
             plan.feed.pieces(held[1], 0, plan.sizes.per_epoch),
             pace,
         )
@@ -265,12 +265,6 @@ def _bandwidth() -> float:
         a = jax.block_until_ready(add(a))
         best = min(best, time.perf_counter() - began)
     return 2 * a.nbytes / best
-
-
-def _resident_megabytes() -> float:
-    """The most that this process has held in memory (Linux counts kilobytes, macOS bytes)."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(most / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ outputs = ae.apply(state.variables, jnp.float32(test["x"]) / 255)
 mean = np.asarray(outputs["mean"])
 deviation = np.exp(0.5 * np.asarray(outputs["logvar"]))
 print("mean deviation of the posterior, by code:", deviation.mean(axis=0).round(3))
-plots.code_scatter(mean, test["label"])
+plots.latent_scatter(mean, test["label"])
 
 # %% [markdown]
 # The decoder over the plane, evenly spaced in the prior's probability, and on random draws from the
@@ -53,7 +53,7 @@ plots.code_scatter(mean, test["label"])
 
 # %%
 decode = jax.jit(ae.decode)
-plots.manifold(np.asarray(decode(state.variables, plots.manifold_codes())))
+plots.manifold(np.asarray(decode(state.variables, plots.manifold_latents())))
 
 # %%
 draws = jax.random.normal(jax.random.key(1), (40, 2))

@@ -71,4 +71,4 @@ assert ours["mse"] < pca_error
 
 # %%
 z = np.asarray(jax.jit(ae.encode)(state.variables, test["x"]))
-plots.code_scatter(z, test["label"])
+plots.latent_scatter(z, test["label"])

@@ -5,19 +5,19 @@ import numpy as np
 from ae_jax.pretraining import accuracy, classifier, with_encoder
 from ae_jax.training import fit
 from experiments.configs import CONFIGS
-from experiments.reproductions.setup import Figures, Row, Setup
+from experiments.reproductions.setup import Metrics, Row, Setup
 
 LABELS = 500
 CLASSES = 10
 
 
-def _few_labels(setup: Setup, name: str, seed: int) -> Figures:
+def _few_labels(setup: Setup, name: str, seed: int) -> Metrics:
     """Test accuracies. Each seed has its own encoder and its own labeled images."""
     ae, state, found = setup.train(name, CONFIGS["few_labels"], seed)
     train, test = setup.data("fashion_mnist", "train"), found["test"]
     rows = np.random.default_rng(seed).permutation(len(train["x"]))[:LABELS]
     few = {key: value[rows] for key, value in train.items()}
-    figures = {}
+    metrics = {}
     for case in ("fine-tuned", "scratch", "frozen"):
         model = classifier(ae, CLASSES, frozen=case == "frozen")
         params = None if case == "scratch" else with_encoder(model, state.params, seed=seed)
@@ -29,9 +29,9 @@ def _few_labels(setup: Setup, name: str, seed: int) -> Figures:
             seed=seed,
             params=params,
         )
-        figures[case] = accuracy(model, trained, test)
-    figures["gain"] = figures["fine-tuned"] - figures["scratch"]
-    return figures
+        metrics[case] = accuracy(model, trained, test)
+    metrics["gain"] = metrics["fine-tuned"] - metrics["scratch"]
+    return metrics
 
 
 ROWS = {

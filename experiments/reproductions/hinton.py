@@ -2,7 +2,8 @@
 
 Errors are squared errors summed over an image's pixels, means over the test images. The paper's
 "logistic PCA" is matched by a linear encoder and decoder with a logistic output, trained by
-cross-entropy; with each code at its own optimum instead (logistic PCA proper) the error is lower.
+cross-entropy; with the latent of each image at its own optimum instead
+(logistic PCA proper) the error is lower.
 """
 
 from dataclasses import replace
@@ -13,7 +14,7 @@ from ae_jax.losses import mse
 from ae_jax.models import Vanilla
 from experiments.config import Config, Train
 from experiments.configs import CONFIGS
-from experiments.reproductions.setup import Figures, Row, Setup, trained
+from experiments.reproductions.setup import Metrics, Row, Setup, trained
 
 PAPER = "Hinton & Salakhutdinov 2006"
 NOT_PRETRAINED = replace(
@@ -26,13 +27,13 @@ LINEAR_LOGISTIC = Config(
 )
 
 
-def _pca(setup: Setup, name: str, seed: int) -> Figures:
+def _pca(setup: Setup, name: str, seed: int) -> Metrics:
     train, test = setup.data("mnist", "train")["x"], as_floats(setup.data("mnist", "test")["x"])
     pca = fit_pca(train, 30)
     return {"squared_error": float(mse(pca.decode(pca.encode(test)), test).mean())}
 
 
-def _logistic_pca(setup: Setup, name: str, seed: int) -> Figures:
+def _logistic_pca(setup: Setup, name: str, seed: int) -> Metrics:
     train, test = setup.data("mnist", "train")["x"], as_floats(setup.data("mnist", "test")["x"])
     lpca = fit_logistic_pca(train, 30, sweeps=2 if setup.quick else 60)
     return {"squared_error": float(mse(lpca.decode(lpca.encode(test)), test).mean())}
@@ -53,11 +54,11 @@ ROWS = {
         "13.87", PAPER, "13.87", _pca,
     ),
     "logistic-pca": Row(
-        "MNIST, 784-30-784, linear code, logistic output, cross-entropy: squared error per image",
+        "MNIST, 784-30-784, linear latent, logistic output, cross-entropy: squared error per image",
         "8.01", PAPER, "about 8.01", trained(LINEAR_LOGISTIC, "squared_error", "bce"), 3,
     ),
     "logistic-pca-optimum": Row(
-        "the same, with each code at its optimum instead of linear in the input",
+        "the same, with each latent at its optimum instead of linear in the input",
         "-", "-", "-", _logistic_pca,
     ),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from ae_jax.evaluation.tasks import anomaly
 from ae_jax.evaluation.tasks.subject import Subject
 from ae_jax.training import fit
 from experiments.configs import CONFIGS
-from experiments.reproductions.setup import Figures, Row, Setup
+from experiments.reproductions.setup import Metrics, Row, Setup
 
 # Deep SVDD (Ruff et al., Deep one-class classification, 2018) as quoted for its authors' PyTorch
 # code; for the paper's own table a mean of 0.948 is quoted.
@@ -24,7 +24,7 @@ DEEP_SVDD = (0.977, 0.994, 0.889, 0.905, 0.935, 0.860, 0.983, 0.951, 0.930, 0.95
 SCORES = ("error_and_mixture", "squared_error", "mixture", "neighbors")
 
 
-def _one_class(setup: Setup, name: str, seed: int) -> Figures:
+def _one_class(setup: Setup, name: str, seed: int) -> Metrics:
     """Areas under the ROC curve: means over the digits by score, then by digit."""
     config = CONFIGS["one_class"]
     settings = anomaly.Settings(components=1) if setup.quick else anomaly.Settings()
@@ -44,21 +44,21 @@ def _one_class(setup: Setup, name: str, seed: int) -> Figures:
         subject = Subject(ae, state.variables, normal, with_labels(test, (digit,)), test)
         scores = anomaly.anomaly_scores(subject, settings)
         for score in SCORES:
-            figures = detection_metrics(scores[score], test["label"] != digit)
-            found[score].append(figures["roc_auc"])
+            metrics = detection_metrics(scores[score], test["label"] != digit)
+            found[score].append(metrics["roc_auc"])
     means = {score: float(np.mean(values)) for score, values in found.items()}
     return means | {
         f"{digit} {score}": found[score][digit] for digit in range(10) for score in SCORES
     }
 
 
-def _page(figures: Mapping[str, list[float]]) -> str:
+def _page(metrics: Mapping[str, list[float]]) -> str:
     digits = range(10)
-    lines = ["### One-class MNIST: area under the ROC curve for each normal digit", ""]
+    lines = ["## One-class MNIST: area under the ROC curve for each normal digit", ""]
     lines += ["| score | mean | " + " | ".join(map(str, digits)) + " |"]
     lines += ["| --- " * 12 + "|"]
     for score in SCORES:
-        means = [np.mean(figures[score]), *(np.mean(figures[f"{d} {score}"]) for d in digits)]
+        means = [np.mean(metrics[score]), *(np.mean(metrics[f"{d} {score}"]) for d in digits)]
         cells = " | ".join(f"{mean:.3f}" for mean in means)
         lines.append(f"| {score.replace('_', ' ')} | {cells} |")
     published = " | ".join(f"{auc:.3f}" for auc in (np.mean(DEEP_SVDD), *DEEP_SVDD))
@@ -70,8 +70,8 @@ ROWS = {
     "one-class": Row(
         "MNIST, each digit in turn as the normal one, 784-256-128-32, 30 epochs: area under the "
         "ROC curve over all test images, mean over the digits, reconstruction error and a mixture "
-        "of Gaussians on the codes together",
-        "0.938 (its code), 0.948 (its paper)", "Deep SVDD", ">= 0.96", _one_class, 3,
+        "of Gaussians on the latents together",
+        "0.938 (authors' program), 0.948 (paper)", "Deep SVDD", ">= 0.96", _one_class, 3,
         shown=len(SCORES), page=_page,
     ),
 }  # fmt: skip

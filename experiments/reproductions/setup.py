@@ -16,9 +16,14 @@ from experiments.cli import stored_config
 from experiments.config import Config
 from experiments.training import train
 
-Figures = dict[str, float]
+Metrics = dict[str, float]
 QUICK_EXAMPLES = 256
-SHAPES = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+SHAPES = {
+    "digits": (8, 8, 1),
+    "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+}
 
 
 @dataclass(frozen=True)
@@ -68,27 +73,27 @@ class Setup:
 
 @dataclass(frozen=True)
 class Row:
-    """`run(setup, name, seed)` gives the figures of one seed; the row is about the first."""
+    """`run(setup, name, seed)` gives the metrics of one seed; the row is about the first."""
 
     setting: str
     published: str
     source: str
     reach: str
-    run: Callable[[Setup, str, int], Figures]
+    run: Callable[[Setup, str, int], Metrics]
     seeds: int = 1
     shown: int | None = None
-    """How many of the figures the table shows; by default all."""
+    """How many of the metrics the table shows; by default all."""
     page: Callable[[Mapping[str, list[float]]], str] | None = None
-    """More Markdown for the results' page, from the figures of all seeds."""
+    """More Markdown for the results' page, from the metrics of all seeds."""
 
 
-def trained(config: Config, *keys: str) -> Callable[[Setup, str, int], Figures]:
-    """A row that trains one configuration and reports these test figures: those of the objective,
+def trained(config: Config, *keys: str) -> Callable[[Setup, str, int], Metrics]:
+    """A row that trains one configuration and reports these test metrics: those of the objective,
     evaluated as in training, or of `reconstruction_metrics`."""
 
-    def run(setup: Setup, name: str, seed: int) -> Figures:
+    def run(setup: Setup, name: str, seed: int) -> Metrics:
         ae, state, found = setup.train(name, config, seed)
-        figures = {**found, **reconstruction_metrics(ae, state.variables, found["test"]["x"])}
-        return {key: figures[key] for key in keys}
+        metrics = {**found, **reconstruction_metrics(ae, state.variables, found["test"]["x"])}
+        return {key: metrics[key] for key in keys}
 
     return run

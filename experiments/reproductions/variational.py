@@ -1,4 +1,4 @@
-"""Rows of the VAE of 784-500-codes on MNIST (the net of Flax's example)."""
+"""Rows of VAEs on MNIST (the net of Flax's example)."""
 
 import jax
 import numpy as np
@@ -8,21 +8,21 @@ from ae_jax.core import as_floats
 from ae_jax.evaluation.likelihood import elbo, log_likelihood, posterior_metrics
 from ae_jax.likelihoods.bernoulli import binarized
 from experiments.configs import CONFIGS
-from experiments.reproductions.setup import Figures, Row, Setup, trained
+from experiments.reproductions.setup import Metrics, Row, Setup, trained
 
 
-def _plane(setup: Setup, name: str, seed: int) -> Figures:
-    """The negative ELBO with two codes; draws the manifold and the test digits' codes."""
+def _plane(setup: Setup, name: str, seed: int) -> Metrics:
+    """The negative ELBO of a plane; draws the manifold and the latents of the test digits."""
     ae, state, found = setup.train(name, CONFIGS["vae2"], seed)
-    grid = np.asarray(jax.jit(ae.decode)(state.variables, plots.manifold_codes()))
+    grid = np.asarray(jax.jit(ae.decode)(state.variables, plots.manifold_latents()))
     plots.save(plots.manifold(grid), setup.results / "vae2-manifold.png")
     test = found["test"]
     z = np.asarray(jax.jit(ae.encode)(state.variables, test["x"]))
-    plots.save(plots.code_scatter(z, test["label"]), setup.results / "vae2-codes.png")
+    plots.save(plots.latent_scatter(z, test["label"]), setup.results / "vae2-latents.png")
     return {key: found[key] for key in ("loss", "nll", "kl")}
 
 
-def _likelihood(setup: Setup, name: str, seed: int) -> Figures:
+def _likelihood(setup: Setup, name: str, seed: int) -> Metrics:
     """-log p(x) of all test images, binarized once, in nats: importance-weighted, as published."""
     ae, state, found = setup.train(name, CONFIGS["vae_nll"], seed)
     x = binarized(jax.random.key(0), as_floats(found["test"]["x"]))
@@ -43,8 +43,18 @@ ROWS = {
         "about 104", "flax example", "<= 104", trained(CONFIGS["vae"], "loss", "nll", "kl"), 3,
     ),
     "vae2": Row(
-        "the same with 2 codes, 784-500-250-2, 30 epochs, and the manifold's picture",
+        "the same with 2 latents, 784-500-250-2, 30 epochs, and the manifold's picture",
         "-", "-", "-", _plane,
+    ),
+    "vae-conv": Row(
+        "MNIST, VAE with convolutions 32-64 of stride 2 and 20 latents, 10 epochs: negative ELBO "
+        "in nats, posterior sampled",
+        "-", "-", "-", trained(CONFIGS["vae_conv"], "loss", "nll", "kl"),
+    ),
+    "digits": Row(
+        "scikit-learn's digits, VAE 64-256-128-2, 200 epochs: negative ELBO in nats, posterior "
+        "sampled",
+        "-", "-", "-", trained(CONFIGS["digits"], "loss", "nll", "kl"),
     ),
     "vae-nll": Row(
         "MNIST binarized dynamically, VAE 784-200-200-50, 180 epochs: -log p(x) in nats, 5000 "

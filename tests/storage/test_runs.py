@@ -102,11 +102,11 @@ def test_an_unwritable_place_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 3}, "has format 3, and this version of ae_jax reads 2"),
-        ({"model": {"kind": "os.system"}}, "model.kind='os.system'"),
+        ({"format": 9}, "has format 9, and this version of ae_jax reads 3"),
+        ({"model": {"kind": "os.system"}}, "model='os.system': known: "),
         ({"model": {"kind": "vanilla", "latent_dim": -1}}, "latent_dim=-1"),
         ({"model": {"kind": "vanilla", "latent_dim": 4}}, "in the checkpoint"),
-        ({"model": None}, "has no model"),
+        ({"model": None}, "names no model: .* give it as ae="),
         ({"event_shape": [6.5]}, "event_shape"),
         ({"event_shape": None}, "event_shape"),
         ({"event_shape": [7]}, "in the checkpoint"),

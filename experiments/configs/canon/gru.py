@@ -1,6 +1,9 @@
 """GRU 100, GRU 30, repeat, GRU 100 on the rows of Fashion-MNIST, squared error per pixel.
 
 python -m experiments.train gru
+
+Two cores: about TODO.
+Expected: test squared error TODO per pixel.
 """
 
 from ae_jax.models import Vanilla

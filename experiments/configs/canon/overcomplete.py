@@ -1,6 +1,9 @@
-"""784-1024-784 on MNIST: more codes than pixels, kept from copying by masking noise.
+"""784-1024-784 on MNIST: more latents than pixels, kept from copying by masking noise.
 
 python -m experiments.train overcomplete
+
+Two cores: about TODO.
+Expected: test cross-entropy TODO per pixel, of masked images.
 """
 
 from ae_jax.models import Denoising

@@ -1,6 +1,9 @@
-"""VAE on MNIST with a convolutional network (strided and transposed) and 20 codes.
+"""VAE on MNIST with a convolutional network (strided and transposed) and 20 latents.
 
 python -m experiments.train vae_conv
+
+Two cores: about TODO.
+Expected: test negative ELBO TODO nats per image.
 """
 
 from ae_jax.models import Variational
