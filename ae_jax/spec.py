@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Literal, Union
 class Spec:
     """Base class of specifications, which are frozen dataclasses; `kind` names one in files.
 
-    Creating one raises `ValueError` if a field of type `typing.Literal` has another value, or if a
-    float is not finite.
+    Creating one raises `ValueError` if a field of type `typing.Literal` has another value, if a
+    float is not finite, or if a field of specifications holds anything else.
     """
 
     kind: ClassVar[str] = ""
@@ -30,6 +30,8 @@ class Spec:
                 _convert(hint, getattr(self, name), name)
             elif hint is float and isinstance(value := getattr(self, name), float):
                 require(math.isfinite(value), name, value, "must be finite")
+            else:
+                _check_parts(hint, getattr(self, name), name)
 
 
 def to_dict(spec: Any) -> Any:
@@ -69,6 +71,21 @@ def require(ok: bool, field: str, value: Any, needs: str) -> None:
     """Raise `ValueError` "field=value: needs" unless `ok`. For ``__post_init__`` checks."""
     if not ok:
         raise ValueError(f"{field}={value!r}: {needs}")
+
+
+def _check_parts(hint: Any, value: Any, name: str) -> None:
+    """Raises `ValueError` unless `value` is one of the dataclasses that `hint` names, or a tuple of
+    them. Any value will do for other hints."""
+    args = typing.get_args(hint)
+    several = typing.get_origin(hint) is tuple
+    options = typing.get_args(args[0]) or args[:1] if several else args or (hint,)
+    if not any(map(dataclasses.is_dataclass, options)):
+        return
+    known = " or ".join(f"{option.__name__}(...)" for option in options if option is not type(None))
+    needs = f"must be a tuple of {known}" if several else f"must be {known}"
+    ok = isinstance(value, tuple) or not several
+    ok = ok and all(isinstance(item, options) for item in (value if several else (value,)))
+    require(ok, name, value, needs)
 
 
 def _convert(annotation: Any, data: Any, where: str) -> Any:

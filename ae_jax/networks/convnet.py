@@ -88,8 +88,8 @@ class ConvNet(Spec):
         """Height and width of each level, the image's first."""
         if len(event_shape) not in (2, 3):
             raise ValueError(
-                f"event_shape={tuple(event_shape)}: a convolutional network needs images, [H, W] "
-                "or [H, W, C]; use a dense one for vectors"
+                f"event_shape={tuple(event_shape)}: a ConvNet needs images, [H, W] or "
+                "[H, W, C]; use an MLP for vectors"
             )
         sizes = [(event_shape[0], event_shape[1])]
         for _ in self.filters:

@@ -48,13 +48,15 @@ class RNN(Spec):
 
     def decoder(self, event_shape: Sequence[int], *, flat_latent: bool = True) -> nn.Module:
         """A module ``[B, code] -> [B, T, ...]``, linear at the end."""
+        shape = tuple(event_shape)
+        require(len(shape) > 0, "event_shape", shape, "an RNN needs sequences, [T] or [T, ...]")
         widths = self.widths if flat_latent else self.widths[:-1]
-        if not widths:
-            raise ValueError(
-                f"widths={self.widths}: without a code layer the last is the code, which leaves "
-                "the decoder none: give two or more, or a latent_dim"
-            )
-        return RNNDecoder(widths[::-1], self.cell, tuple(event_shape))
+        needs = (
+            "without a latent layer the last state is the latents, and no layer is left for the "
+            "decoder: give two widths or more, or a latent_dim"
+        )
+        require(len(widths) > 0, "widths", self.widths, needs)
+        return RNNDecoder(widths[::-1], self.cell, shape)
 
 
 class RNNEncoder(nn.Module):
