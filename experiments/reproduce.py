@@ -1,40 +1,62 @@
-"""Reproduce published figures: train each row, write its result, and a table of all results.
+"""Reproduce published results: train each row, and write its result and a table of all results.
 
     python -m experiments.reproduce                        every row
     python -m experiments.reproduce simple vae             these rows
-    python -m experiments.reproduce --quick                one epoch of a few digits: does it run?
-    python -m experiments.reproduce --table                only the table, from earlier results
+    python -m experiments.reproduce --quick                try all rows: one epoch of a few digits
+    python -m experiments.reproduce --table                only write the table of earlier results
 
 Results are `experiments/results/ROW.json` and `experiments/results/README.md`. A row that was
-stopped goes on from its last checkpoint under `--runs`.
+interrupted resumes from its last checkpoint under `--runs`.
 """
 
-import argparse
 import json
 import os
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
+import tyro
 
 from ae_jax.devices.names import device_name
 from ae_jax.spec import nearest
-from experiments.cli import parse_all, run_main
+from experiments.cli import parse_options, run_main
 from experiments.reproductions import ROWS
 from experiments.reproductions.setup import SHAPES, Setup
 
 RESULTS = Path(__file__).parent / "results"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    rows: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """By default all of them."""
+    quick: bool = False
+    """Only try whether rows run: one epoch of a few digits."""
+    table: bool = False
+    """Only write the table of earlier results."""
+    data_dir: str | None = None
+    """The folder of prepared data sets; by default $AE_JAX_DATA or that of TFDS."""
+    fashion_dir: str | None = None
+    """The folder of Fashion-MNIST if it is another one (also of idx .gz files)."""
+    runs: Path = Path("runs/reproduce")
+    """The folder for run directories."""
+    results: Path = RESULTS
+    """The folder for results."""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if row not in ROWS:
+                raise ValueError(f"no row {row!r}: {nearest(row, ROWS)}")
+
+
 def main(argv: Sequence[str]) -> None:
-    options = _options(argv)
-    for row in options.rows:
-        if row not in ROWS:
-            raise ValueError(f"no row {row!r}: {nearest(row, ROWS)}")
-    dirs = dict.fromkeys(SHAPES, options.data_dir)
+    about = f"{__doc__}\nrows: {', '.join(ROWS)}"
+    options = parse_options(argv, Options, prog="python -m experiments.reproduce", about=about)
+    dirs: dict[str, str | None] = dict.fromkeys(SHAPES, options.data_dir)
     dirs["fashion_mnist"] = options.fashion_dir or options.data_dir
     if not options.table:
         with tempfile.TemporaryDirectory() as scratch:
@@ -52,12 +74,12 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run_row(name: str, setup: Setup) -> dict[str, Any]:
-    """All seeds of one row, JSON-ready. A quick one runs a single seed."""
+    """Run all seeds of one row (a single seed if quick); the result is JSON-ready."""
     row, began = ROWS[name], time.perf_counter()
     seeds = range(1 if setup.quick else row.seeds)
-    found = [row.run(setup, name, seed) for seed in seeds]
+    runs = [row.run(setup, name, seed) for seed in seeds]
     return {
-        "figures": {key: [figures[key] for figures in found] for key in found[0]},
+        "metrics": {key: [metrics[key] for metrics in runs] for key in runs[0]},
         "seeds": list(seeds),
         "seconds": round(time.perf_counter() - began, 1),
         "device": f"{device_name()}, {os.cpu_count()} CPU cores",
@@ -66,7 +88,7 @@ def run_row(name: str, setup: Setup) -> dict[str, Any]:
 
 
 def table(results: Path) -> str:
-    """The results as a Markdown table; rows that have not been run are left out."""
+    """The results as a Markdown table, without rows that have not been run."""
     lines = [
         "| row | setting | published | to reach | ours | seconds | device |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -78,19 +100,19 @@ def table(results: Path) -> str:
             continue
         result = json.loads(file.read_text())
         published = row.published if row.source == "-" else f"{row.published} ({row.source})"
-        ours = _figures(result, row.shown)
+        ours = _metrics(result, row.shown)
         device = f"{result['device']}, jax {result['jax']}"
         cells = [name, row.setting, published, row.reach, ours, result["seconds"], device]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
         if row.page is not None:
-            pages.append(row.page(result["figures"]))
+            pages.append(row.page(result["metrics"]))
     return "\n".join(["\n".join(lines) + "\n", *pages])
 
 
-def _figures(result: dict[str, Any], shown: int | None) -> str:
-    """The first figure as mean ± half the spread over seeds, then the others by name."""
+def _metrics(result: dict[str, Any], shown: int | None) -> str:
+    """The first metric as mean ± half the range over seeds, then the others by name."""
     parts = []
-    for i, (key, values) in enumerate(list(result["figures"].items())[:shown]):
+    for i, (key, values) in enumerate(list(result["metrics"].items())[:shown]):
         mean = sum(values) / len(values)
         spread = f" ± {(max(values) - min(values)) / 2:.2g}" if len(values) > 1 else ""
         parts.append(f"**{mean:.4g}**{spread}" if i == 0 else f"{key} {mean:.4g}{spread}")
@@ -98,28 +120,8 @@ def _figures(result: dict[str, Any], shown: int | None) -> str:
 
 
 def _line(row: str, result: dict[str, Any]) -> str:
-    figures = _figures(result, ROWS[row].shown).replace("**", "")
-    return f"{row}: {figures} (to reach: {ROWS[row].reach}; {result['seconds']} s)"
-
-
-def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.reproduce",
-        description=(__doc__ or "").partition("\n")[0],
-        epilog=f"rows: {', '.join(ROWS)}",
-        exit_on_error=False,
-    )
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="by default all of them")
-    parser.add_argument(
-        "--quick", action="store_true", help="one epoch of a few digits: does it run?"
-    )
-    parser.add_argument("--table", action="store_true", help="only write the table again")
-    parser.add_argument("--data-dir", help="prepared data sets; default: $AE_JAX_DATA or TFDS's")
-    parser.add_argument("--fashion-dir", help="Fashion-MNIST, if elsewhere (idx .gz files do)")
-    parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"), metavar="DIR")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    options = parse_all(parser, argv)
-    return options
+    metrics = _metrics(result, ROWS[row].shown).replace("**", "")
+    return f"{row}: {metrics} (to reach: {ROWS[row].reach}; {result['seconds']} s)"
 
 
 if __name__ == "__main__":
