@@ -57,14 +57,24 @@ NETS = {
     "deep": lambda: dense(128, 64, 32, 64, 128),
     "hinton": lambda: dense(1000, 500, 250, 30, 250, 500, 1000),
     "conv": lambda: images(
-        conv(16), down(), conv(8), down(), conv(8), down(),
-        conv(8), up(), conv(8), up(), conv(16, "valid"), up(),
+        conv(16),
+        down(),
+        conv(8),
+        down(),
+        conv(8),
+        down(),
+        conv(8),
+        up(),
+        conv(8),
+        up(),
+        conv(16, "valid"),
+        up(),
     ),
     "conv256": lambda: images(
         conv(64), down(), conv(128), down(), conv(256), conv(128), up(), conv(64), up()
     ),
     "lstm": recurrent,
-}  # fmt: skip
+}
 
 
 def main() -> None:

@@ -69,15 +69,35 @@ NETS = {
     "hinton": lambda: dense(1000, 500, 250, 30, 250, 500, 1000),
     "vae": Variational,
     "conv": lambda: nn.Sequential(
-        conv(1, 16), *down(), conv(16, 8), *down(), conv(8, 8), *down(),
-        conv(8, 8), *up(), conv(8, 8), *up(), conv(8, 16, 0), *up(), conv(16, 1),
+        conv(1, 16),
+        *down(),
+        conv(16, 8),
+        *down(),
+        conv(8, 8),
+        *down(),
+        conv(8, 8),
+        *up(),
+        conv(8, 8),
+        *up(),
+        conv(8, 16, 0),
+        *up(),
+        conv(16, 1),
     ),
     "conv256": lambda: nn.Sequential(
-        conv(1, 64), *down(), conv(64, 128), *down(), conv(128, 256), nn.ReLU(),
-        conv(256, 128), *up(), conv(128, 64), *up(), conv(64, 1),
+        conv(1, 64),
+        *down(),
+        conv(64, 128),
+        *down(),
+        conv(128, 256),
+        nn.ReLU(),
+        conv(256, 128),
+        *up(),
+        conv(128, 64),
+        *up(),
+        conv(64, 1),
     ),
     "lstm": RNN,
-}  # fmt: skip
+}
 
 
 def main() -> None:

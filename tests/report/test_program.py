@@ -17,14 +17,27 @@ from ae_jax.networks.activations import Activation, activation
 from ae_jax.report.program import MOST_NUMBERS, UnsupportedError, translate
 
 BY_ELEMENT = {
-    "div": np.divide, "max": np.maximum, "min": np.minimum, "mul": np.multiply,
-    "pow": np.power, "sub": np.subtract, "neg": np.negative, "not": np.logical_not,
-    "and": np.logical_and, "or": np.logical_or, "gt": np.greater, "ge": np.greater_equal,
-    "lt": np.less, "le": np.less_equal, "eq": np.equal, "ne": np.not_equal,
-    "logistic": lambda a: 1 / (1 + np.exp(-a)), "rsqrt": lambda a: a**-0.5,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+    "mul": np.multiply,
+    "pow": np.power,
+    "sub": np.subtract,
+    "neg": np.negative,
+    "not": np.logical_not,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "logistic": lambda a: 1 / (1 + np.exp(-a)),
+    "rsqrt": lambda a: a**-0.5,
     "select_n": lambda which, no, yes: np.where(which, yes, no),
     "clamp": lambda low, a, high: np.clip(a, low, high),
-}  # fmt: skip
+}
 
 
 def unpack(packed):
