@@ -175,11 +175,11 @@ def test_a_full_disk(tmp_path):
 @pytest.mark.parametrize(
     ("ae", "data", "options", "message"),
     [
-        (Variational(latent_dim=3).build((4, 3)), X, {}, "model.latent_dim is 2 in the run and 3 now"),
+        (Variational(latent_dim=3).build((4, 3)), X, {}, "latent_dim is 2 in the run and 3 now"),
         (VAE, X[::-1].copy(), {}, "fit.data.x is uint8"),
         (VAE, X[:60], {}, "fit.data.x is uint8"),
         (VAE, X, {"optimizer": 1e-2}, "fit.learning_rate is 0.001 in the run and 0.01 now"),
-        (VAE, X, {"optimizer": optax.sgd(0.1)}, "fit.learning_rate is 0.001 in the run and None now"),
+        (VAE, X, {"optimizer": optax.sgd(0.1)}, "learning_rate is 0.001 in the run and None now"),
         (VAE, X, {"seed": 1}, "seed is 0 in the run and 1 now"),
         (VAE, X, {"batch_size": 16}, "fit.batch_size is 32 in the run and 16 now"),
     ],
