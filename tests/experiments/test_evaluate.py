@@ -121,7 +121,7 @@ def test_runs_that_cannot_be_evaluated(tmp_path, zeros):
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "config.json").write_text((zeros / "config.json").read_text())
-    with pytest.raises(ValueError, match="no checkpoint in .*: the run saved none"):
+    with pytest.raises(ValueError, match="no checkpoint in .*: train the run"):
         main([str(empty)])
     ae = MODEL.build((8, 8, 1))
     x = load("digits", "train")["x"]

@@ -52,7 +52,7 @@ def test_what_can_be_swept():
     [
         (["--grid", "model.bta=1"], "did you mean 'model.beta'"),
         (["--grid", "model.beta=1,x"], "must be NAME=NUMBER"),
-        (["--grid", "model.beta=1,1"], "none twice"),
+        (["--grid", "model.beta=1,1"], "no value twice"),
         (["--seeds", "one"], "--seeds.*one"),
         (["--grid", "model.beta=1", "--grid", "model.beta=2"], "given twice"),
         (["--grid", "model.beta=1,-1"], "beta=-1.0: must not be negative"),

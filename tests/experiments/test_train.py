@@ -69,7 +69,7 @@ def test_a_loaded_run_encodes_and_decodes(run_dir):
 @pytest.mark.slow
 def test_resume_continues_and_refuses_other_settings(run_dir):
     path, _ = run_dir
-    with pytest.raises(ValueError, match="train.batch_size is 128 there and 64 here"):
+    with pytest.raises(ValueError, match="train.batch_size is 128 in the run and 64 now"):
         parse(["--resume", str(path), "--train.batch-size", "64"], CONFIGS, **COMMAND)
     resumed = train("--resume", path, "--train.epochs", 11)
     assert resumed.returncode == 0, resumed.stderr
