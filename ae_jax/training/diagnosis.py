@@ -17,7 +17,7 @@ from ae_jax.core import (
     floats_in,
     loss_name,
     module_columns,
-    players,
+    player_names,
     streams,
 )
 from ae_jax.devices.mesh import is_first_process, put, replicated
@@ -102,7 +102,9 @@ def first_not_finite(
                 mutable=["intermediates", *state.model_state],
             )
             _, metrics = compute_loss(ae.objective, outputs, batch, state.step)
-            losses = jnp.stack([metrics[loss_name(player)] for player in players(ae.objective)])
+            losses = jnp.stack(
+                [metrics[loss_name(player)] for player in player_names(ae.objective)]
+            )
             # Listed before jax sorts them by name: here they are in the order of computation.
             intermediates = collected.pop("intermediates")
             layers, values = zip(*_outputs(intermediates), strict=True)
