@@ -1,4 +1,4 @@
-"""The data that a configuration names."""
+"""Load the data of a configuration."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from experiments.config import Data
 
 
 def load_split(data: Data, split: str) -> dict[str, Any]:
-    """A split of the set, with the labels that the configuration keeps; raises as `load`.
+    """Load a split of a data set, only with the labels that the configuration keeps.
 
-    A TFDS training set may be decoded while training; a test set is decoded at once.
+    Only a TFDS training set may be decoded while training. Raises the errors of `load`.
     """
     arrays = load(data.name, split, data.dir, decode=data.decode if split == "train" else "once")
     return arrays if data.keep_labels is None else with_labels(arrays, data.keep_labels)

@@ -162,7 +162,7 @@ def test_a_coordinator_that_does_not_answer():
         ({"coordinator": "host:1"}, "needs --num-processes and --process-id"),
         ({"coordinator": "host", "num_processes": 2, "process_id": 0}, "must be HOST:PORT"),
         ({"coordinator": "host:1", "num_processes": 2, "process_id": 2}, "must be in 0 .. 1"),
-        ({"coordinator": "host:1", "distributed": True}, "leave out --coordinator"),
+        ({"coordinator": "host:1", "distributed": True}, "remove --coordinator"),
         ({"timeout": 0}, "at least 1 second"),
     ],
 )
