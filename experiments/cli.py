@@ -1,6 +1,5 @@
 """The command line: CONFIG and its overrides, and errors as one line with exit code 2."""
 
-import argparse
 import contextlib
 import io
 import logging
@@ -156,21 +155,6 @@ def stored_config(path: str, models: Any = Model) -> Config:
     return from_dict(widened(Config, models), data, where=f"{path}/config.json")
 
 
-def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """The options, where all of them are known; otherwise `ValueError`, one line."""
-    try:
-        options, unknown = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise ValueError(str(error)) from None
-    if unknown:
-        name = unknown[0].partition("=")[0]
-        if not name.startswith("-"):
-            raise ValueError(f"unexpected argument {name}: see --help")
-        known = re.findall(r"--[\w-]+", parser.format_usage())
-        raise ValueError(f"unrecognized option {name}: {nearest(name, known)}")
-    return options
-
-
 def parse_options(
     argv: Sequence[str], options: type[T], *, prog: str, about: str | None, default: T | None = None
 ) -> T:
@@ -204,7 +188,7 @@ def as_flags(message: str) -> str:
         value = value.strip("\"'")
         return _FLAGS[name] + (f" {value}" if value and value != "True" else "")
 
-    return re.sub(rf"(?<![\w.-])({'|'.join(_FLAGS)})=([\w.\"'-]*\b[\"']?)", flag, message)
+    return re.sub(rf"(?<![\w.-])({'|'.join(_FLAGS)})=((?:[\w.\"'-]*\w[\"']?)?)", flag, message)
 
 
 class _Flags(logging.Formatter):
@@ -237,14 +221,16 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(2)
 
 
-def _resumed(argv: list[str]) -> str | None:
-    # Known before the rest can be parsed: it says which model the other options belong to.
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--resume")
-    try:
-        return parser.parse_known_args(argv)[0].resume
-    except argparse.ArgumentError:
-        raise ValueError("--resume needs a run directory") from None
+def _resumed(argv: Sequence[str]) -> str | None:
+    """The run that --resume names. Its model decides which other options exist."""
+    for i, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
+        if name == "--resume":
+            run = value if equals else "".join(argv[i + 1 : i + 2])
+            if not run or run.startswith("--"):
+                raise ValueError("--resume needs a run directory")
+            return run
+    return None
 
 
 def _flatten(box: str) -> str:

@@ -101,10 +101,10 @@ def main() -> None:
 
     first = epoch()
     speeds = [options.images / epoch() for _ in range(options.rounds)]
-    found = {"images_per_second": round(statistics.median(speeds))}
-    found |= {"epochs": [round(speed) for speed in speeds]}
-    found |= {"first_epoch_seconds": round(first, 2)}
-    print(json.dumps({**found, "version": f"{keras.__version__} on {keras.backend.backend()}"}))
+    result = {"images_per_second": round(statistics.median(speeds))}
+    result |= {"epochs": [round(speed) for speed in speeds]}
+    result |= {"first_epoch_seconds": round(first, 2)}
+    print(json.dumps({**result, "version": f"{keras.__version__} on {keras.backend.backend()}"}))
 
 
 if __name__ == "__main__":

@@ -156,9 +156,9 @@ def main() -> None:
         epoch()
         speeds.append(steps * options.batch / (time.perf_counter() - began))
     median = statistics.median(speeds)
-    found = {"images_per_second": round(median), "first_epoch_seconds": round(first, 2)}
-    found |= {"epochs": [round(speed) for speed in speeds], "version": torch.__version__}
-    print(json.dumps(found))
+    result = {"images_per_second": round(median), "first_epoch_seconds": round(first, 2)}
+    result |= {"epochs": [round(speed) for speed in speeds], "version": torch.__version__}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

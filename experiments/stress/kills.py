@@ -56,7 +56,7 @@ def resume(folder: Path, rng: random.Random) -> Trials:
 def kill(folder: Path, rng: random.Random) -> Trials:
     """SIGKILL at a random time of a run that saves most of the time.
 
-    No completed checkpoint is lost, the next start resumes from the newest, no extra file stays.
+    No completed checkpoint is lost, the next start resumes from the newest, no files accumulate.
     """
     run, starts, newest = folder / "run", 0, 0
     while True:

@@ -151,9 +151,9 @@ def test_moves_in_a_row_are_one_and_those_that_change_nothing_are_none():
     ("fn", "message"),
     [
         (jnp.sort, "it uses sort"),
-        (lambda z: z.astype(jnp.bfloat16), "it computes in bfloat16"),
-        (lambda z: jnp.zeros(3), "does not depend on the code"),
-        (lambda z: z @ jnp.ones((2, MOST_NUMBERS)), "numbers and 1 operations, of the most"),
+        (lambda z: z.astype(jnp.bfloat16), "it computes .* in bfloat16"),
+        (lambda z: jnp.zeros(3), "does not depend on the latents"),
+        (lambda z: z @ jnp.ones((2, MOST_NUMBERS)), "and 1 operations, more than the limits"),
         (lambda z: jax.lax.fori_loop(0, 10**6, lambda i, c: c * 1.5 + 1, z), "a loop of 1000000"),
         (lambda z: jax.lax.while_loop(lambda c: c.sum() < 9, lambda c: c + 1, z), "it uses while"),
     ],
