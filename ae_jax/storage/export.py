@@ -39,15 +39,10 @@ from ae_jax.storage.runs import Run, build_model, load_run
 
 FORMAT = 2
 PLATFORMS = ("cpu", "cuda", "tpu")
-_TYPES = {  # NumPy dtypes -> safetensors types
-    "float32": "F32",
-    "float64": "F64",
-    "int32": "I32",
-    "int64": "I64",
-    "uint32": "U32",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
+# NumPy dtypes -> safetensors types
+_TYPES = {"bool": "BOOL", "bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64"}
+_TYPES |= {f"int{n}": f"I{n}" for n in (8, 16, 32, 64)}
+_TYPES |= {f"uint{n}": f"U{n}" for n in (8, 16, 32, 64)}
 
 
 class Exported(NamedTuple):

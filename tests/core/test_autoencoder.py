@@ -16,6 +16,7 @@ from ae_jax.spec import Spec
 from ae_jax.training import fit, sweep
 from tests.core.models import CASES, examples, squared_error
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 X = np.float32(np.random.default_rng(0).normal(size=(12, 6)))
 
 
@@ -110,7 +111,9 @@ def test_columns(train, name, change, message):
     if train is fit:
         one_line(lambda: fit(case.ae, data, steps=1, batch_size=4), message, kind)
     else:
-        one_line(lambda: sweep(lambda: case.ae, {}, [0], data, epochs=1, batch_size=4), message, kind)
+        one_line(
+            lambda: sweep(lambda: case.ae, {}, [0], data, epochs=1, batch_size=4), message, kind
+        )
 
 
 def test_columns_of_the_evaluation_are_checked_too():

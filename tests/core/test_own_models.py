@@ -23,6 +23,7 @@ from tests.core.models import (
     vq,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 STILL = optax.sgd(0.0)
 BLOBS = np.array([[5.0, 0.0], [-5.0, 0.0], [0.0, 5.0], [0.0, -5.0], [5.0, 5.0]])
 
@@ -149,7 +150,9 @@ class TestCodebook:
         """The gradient of the straight-through estimator, written out for a linear encoder."""
         ae, state = vq(), init_state(vq(), optax.sgd(0.1), jax.random.key(0))
         x = np.float64(examples(CASES["vq"], 16)["x"])
-        state, _ = make_train_step(ae, STILL)(state.replace(opt_state=STILL.init(state.params)), {"x": jnp.float32(x)})
+        state, _ = make_train_step(ae, STILL)(
+            state.replace(opt_state=STILL.init(state.params)), {"x": jnp.float32(x)}
+        )
         moved, _ = make_train_step(ae, optax.sgd(0.1))(state, {"x": jnp.float32(x)})
         assert set(state.params) == {"encoder", "decoder"}
         p = jax.tree.map(np.float64, state.params)
@@ -174,7 +177,10 @@ class TestPlayers:
 
         def loss(params, terms):
             outputs = self.ae.outputs({"params": params}, batch)
-            return sum(weight * self.ae.objective[name].fn(outputs, batch).mean() for name, weight in terms.items())
+            return sum(
+                weight * self.ae.objective[name].fn(outputs, batch).mean()
+                for name, weight in terms.items()
+            )
 
         main = jax.grad(loss)(state.params, {"mse": 1.0, "fool": 0.1})
         critic = jax.grad(loss)(state.params, {"told": 1.0})
@@ -328,7 +334,10 @@ def test_a_label_changes_both_halves_of_a_conditional_model():
     labels = [np.full(4, label, np.int32) for label in (0, 1)]
     a, b = (ae.encode(state.variables, x, label=label) for label in labels)
     np.testing.assert_allclose(
-        b - a, np.tile(np.diff(state.params["encoder"]["kernel"][6:8], axis=0), (4, 1)), rtol=1e-4, atol=1e-6
+        b - a,
+        np.tile(np.diff(state.params["encoder"]["kernel"][6:8], axis=0), (4, 1)),
+        rtol=1e-4,
+        atol=1e-6,
     )
     assert not np.allclose(*(ae.decode(state.variables, a, label=label) for label in labels))
 

@@ -30,7 +30,9 @@ def train(name, *, quiet=False, **options):
     data = examples(case)
     settings = {"steps": STEPS, "batch_size": BATCH, "optimizer": MOMENTUM, "ema_decay": 0.9}
     test = examples(case, 9, seed=1)
-    return fit(case.quiet if quiet else case.ae, data, **settings, eval_data=test, seed=3, **options)
+    return fit(
+        case.quiet if quiet else case.ae, data, **settings, eval_data=test, seed=3, **options
+    )
 
 
 reference = cache(train)
@@ -141,7 +143,11 @@ def cut_run(name):
 @NAMES
 @pytest.mark.parametrize(
     ("devices", "stream"),
-    [(1, False), (4, True), *(pytest.param(*p, marks=pytest.mark.slow) for p in ((1, True), (4, False)))],
+    [
+        (1, False),
+        (4, True),
+        *(pytest.param(*p, marks=pytest.mark.slow) for p in ((1, True), (4, False))),
+    ],
     ids=str,
 )
 def test_a_padded_batch_is_the_cut_one(name, devices, stream):
@@ -258,5 +264,12 @@ def test_the_models_do_what_they_are_there_for():
     """Each run revives a code or draws a unit again, so that the properties above speak of it."""
     state = reference("vq").state
     assert int(state.model_state["codebook"]["codebook"]["started"]) == 1
-    assert jax.tree.structure(CASES["two-level"].ae.encode(reference("two-level").state.variables, examples(CASES["two-level"])["x"])).num_leaves == 2
+    assert (
+        jax.tree.structure(
+            CASES["two-level"].ae.encode(
+                reference("two-level").state.variables, examples(CASES["two-level"])["x"]
+            )
+        ).num_leaves
+        == 2
+    )
     assert replace(CASES["transcoder"].ae).target_shape == (4, 2)
