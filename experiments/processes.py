@@ -1,4 +1,4 @@
-"""Several processes that train one model together, and how they connect."""
+"""Connect several processes that train one model together."""
 
 import socket
 import time
@@ -11,27 +11,29 @@ from ae_jax.spec import require
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """Options of a run over several processes, which are all started with the same command.
+    """The options of a run over several processes, all started with the same command.
 
-    Without them, a run is one process.
+    By default a run is one process.
     """
 
     distributed: bool = False
     """Join the processes that SLURM, Open MPI, Kubernetes or a TPU pod has started."""
     coordinator: str | None = None
-    """HOST:PORT of process 0, for all processes; needs --num-processes and --process-id."""
+    """HOST:PORT of process 0, reachable from all processes; needs --num-processes, --process-id."""
     num_processes: int | None = None
+    """Number of processes."""
     process_id: int | None = None
-    """0 .. num_processes - 1; only process 0 writes the run directory."""
+    """0 .. num_processes - 1. Only process 0 writes the run directory."""
     timeout: int = 60
-    """Seconds to wait for the other processes, and to detect that one has died."""
+    """Seconds to wait for the other processes, and until a dead one is noticed."""
 
     @property
     def several(self) -> bool:
+        """Whether the run has several processes."""
         return self.distributed or self.coordinator is not None
 
     def check(self) -> None:
-        """Raise `ValueError` for options that contradict each other."""
+        """Raises `ValueError` for options that contradict one another."""
         require(self.timeout >= 1, "--timeout", self.timeout, "must be at least 1 second")
         if self.coordinator is None:
             if (self.num_processes, self.process_id) != (None, None):
@@ -49,9 +51,9 @@ class Processes:
         require(ok, "--coordinator", self.coordinator, "must be HOST:PORT")
 
     def join(self) -> None:
-        """Connect to the other processes; must be called before jax initializes its devices.
+        """Connect to the other processes. Call it before jax initializes its backends.
 
-        Raises `ValueError` if process 0 does not answer within the timeout.
+        Raises `ValueError` if the options are invalid, or process 0 does not answer in time.
         """
         self.check()
         if not self.several:
@@ -65,7 +67,7 @@ class Processes:
                 self.process_id,
                 initialization_timeout=self.timeout,
                 heartbeat_timeout_seconds=self.timeout,
-                shutdown_timeout_seconds=3600,  # the first process draws figures at the end
+                shutdown_timeout_seconds=3600,  # process 0 draws figures after the others are done
             )
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
@@ -73,11 +75,11 @@ class Processes:
 
     @staticmethod
     def joined() -> bool:
-        """Whether this is one of several processes."""
+        """Return whether this process has joined others."""
         return jax.distributed.is_initialized()
 
     def _wait_for_coordinator(self) -> None:
-        # jax itself would end the process if it cannot connect.
+        # Waiting here gives a short error; jax would end the process with a long log.
         assert self.coordinator is not None
         host, _, port = self.coordinator.rpartition(":")
         until = time.monotonic() + self.timeout

@@ -10,7 +10,7 @@ from ae_jax.training.rows import Row
 
 
 class ProgressBar:
-    """A `fit` callback: a bar on a terminal, otherwise a line for each tenth of the run."""
+    """A `fit` callback that draws a bar on a terminal, and elsewhere prints about ten lines."""
 
     def __init__(self, epochs: int, console: Console) -> None:
         self.epochs, self.console = epochs, console

@@ -69,7 +69,7 @@ class ConvNet(Spec):
     def encoder(self, event_shape: Sequence[int]) -> nn.Module:
         """Return a module ``[B, *event_shape] -> [B, h, w, channels]``.
 
-        Raises `ValueError` if `event_shape` is no image, or too small to be halved at every level.
+        Raises `ValueError` if `event_shape` is not an image, or too small for the number of levels.
         """
         self._sizes(event_shape)
         return ConvNetEncoder(self)

@@ -115,7 +115,7 @@ def test_what_an_explorer_lacks_is_one_line_and_the_rest_is_there(make, tmp_path
     named = make("named")
     for name, argv, line in [
         ("empty", [make("empty", saved=False)], "no checkpoint in"),
-        ("nameless", [make("nameless", data=None)], "does not say what it was trained on"),
+        ("nameless", [make("nameless", data=None)], "has no name of its data set"),
         ("odd", [make("odd", data={"name": 3})], "does not name a data set"),
         ("gone", [make("gone", data={"name": "mnist", "dir": "nowhere"})], "is not in nowhere"),
         ("named", [named, "--data-name", images], r"shape (9, 9, 1), and"),
