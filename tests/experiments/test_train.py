@@ -46,10 +46,11 @@ def test_the_default_leaves_a_complete_run(run_dir):
     ]
     assert rows[-1]["loss"] < rows[1]["loss"]
     names = {"reconstructions", "loss", "latents", "samples", "manifold"}
-    figures = {p.stem: Image.open(p) for p in (path / "figures").glob("*.png")}
+    files = (path / "figures").glob("*.png")
+    figures = {file.stem: Image.open(file).convert("RGB") for file in files}
     assert figures.keys() == names
     assert all(min(figure.size) > 200 for figure in figures.values())
-    assert "squared error, summed per example" in printed and "PCA, 2 codes" in printed
+    assert "squared error, summed per example" in printed and "PCA, 2 components" in printed
     assert str(path / "figures" / "loss.png") in printed
     config = json.loads((path / "config.json").read_text())
     assert config["model"]["kind"] == "variational" and config["data"]["name"] == "digits"
