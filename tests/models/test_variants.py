@@ -28,10 +28,8 @@ from ae_jax.storage.runs import Run, load_run
 from ae_jax.training import make_train_step
 from tests.models.table import ONLY, SHAPES, VARIANTS
 
-QUICK = {  # each idea once; the other rows of the longer tests are in the slow group
+IDEAS = {  # each once
     "vanilla-deep",
-    "vanilla-gru",
-    "conv",
     "tied",
     "denoising",
     "sparse-kl",
@@ -40,6 +38,7 @@ QUICK = {  # each idea once; the other rows of the longer tests are in the slow 
     "ae-denoising-vae",
     "ae-tied-sparse",
 }
+NETWORKS = {"conv", "vanilla-gru"}  # likewise
 LONG = {name for name, spec in VARIANTS.items() if type(spec.network) is ConvNet} - {"conv"}
 
 TX = optax.chain(optax.trace(decay=0.0), optax.scale(-0.1))  # whose state is the gradient
@@ -83,7 +82,7 @@ def case(numpy_state):
 
 
 def variants(quick):
-    """The whole table; rows that are not `quick` are in the slow group."""
+    """The whole table, of which the rows that are not `quick` are in the slow group."""
     slow = pytest.mark.slow
     return pytest.mark.parametrize(
         "name", [n if n in quick else pytest.param(n, marks=slow) for n in VARIANTS]
@@ -92,7 +91,8 @@ def variants(quick):
 
 every = pytest.mark.parametrize("name", VARIANTS)
 most = variants(VARIANTS.keys() - LONG)
-few = variants(QUICK)
+few = variants(IDEAS | NETWORKS)
+fewest = variants(IDEAS)
 
 
 def gradient(state):
@@ -171,7 +171,7 @@ def test_gradients_are_finite_at_extreme_inputs(name, extreme, case):
         assert np.isfinite(value).all(), path
 
 
-@most
+@few
 def test_reconstructions_are_decoded_latents(name, case):
     case = case(name)
     ae, variables, x = case.ae, case.state.variables, case.cut["x"]
@@ -191,7 +191,7 @@ def test_reconstructions_are_decoded_latents(name, case):
     assert recon.shape == x.shape and recon.dtype == np.float32
 
 
-@few
+@fewest
 def test_jit_equals_eager(name, case):
     case = case(name)
     assert_same(case.stepped, case.step(case.state, case.batch))
@@ -206,7 +206,7 @@ def test_a_padded_batch_equals_the_cut_one(name, case):
     assert_same(case.jitted(case.state, case.cut), case.stepped)
 
 
-@few
+@fewest
 def test_vmap_over_seeds_equals_a_loop(name, case):
     case = case(name)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *case.states)
@@ -225,7 +225,7 @@ def test_a_batch_split_over_devices_equals_one_device(name, case):
     assert_same(sharded(state, batch), case.stepped)
 
 
-@few
+@fewest
 def test_pmap_equals_one_device(name, case):
     case = case(name)
     if case.noisy:
