@@ -55,6 +55,7 @@ UNITS = {
 
 
 def main(argv: Sequence[str]) -> None:
+    """Train one model with the arguments of a command line."""
     about = (__doc__ or "").partition("\n")[0]
     name, config, command = parse(
         argv, CONFIGS, default="digits", prog="python -m experiments.train", about=about
