@@ -36,8 +36,8 @@ def read_exactly(stream: BinaryIO, size: int) -> bytearray:
         data += block
         if len(data) > limit:
             raise ValueError(
-                f"it holds more than {limit} bytes, half of this machine's memory: save it as "
-                ".npy and map that from disk (np.load with mmap_mode='r')"
+                f"it holds more than {limit} bytes, half of this machine's memory: save it as .npy "
+                "and map that from disk (np.load with mmap_mode='r')"
             )
     if len(data) != size:
         actual = "more" if len(data) > size else f"only {len(data)}"

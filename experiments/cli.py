@@ -128,7 +128,7 @@ def parse(
     )
     config = Config(**{f.name: getattr(command, f.name) for f in fields(Config)})
     if command.allow_changes and resume is None:
-        raise ValueError("--allow-changes: only with --resume RUN: add that, or remove this")
+        raise ValueError("--allow-changes: needs --resume RUN: add it, or remove --allow-changes")
     if resume is not None:
         if not command.allow_changes:
             _refuse_changes(base, config, resume)

@@ -36,9 +36,13 @@ class Train(Spec):
     """The training settings of an experiment."""
 
     epochs: int = 50
+    """Passes over the training set."""
     batch_size: int = 256
+    """Examples per batch."""
     learning_rate: float = 1e-3
+    """The learning rate, or the largest one if it has a schedule."""
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
+    """The optax optimizer."""
     schedule: Literal["constant", "cosine"] = "constant"
     """The learning rate over the run: constant, or a cosine decay to 0."""
     warmup: float = 0.0

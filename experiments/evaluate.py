@@ -168,7 +168,10 @@ def _save(result: Result, folder: Path) -> list[str]:
 
 
 def _shown(name: str, result: Result, subject: Subject, seconds: float) -> Iterator[str | Table]:
-    """Yield a table of all numbers and their meaning, then each metric that is itself a table."""
+    """Yield a table of all numbers and their meaning, then each metric that is itself a table.
+
+    Lists are not shown.
+    """
     title = f"{name}: {subject.name}, {seconds:.0f} s"
     first = Table(title=title, title_justify="left")
     for column in ("metric", "value", "meaning"):

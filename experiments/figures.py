@@ -27,7 +27,7 @@ def draw_run(
     test: Mapping[str, np.ndarray],
     history: Sequence[Mapping[str, Any]],
 ) -> list[str]:
-    """Draw the figures that suit the model, and return a line with the reason for each other one.
+    """Draw the figures that suit the model; return a line with the reason for each skipped one.
 
     The figures are the loss curves; the latents in the plane, and as images if they are spatial;
     reconstructions; denoised images of a denoising model; samples and the manifold of a model with

@@ -33,7 +33,7 @@ class Processes:
         return self.distributed or self.coordinator is not None
 
     def check(self) -> None:
-        """Raises `ValueError` for options that contradict one another."""
+        """Raise `ValueError` if an option is invalid, missing, or contradicts another one."""
         require(self.timeout >= 1, "--timeout", self.timeout, "must be at least 1 second")
         if self.coordinator is None:
             if (self.num_processes, self.process_id) != (None, None):

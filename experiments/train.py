@@ -55,6 +55,7 @@ UNITS = {
 
 
 def main(argv: Sequence[str]) -> None:
+    """Train one model with the arguments of a command line."""
     about = (__doc__ or "").partition("\n")[0]
     name, config, command = parse(
         argv, CONFIGS, default="digits", prog="python -m experiments.train", about=about
@@ -138,8 +139,8 @@ def _table(
             rows[UNITS[name]] = (value, f"{pca[name]:.5g}" if name in pca else "")
     except ValueError as error:  # the model does not reconstruct its input
         table.caption = f"reconstruction skipped: {error}"
-    for name, (value, beside) in rows.items():
-        table.add_row(name, f"{value:.5g}", *([beside] if pca else []))
+    for name, (value, pca_value) in rows.items():
+        table.add_row(name, f"{value:.5g}", *([pca_value] if pca else []))
     return table
 
 

@@ -40,14 +40,18 @@ class ConvNet(Spec):
     convs: int = 1
     """Convolutions per level."""
     kernel: int = 3
+    """Height and width of every kernel."""
     down: Literal["pool", "stride"] = "pool"
+    """How an encoder level halves the size: 2x2 max-pool, or stride 2 in its last convolution."""
     up: Literal["nearest", "transpose"] = "nearest"
+    """How a decoder level doubles the size: nearest upsampling, or transposed convolution."""
     odd: Literal["crop", "valid", "floor"] = "crop"
     """How an odd size is halved and doubled. ``crop``: halved and rounded up, then cropped after
     doubling. ``valid``: the same, but the surplus is kept until a convolution without padding
     removes it. ``floor``: halved and rounded down (the pool ignores the last row and column), then
     restored by a transposed convolution without padding."""
     activation: Activation = "relu"
+    """The activation after every layer but the last."""
     remat: bool = False
     """Recompute each level in the backward pass instead of storing its activations. Between the
     passes only the inputs of the levels stay in memory, for about a third more computation. XLA's

@@ -31,6 +31,7 @@ class MLP(Spec):
     """Units of the decoder's hidden layers, from the latents to the output; by default those of
     the encoder in reverse order."""
     activation: Activation = "relu"
+    """The activation of the hidden layers."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

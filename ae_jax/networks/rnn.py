@@ -39,6 +39,7 @@ class RNN(Spec):
     """Units of the encoder's layers. The decoder has the same in reverse order, without the last
     one if its state is the latents (``latent_dim=None``)."""
     cell: Literal["lstm", "gru"] = "lstm"
+    """The kind of recurrent layer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -29,7 +29,7 @@ def write_arrays(folder: Path, tree: Any) -> None:
 def read_arrays(folder: Path, like: Any) -> Any:
     """Return the arrays in `folder` as a tree with the structure and devices of `like`.
 
-    `like` may hold `jax.ShapeDtypeStruct` in place of arrays. Raises `ValueError` with the first
+    `like` may have `jax.ShapeDtypeStruct` instead of arrays. Raises `ValueError` with the first
     array whose name, shape, dtype or file size differs.
     """
     expected = _abstract(like)

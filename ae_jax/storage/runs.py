@@ -103,7 +103,7 @@ class Run:
         return config
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Replace `config.json`, for example by the longer training of a resumed run."""
+        """Replace `config.json`, for example if a resumed run trains for more epochs."""
         _write_json(self.path / "config.json", {"format": FORMAT, **config})
 
     def checkpoints(self, *, read_only: bool = False) -> Checkpoints:

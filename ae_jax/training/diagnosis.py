@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class DivergedError(ArithmeticError):
-    """More updates in a row than `max_skips` had a loss, gradient or state that is not finite."""
+    """More than `max_skips` updates in a row had a loss, gradient or state that is not finite."""
 
 
 def diagnosis(plan: Plan, state: TrainState, step: int, run: Run | None) -> DivergedError:

@@ -57,17 +57,17 @@ def make_evaluator(
     epochs, pace = itertools.count(), Pace()
 
     def evaluate(state: TrainState, stop: Callable[[], bool]) -> Sums | None:
-        place = 0
+        position = 0  # of the next batch in the data set
 
         def call(carry, piece, first, count):
-            nonlocal place
+            nonlocal position
             state, sums = carry
-            sums = compiled(state, sums, piece, first, count, key, np.int32(place))
-            place += int(count)
+            sums = compiled(state, sums, piece, first, count, key, np.int32(position))
+            position += int(count)
             return state, sums
 
         pieces = feed.pieces(next(epochs), 0, batches)
         _, sums = drive(call, (state, zeros), pieces, pace, lambda _: stop())
-        return sums if place == batches else None
+        return sums if position == batches else None
 
     return evaluate

@@ -81,17 +81,17 @@ def make_train_loop(
 
 
 def make_eval_loop(step: EvalStep, batch_at: BatchAt) -> EvalLoop:
-    """Return ``loop(state, sums, data, first, count, key, place) -> sums``.
+    """Return ``loop(state, sums, data, first, count, key, position) -> sums``.
 
-    `place` is the position of the first batch in the data set. The noise of a batch depends only on
+    `position` is that of the first batch in the data set. The noise of a batch depends only on
     `key` and on the batch's position in the data set, so evaluations are comparable. A `BatchTerm`
     is averaged over batches.
     """
 
-    def run(state, sums, data, first, count, key, place):
+    def run(state, sums, data, first, count, key, position):
         def evaluate(i, sums):
             batch = batch_at(data, first + i)
-            return _add(sums, step(state, batch, jax.random.fold_in(key, place + i)), batch)
+            return _add(sums, step(state, batch, jax.random.fold_in(key, position + i)), batch)
 
         return lax.fori_loop(0, count, evaluate, sums)
 

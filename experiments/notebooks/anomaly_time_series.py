@@ -15,8 +15,8 @@
 #
 # A recurrent autoencoder learns windows of a normal signal, and reconstructs other windows badly.
 # The signal of this notebook is synthetic: a heart-like beat with noise. The anomalies are early
-# beats and flat beats. For your own data, write a `.csv` or `.npz` file with one window per row, and
-# use it with `python -m experiments.train` and `python -m experiments.evaluate`.
+# beats and flat beats. For your own data, write a `.csv` or `.npz` file with one window per row.
+# Then train and evaluate with `python -m experiments.train` and `python -m experiments.evaluate`.
 
 # %%
 # %matplotlib inline

@@ -13,8 +13,9 @@
 # %% [markdown]
 # # Quickstart
 #
-# Train an autoencoder on scikit-learn's digits (without a download), look at its reconstructions and
-# latents, and compare it with PCA. Open this file as a notebook with jupytext, or run it as a script.
+# Train an autoencoder on scikit-learn's digits (without a download), look at its reconstructions
+# and latents, and compare it with PCA. Open this file as a notebook with jupytext, or run it as a
+# script.
 
 # %%
 # %matplotlib inline
@@ -41,8 +42,8 @@ ae = spec.build(train["x"].shape[1:])
 ae.objective
 
 # %% [markdown]
-# `fit` compiles a train step and runs all epochs on the device. It returns the final state, a tree of
-# arrays, and the history, a list of rows.
+# `fit` compiles a train step and runs all epochs on the device. It returns the final state, a tree
+# of arrays, and the history, a list of rows.
 
 # %%
 state, history = fit(ae, train, epochs=100, batch_size=64, eval_data=test, seed=0)

@@ -144,7 +144,7 @@ def huge_header(folder):
         (lambda f: (f / "manifest.json").unlink(), "is not an exported model"),
         (lambda f: change_config(f, format=9), "has format 9, and this version of ae_jax reads 2"),
         (lambda f: change_config(f, model={"kind": "os.system"}), "model='os.system': known: "),
-        (lambda f: change_config(f, model=None), "names no model: .* pass it as ae="),
+        (lambda f: change_config(f, model=None), "names no model, .* pass it as ae="),
         (lambda f: change_config(f, event_shape=[-1]), "event_shape"),
         (lambda f: change_config(f, event_shape=[7]), "in the model"),
         (lambda f: change_config(f, dtype="object"), "dtype='object'"),

@@ -106,7 +106,7 @@ def test_an_unwritable_place_is_refused(tmp_path):
         ({"model": {"kind": "os.system"}}, "model='os.system': known: "),
         ({"model": {"kind": "vanilla", "latent_dim": -1}}, "latent_dim=-1"),
         ({"model": {"kind": "vanilla", "latent_dim": 4}}, "in the checkpoint"),
-        ({"model": None}, "names no model: .* pass it as ae="),
+        ({"model": None}, "names no model, .* pass it as ae="),
         ({"event_shape": [6.5]}, "event_shape"),
         ({"event_shape": None}, "event_shape"),
         ({"event_shape": [7]}, "in the checkpoint"),
