@@ -10,8 +10,9 @@ from ae_jax.losses import mse
 from ae_jax.models import Vanilla
 from ae_jax.networks import MLP, ConvNet, Network
 from experiments.config import Config, Data, Train
-from experiments.reproductions.setup import SHAPES, Metrics, Row, Setup
+from experiments.reproductions.setup import Metrics, Row, Setup
 
+SETS = ("mnist", "fashion_mnist", "cifar10")
 SIZES = (2, 4, 8, 16, 32, 64, 128)
 FEWER = (2, 8, 32, 128)  # on the other sets
 NETWORKS: dict[str, Network] = {
@@ -42,7 +43,7 @@ def _sizes(setup: Setup, name: str, seed: int) -> Metrics:
     The first metric is the smallest ratio of PCA's error to that of a net, on MNIST up to size 32.
     """
     metrics: Metrics = {}
-    for data in SHAPES:
+    for data in SETS:
         train, test = (setup.data(data, split)["x"] for split in ("train", "test"))
         x = as_floats(test)
         sizes = SIZES if data == "mnist" else FEWER
@@ -80,11 +81,11 @@ def _page(metrics: Mapping[str, list[float]]) -> str:
     lines += ["| data | net | " + " | ".join(map(str, SIZES)) + " |"]
     lines += ["| --- " * (2 + len(SIZES)) + "|"]
     first = {key: values[0] for key, values in metrics.items()}
-    for data in SHAPES:
+    for data in SETS:
         for net, curve in _curves(first, data).items():
             cells = [f"{curve[size]:.4f}" if size in curve else "" for size in SIZES]
             lines.append(f"| {data} | {net} | " + " | ".join(cells) + " |")
-    lines += ["", *(f"![{data}](dense-vs-conv-{data}.png)" for data in SHAPES)]
+    lines += ["", *(f"![{data}](dense-vs-conv-{data}.png)" for data in SETS)]
     return "\n".join(lines) + "\n"
 
 
