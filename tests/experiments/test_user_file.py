@@ -48,7 +48,7 @@ def test_the_command_line_trains_and_resumes_it(run):
 def test_a_run_names_only_what_the_process_has(file, run):
     with pytest.raises(ValueError, match=r"model='sparse_rates'.*pass models=Model \| YourSpec"):
         load_run(run)
-    with pytest.raises(ValueError, match="name its configuration file first"):
+    with pytest.raises(ValueError, match="put its configuration file first"):
         train.main(["--resume", run])
     ae, state, _ = load_run(run, models=load_user_file(file).models)
     assert ae.encode(state.variables, np.zeros((3, 8, 8, 1), np.uint8)).shape == (3, 8)

@@ -183,7 +183,7 @@ def test_labels_that_are_no_classes_are_refused(data, error, message):
 def test_what_cannot_be_a_classifier_is_refused():
     with pytest.raises(ValueError, match="classes=1"):
         classifier(VANILLA, 1)
-    with pytest.raises(TypeError, match="model is a Deterministic: turn it into a classifier"):
+    with pytest.raises(TypeError, match="model is a PlainModule: turn it into a classifier"):
         accuracy(VANILLA, state_of(params_of(VANILLA), SGD), DATA)
 
 
