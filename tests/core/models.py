@@ -233,7 +233,7 @@ class Dictionary(nn.Module):
         return {"z": z, **self.decode(z)}
 
     def encode(self, x: Array) -> Array:
-        return nn.relu(self.encoder(x) - 0.5)
+        return nn.relu(self.encoder(x) - 0.9)
 
     def decode(self, z: Array) -> Any:
         return {"recon": z @ self.atoms}

@@ -1,6 +1,7 @@
 """The models of `tests.core.models` against their mathematics: right values, step by step."""
 
 import dataclasses
+from types import MappingProxyType
 
 import flax.linen as nn
 import jax
@@ -236,7 +237,7 @@ class TestPlayers:
 
 class TestAfterUpdate:
     ae = dictionary()
-    batch = {"x": jnp.asarray(examples(CASES["dictionary"], 16)["x"])}
+    batch = MappingProxyType({"x": jnp.asarray(examples(CASES["dictionary"], 16)["x"])})
     adam = optax.adam(0.01)
 
     def test_rows_have_norm_one_and_dead_ones_start_again(self):

@@ -21,13 +21,14 @@ from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.spec import kinds_of
 
 SMALL = MLP(widths=(5,), activation="tanh")
+STRIDE = ConvNet(filters=(3,), down="stride", up="transpose")
 SIGMOID = {"latent_dim": 3, "latent_activation": "sigmoid"}
 SPECS = {
     "vanilla": Vanilla(network=SMALL, latent_dim=3),
     "lstm": Vanilla(network=RNN(widths=(5, 3)), latent_dim=None, loss="mse"),
     "gru": Vanilla(network=RNN(widths=(4,), cell="gru"), latent_dim=3, loss="huber"),
     "convolutional": Convolutional(network=ConvNet(filters=(3, 2))),
-    "strided": Convolutional(network=ConvNet(filters=(3,), down="stride", up="transpose"), latent_dim=3),
+    "strided": Convolutional(network=STRIDE, latent_dim=3),
     "tied": Tied(network=SMALL, latent_dim=3),
     "denoising": Denoising(network=SMALL, latent_dim=3),
     "masking": Denoising(network=SMALL, latent_dim=3, noise="masking", level=0.3),
@@ -40,7 +41,7 @@ SPECS = {
     "binarized": Variational(network=SMALL, latent_dim=2, binarize=True, free_bits=0.1),
     "recurrent-vae": Variational(network=RNN(widths=(4,)), latent_dim=2),
     "skeleton": AE(network=SMALL, penalties=(L1(),)),
-}  # fmt: skip
+}
 FAST = ("lstm", "learned")
 
 
