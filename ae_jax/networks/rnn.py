@@ -57,8 +57,8 @@ class RNN(Spec):
         widths = self.widths if flat_latent else self.widths[:-1]
         if not widths:
             raise ValueError(
-                f"widths={self.widths}: with latent_dim=None the decoder has one layer fewer, "
-                "so none here: use two or more widths, or a latent_dim"
+                f"widths={self.widths}: with latent_dim=None the decoder has one layer fewer than "
+                "the encoder: use two or more widths, or a latent_dim"
             )
         return RNNDecoder(widths[::-1], self.cell, tuple(event_shape))
 
