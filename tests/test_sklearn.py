@@ -165,7 +165,7 @@ def test_parameters_replace_the_models_own():
         ({"latent_dim": 2.5}, "latent_dim=2.5: must be of type int"),
         ({"latent_dim": 0}, "latent_dim=0: must be at least 1"),
         ({"hidden_layer_sizes": 5}, "widths=5: must be a list"),
-        ({"hidden_layer_sizes": (3,), "model": Convolutional()}, "network is conv, not dense"),
+        ({"hidden_layer_sizes": (3,), "model": Convolutional()}, "network is convnet, not mlp"),
         ({"loss": "mae"}, "loss='mae': must be mse or bce for a VAE"),
         ({"loss": "l2", "model": "tied"}, "loss='l2': known: bce, huber, mae, mse"),
         ({"loss": "bce"}, "needs [0, 1]"),

@@ -59,8 +59,8 @@ class RNN(Spec):
         require(len(shape) > 0, "event_shape", shape, "an RNN needs sequences, [T] or [T, ...]")
         widths = self.widths if flat_latent else self.widths[:-1]
         needs = (
-            "with latent_dim=None the last state is the latents, and no layer is left for the "
-            "decoder: give two widths or more, or a latent_dim"
+            "with latent_dim=None the decoder has one layer fewer than the encoder: use two or "
+            "more widths, or a latent_dim"
         )
         require(len(widths) > 0, "widths", self.widths, needs)
         return RNNDecoder(widths[::-1], self.cell, shape)

@@ -118,7 +118,7 @@ def test_what_an_explorer_lacks_is_one_line_and_the_rest_is_there(make, tmp_path
         ("nameless", [make("nameless", data=None)], "has no name of its data set"),
         ("odd", [make("odd", data={"name": 3})], "does not name a data set"),
         ("gone", [make("gone", data={"name": "mnist", "dir": "nowhere"})], "is not in nowhere"),
-        ("named", [named, "--data-name", images], r"shape (9, 9, 1), and"),
+        ("named", [named, "--data-name", images], r"shape (9, 9, 1), but"),
         ("named", [named, "--step", "9"], "no checkpoint of step 9"),
     ]:
         main(list(map(str, argv)))
