@@ -5,9 +5,9 @@ import optax
 import pytest
 
 from ae_jax.evaluation.anomaly import (
-    code_scorers,
     combined_score,
     detection_metrics,
+    latent_scorers,
     model_scores,
 )
 from ae_jax.models import Vanilla, Variational
@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 
 def code_scores(normal, z, **options):
-    return {name: score(z) for name, score in code_scorers(normal, **options).items()}
+    return {name: score(z) for name, score in latent_scorers(normal, **options).items()}
 
 
 def test_scores_of_a_model_are_its_terms_of_each_example(numpy_state):
