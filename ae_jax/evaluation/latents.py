@@ -20,7 +20,7 @@ def encode_all(
     *,
     batch_size: int = BATCH,
 ) -> np.ndarray:
-    """Codes of `data` ("x" [N, *event_shape], maybe "length" [N]) without noise, flat: [N, K]."""
+    """The features of `data`, without noise: [N, K] (see `Autoencoder.features`)."""
 
     def encode(variables: Variables, batch: Batch) -> Array:
         return ae.features(variables, batch["x"], **ae.encoder_columns(batch))

@@ -69,7 +69,7 @@ def test_units_that_never_move_change_nothing():
     dead[1][:, 2] += 1e-3
     for name, score in code_scores(*dead, components=2).items():
         np.testing.assert_allclose(score, code_scores(normal, z, components=2)[name])
-    with pytest.raises(ValueError, match="all normal examples have the same code"):
+    with pytest.raises(ValueError, match="all normal examples have the same latents"):
         code_scores(np.ones((50, 2)), z)
     with pytest.raises(ValueError, match="normal=12: needs at least 20 examples"):
         code_scores(normal[:12], z)
