@@ -16,18 +16,18 @@ from ae_jax.devices.host import memory_bytes
 
 CHUNK = 1 << 20
 JSON_LIMIT = 16 * 2**20
-"""Bytes; every JSON file of a run or a data set is far smaller."""
+"""Maximum size of a JSON file in bytes; those of a run or a data set are far smaller."""
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytearray:
-    """Read a stream that must contain exactly `size` bytes.
+    """Return the content of a stream that must contain exactly `size` bytes.
 
-    Memory grows with the bytes that the stream really contains, whatever `size` a header declared.
+    The memory used depends on the bytes in the stream, not on the `size` that a header declares.
     Reading to the end also makes gzip and zip streams verify their checksums.
 
     Raises:
       ValueError: the stream contains more or fewer bytes, or more than half of this machine's
-        memory (a compressed file may be small), or `size` is negative.
+        memory (even if the compressed file is small), or `size` is negative.
     """
     if size < 0:
         raise ValueError(f"its header declares {size} bytes of data")
@@ -36,25 +36,25 @@ def read_exactly(stream: BinaryIO, size: int) -> bytearray:
         data += block
         if len(data) > limit:
             raise ValueError(
-                f"it holds more than {limit} bytes, half of this machine's memory: save it as "
-                ".npy and map that from disk (np.load with mmap_mode='r')"
+                f"it holds more than {limit} bytes, half of this machine's memory: save it as .npy "
+                "and map that from disk (np.load with mmap_mode='r')"
             )
     if len(data) != size:
-        held = "more" if len(data) > size else f"only {len(data)}"
-        raise ValueError(f"its header declares {size} bytes of data, it holds {held}")
+        actual = "more" if len(data) > size else f"only {len(data)}"
+        raise ValueError(f"its header declares {size} bytes of data, it holds {actual}")
     return data
 
 
 def memory_limit() -> int:
-    """The most bytes that one array from a file may take: half of this machine's memory."""
+    """Return the maximum size in bytes of one array from a file: half of this machine's memory."""
     return memory_bytes() // 2
 
 
 def require_regular(path: Path, *, limit: int | None = None, links: bool = False) -> int:
-    """The size in bytes of a regular file; links are refused unless `links` is True.
+    """Return the size in bytes of a regular file. Links are refused unless `links` is True.
 
     Raises:
-      ValueError: it is a link, a pipe or a device, or larger than `limit` bytes.
+      ValueError: the path is a link, a pipe or a device, or the file is larger than `limit` bytes.
       OSError: the file does not exist.
     """
     status = path.stat() if links else path.lstat()
@@ -66,7 +66,11 @@ def require_regular(path: Path, *, limit: int | None = None, links: bool = False
 
 
 def read_json(path: Path, *, limit: int = JSON_LIMIT, links: bool = False) -> Any:
-    """The content of a JSON file; raises `ValueError` if it is not JSON, and `OSError`."""
+    """Return the content of a JSON file.
+
+    Raises `ValueError` if the file is not JSON or larger than `limit` bytes, and `OSError` if it
+    cannot be read.
+    """
     require_regular(path, limit=limit, links=links)
     try:
         return json.loads(path.read_bytes())
@@ -75,7 +79,7 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT, links: bool = False) -> An
 
 
 def finite(data: Any) -> Any:
-    """`data` with None in place of NaN and infinities, which JSON cannot represent."""
+    """Return `data` with None in place of NaN and infinities, which JSON cannot represent."""
     if isinstance(data, Mapping):
         return {name: finite(value) for name, value in data.items()}
     if isinstance(data, list | tuple):
@@ -84,10 +88,10 @@ def finite(data: Any) -> Any:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Write a text file atomically: readers see the old content or the new, never a part of it.
+    """Write a text file atomically: a reader sees the old content or the new, never a part of it.
 
-    Links are replaced, not followed. Raises `OSError` with the file, the bytes it needs and the
-    bytes that are free.
+    A link is replaced, not followed. Raises `OSError` with the file, the bytes needed and the bytes
+    free.
     """
     temporary, data = path.with_name(path.name + ".tmp"), content.encode()
     try:
@@ -103,14 +107,14 @@ def write_whole(path: Path, content: str) -> None:
 
 
 def append_whole(path: Path, line: str) -> None:
-    """Append a line to a text file in one write; a line that the disk cuts short is removed again.
+    """Append a line to a text file in one write, and remove it again if the write is incomplete.
 
     Links are not followed. Raises `OSError` like `write_whole`.
     """
     data = line.encode()
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     try:
-        # Unbuffered: a buffer would try to write again when it is closed.
+        # Unbuffered, because a buffered file would write again when it is closed.
         with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             try:

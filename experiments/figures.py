@@ -1,4 +1,4 @@
-"""The figures of a finished run, as PNG files in its directory."""
+"""Draw the figures of a finished run as PNG files in its directory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,8 +16,8 @@ from ae_jax.evaluation.reconstruction import reconstruct_all
 from ae_jax.storage.runs import Run
 from ae_jax.training import TrainState
 
-SCATTERED = 5000  # more points hide one another
-SHOWN = 10
+SCATTERED = 5000  # points of a scatter plot; more would overlap
+SHOWN = 10  # examples in a figure
 
 
 def draw_run(
@@ -27,12 +27,11 @@ def draw_run(
     test: Mapping[str, np.ndarray],
     history: Sequence[Mapping[str, Any]],
 ) -> list[str]:
-    """Draw what the model can show.
+    """Draw the figures that suit the model; return a line with the reason for each skipped one.
 
-    Loss curves; latents in the plane, and as images where they are spatial; reconstructions;
-    samples and the manifold of a model with a prior; what a denoising model makes of noisy images.
-
-    Returns a line for each figure that is skipped, with the reason.
+    The figures are the loss curves; the latents in the plane, and as images if they are spatial;
+    reconstructions; denoised images of a denoising model; samples and the manifold of a model with
+    a prior.
     """
     test = real_rows(test)
     skipped = []
@@ -54,12 +53,12 @@ def draw_run(
 def _latents(
     ae: Autoencoder, variables: Variables, test: Mapping[str, np.ndarray]
 ) -> dict[str, Figure]:
-    few = {name: column[:SCATTERED] for name, column in test.items()}
-    z = encode_all(ae, variables, few)
+    examples = {name: column[:SCATTERED] for name, column in test.items()}
+    z = encode_all(ae, variables, examples)
     if len(z) < 2 or not np.isfinite(z).all():
-        raise ValueError("it needs two examples or more, and latents that are finite")
-    figures = {"latents": plots.latent_scatter(z, few.get("label"))}
-    encoded = _encode(ae, variables, few)
+        raise ValueError("it needs at least two examples, and finite latents")
+    figures = {"latents": plots.latent_scatter(z, examples.get("label"))}
+    encoded = _encode(ae, variables, examples)
     if isinstance(encoded, jax.Array) and encoded.ndim == 4:
         figures["latent_images"] = plots.latent_images(np.asarray(encoded))
     return figures
@@ -68,16 +67,16 @@ def _latents(
 def _reconstructions(
     ae: Autoencoder, variables: Variables, test: Mapping[str, np.ndarray]
 ) -> dict[str, Figure]:
-    few = {name: column[:SHOWN] for name, column in test.items()}
-    x = np.asarray(as_floats(few[ae.target]))
-    recon = reconstruct_all(ae, variables, few)
+    examples = {name: column[:SHOWN] for name, column in test.items()}
+    x = np.asarray(as_floats(examples[ae.target]))
+    recon = reconstruct_all(ae, variables, examples)
     if not plots.drawn_as_image(ae.target_shape):  # drawn as lines
         x, recon = x.reshape(len(x), -1), recon.reshape(len(x), -1)
     figures = {"reconstructions": plots.reconstructions(x, recon)}
-    outputs = ae.outputs(variables, few, rngs=streams(jax.random.key(0)))
+    outputs = ae.outputs(variables, examples, rngs=streams(jax.random.key(0)))
     if "corrupted" in outputs and plots.drawn_as_image(ae.event_shape):
         noisy = np.asarray(outputs["corrupted"])
-        denoised = reconstruct_all(ae, variables, {**few, "x": noisy})
+        denoised = reconstruct_all(ae, variables, {**examples, "x": noisy})
         rows = {"noisy": noisy, "denoised": denoised, "clean": x}
         figures["denoised"] = plots.image_rows(rows)
     return figures
@@ -89,10 +88,11 @@ def _samples(
     if ae.method("sample") is None or ae.given or not plots.drawn_as_image(ae.event_shape):
         return {}
     rngs = {"latent": jax.random.key(0)}
-    drawn = jax.jit(lambda v: ae.apply(v, 100, rngs=rngs, method="sample"))(variables)
-    figures = {"samples": plots.samples(np.asarray(reconstruction(drawn)))}
-    one = {name: column[:1] for name, column in test.items()}
-    if ae.method("prior_quantile") is not None and _encode(ae, variables, one).shape[1:] == (2,):
+    outputs = jax.jit(lambda v: ae.apply(v, 100, rngs=rngs, method="sample"))(variables)
+    figures = {"samples": plots.samples(np.asarray(reconstruction(outputs)))}
+    example = {name: column[:1] for name, column in test.items()}
+    has_prior = ae.method("prior_quantile") is not None
+    if has_prior and _encode(ae, variables, example).shape[1:] == (2,):
         grid = ae.decode(variables, jnp.asarray(plots.manifold_latents()))
         figures["manifold"] = plots.manifold(np.asarray(grid))
     return figures

@@ -2,27 +2,28 @@
 
     python -m experiments.reproduce                        every row
     python -m experiments.reproduce simple vae             these rows
-    python -m experiments.reproduce --quick                one epoch of a few digits: does it run?
-    python -m experiments.reproduce --table                only the page, from earlier results
+    python -m experiments.reproduce --quick                try all rows: one epoch of a few digits
+    python -m experiments.reproduce --table                only write the page of earlier results
 
 Results are `experiments/results/ROW.json` and `experiments/results/README.md`. A row that was
-stopped continues from its last checkpoint under `--runs`.
+interrupted resumes from its last checkpoint under `--runs`.
 """
 
-import argparse
 import json
 import os
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
+import tyro
 
 from ae_jax.devices.names import device_name
 from ae_jax.spec import nearest, require
-from experiments.cli import parse_all, run_main
+from experiments.cli import parse_options, run_main
 from experiments.reproductions import ROWS
 from experiments.reproductions.setup import SHAPES, Setup
 
@@ -61,12 +62,33 @@ PICTURES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    rows: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """By default all of them."""
+    quick: bool = False
+    """Only try whether rows run: one epoch of a few digits."""
+    table: bool = False
+    """Only write the page of earlier results."""
+    data_dir: str | None = None
+    """The folder of prepared data sets; by default $AE_JAX_DATA or that of TFDS."""
+    fashion_dir: str | None = None
+    """The folder of Fashion-MNIST if it is another one (also of idx .gz files)."""
+    runs: Path = Path("runs/reproduce")
+    """The folder for run directories."""
+    results: Path = RESULTS
+    """The folder for results."""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if row not in ROWS:
+                raise ValueError(f"no row {row!r}: {nearest(row, ROWS)}")
+
+
 def main(argv: Sequence[str]) -> None:
-    options = _options(argv)
-    for row in options.rows:
-        if row not in ROWS:
-            raise ValueError(f"no row {row!r}: {nearest(row, ROWS)}")
-    dirs = dict.fromkeys(SHAPES, options.data_dir)
+    about = f"{__doc__}\nrows: {', '.join(ROWS)}"
+    options = parse_options(argv, Options, prog="python -m experiments.reproduce", about=about)
+    dirs: dict[str, str | None] = dict.fromkeys(SHAPES, options.data_dir)
     dirs["fashion_mnist"] = options.fashion_dir or options.data_dir
     if not options.table:
         with tempfile.TemporaryDirectory() as scratch:
@@ -99,9 +121,9 @@ def run_row(name: str, setup: Setup) -> dict[str, Any]:
 
 def page(results: Path) -> str:
     """The Markdown page of all results in this folder."""
-    found = _found(results)
-    parts = [INTRO, f"Measured on {_machines(found)}.", table(results), NOTES]
-    for name, result in found.items():
+    results_of = _results(results)
+    parts = [INTRO, f"Measured on {_machines(results_of)}.", table(results), NOTES]
+    for name, result in results_of.items():
         more = ROWS[name].page
         if more is not None:
             parts.append(more(result["metrics"]).rstrip("\n"))
@@ -118,7 +140,7 @@ def table(results: Path) -> str:
         "| row | setting | published | goal | ours | other metrics | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, result in _found(results).items():
+    for name, result in _results(results).items():
         row = ROWS[name]
         published = row.published if row.source == "-" else f"{row.published} ({row.source})"
         ours, *others = _metrics(result, row.shown)
@@ -127,17 +149,18 @@ def table(results: Path) -> str:
     return "\n".join(lines)
 
 
-def _found(results: Path) -> dict[str, dict[str, Any]]:
-    files = {name: results / f"{name}.json" for name in ROWS}
-    found = {name: json.loads(f.read_text()) for name, f in files.items() if f.exists()}
-    require(bool(found), "--results", str(results), "has no result of any row")
-    return found
+def _results(folder: Path) -> dict[str, dict[str, Any]]:
+    """The results in this folder, by row."""
+    files = {name: folder / f"{name}.json" for name in ROWS}
+    results = {name: json.loads(f.read_text()) for name, f in files.items() if f.exists()}
+    require(bool(results), "--results", str(folder), "has no result of any row")
+    return results
 
 
-def _machines(found: dict[str, dict[str, Any]]) -> str:
-    """Where rows ran: the machine of most of them, then the others with their rows."""
+def _machines(results: dict[str, dict[str, Any]]) -> str:
+    """The machine of most rows, then the other machines with their rows."""
     rows: dict[str, list[str]] = {}
-    for name, result in found.items():
+    for name, result in results.items():
         rows.setdefault(f"{result['device']}, jax {result['jax']}", []).append(name)
     most, *others = sorted(rows, key=lambda machine: -len(rows[machine]))
     return "; ".join([most, *(f"{', '.join(rows[other])} on {other}" for other in others)])
@@ -157,26 +180,6 @@ def _metrics(result: dict[str, Any], shown: int | None) -> list[str]:
 def _line(row: str, result: dict[str, Any]) -> str:
     metrics = ", ".join(_metrics(result, ROWS[row].shown)).replace("**", "")
     return f"{row}: {metrics} (goal: {ROWS[row].reach}; {result['seconds']} s)"
-
-
-def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.reproduce",
-        description=(__doc__ or "").partition("\n")[0],
-        epilog=f"rows: {', '.join(ROWS)}",
-        exit_on_error=False,
-    )
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="by default all of them")
-    parser.add_argument(
-        "--quick", action="store_true", help="one epoch of a few digits: does it run?"
-    )
-    parser.add_argument("--table", action="store_true", help="only write the page again")
-    parser.add_argument("--data-dir", help="prepared data sets; default: $AE_JAX_DATA or TFDS's")
-    parser.add_argument("--fashion-dir", help="Fashion-MNIST, if elsewhere (idx .gz files do)")
-    parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"), metavar="DIR")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    options = parse_all(parser, argv)
-    return options
 
 
 if __name__ == "__main__":

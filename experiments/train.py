@@ -1,15 +1,16 @@
-"""Train one experiment: metrics, checkpoints and figures in a run directory, a table at the end.
+"""Train one model: writes metrics, checkpoints and figures to a run directory, and prints a table.
 
 python -m experiments.train                                  the default: a VAE on the digits
 python -m experiments.train simple --data.dir DIR            784-32-784 on MNIST
 python -m experiments.train vae --model.latent-dim 2 --train.epochs 20 --run-dir runs/vae2
-python -m experiments.train --resume runs/vae2               continue where it stopped
-python -m experiments.train CONFIG --dry-run                 parameters, memory, FLOPs, time: no run
-python -m experiments.train --track tensorboard wandb        beside metrics.jsonl; also on --resume
+python -m experiments.train --resume runs/vae2               continue an interrupted run
+python -m experiments.train CONFIG --dry-run                 only parameters, memory, FLOPs, time
+python -m experiments.train --track tensorboard wandb        log to trackers too
 python -m experiments.train CONFIG --help                    every option of a configuration
 
-Several processes, each with the same command, train one model: --distributed under SLURM, Open MPI,
-Kubernetes or on a TPU pod; elsewhere --coordinator HOST:PORT --num-processes N --process-id I.
+Several processes with the same command train one model together. Use --distributed under SLURM,
+Open MPI, Kubernetes or on a TPU pod, and elsewhere --coordinator HOST:PORT --num-processes N
+--process-id I.
 """
 
 import math
@@ -43,7 +44,7 @@ from experiments.figures import draw_run
 from experiments.progress import ProgressBar
 from experiments.training import train
 
-PCA_LIMIT = 4096  # elements of an example; beyond, PCA takes minutes and gigabytes
+PCA_LIMIT = 4096  # elements of an example; PCA of larger ones is slow and needs much memory
 UNITS = {
     "squared_error": "squared error, summed per example",
     "mse": "squared error, per element",
@@ -54,6 +55,7 @@ UNITS = {
 
 
 def main(argv: Sequence[str]) -> None:
+    """Train one model with the arguments of a command line."""
     about = (__doc__ or "").partition("\n")[0]
     name, config, command = parse(
         argv, CONFIGS, default="digits", prog="python -m experiments.train", about=about
@@ -62,11 +64,11 @@ def main(argv: Sequence[str]) -> None:
     if command.deterministic:
         use_deterministic_operations()
     if command.several and not (command.resume or command.run_dir):
-        raise ValueError("--run-dir: needed by several processes, which must agree on it")
+        raise ValueError("--run-dir: several processes need the same one: add --run-dir RUN")
     if command.dry_run and command.several:
         raise ValueError("--dry-run: is for one process; use --devices instead")
     if command.dry_run and command.resume:
-        raise ValueError("--dry-run: is for a whole run: leave out --resume")
+        raise ValueError("--dry-run: estimates a new run: remove --resume")
     trackers = make_trackers(command.track)
     command.join()
     console = Console(quiet=not is_first_process())
@@ -94,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
         )
     if not is_first_process():
         return
-    release_freed_memory()  # what follows compiles again
+    release_freed_memory()  # the evaluation below compiles further programs
     state = local(state)
     run = Run.open(run_dir)
     for line in draw_run(run, ae, state, test, history):
@@ -107,7 +109,10 @@ def main(argv: Sequence[str]) -> None:
 def _table(
     config: Config, ae: Autoencoder, state: TrainState, data: dict, test: dict, last: dict
 ) -> Table:
-    """Test metrics, beside PCA with as many components where that is possible (see `PCA_LIMIT`)."""
+    """Return a table of the test metrics, compared with PCA of as many components if possible.
+
+    PCA is skipped if the examples are larger than `PCA_LIMIT`, or the data does not fit in memory.
+    """
     rows = {f"objective: {name}": (last[name], "") for name in metric_names(ae.objective)}
     variables, pca, latents = state.variables, dict[str, float](), 0
     if ae.method("encode") is not None:
@@ -132,15 +137,15 @@ def _table(
     try:
         for name, value in reconstruction_metrics(ae, variables, test).items():
             rows[UNITS[name]] = (value, f"{pca[name]:.5g}" if name in pca else "")
-    except ValueError as error:  # there is nothing to compare
+    except ValueError as error:  # the model does not reconstruct its input
         table.caption = f"reconstruction skipped: {error}"
-    for name, (value, beside) in rows.items():
-        table.add_row(name, f"{value:.5g}", *([beside] if pca else []))
+    for name, (value, pca_value) in rows.items():
+        table.add_row(name, f"{value:.5g}", *([pca_value] if pca else []))
     return table
 
 
 def _pca_error(pca: PCA, x: np.ndarray) -> float:
-    """Squared error, summed over elements, mean over examples; a thousand of these at a time."""
+    """Return the squared error, summed over elements and averaged over examples, in batches."""
 
     @jax.jit
     def errors(x: Array) -> Array:

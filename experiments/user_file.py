@@ -1,11 +1,12 @@
-"""A configuration file of one's own: ``python -m experiments.train path/to/my_config.py``.
+"""A configuration file of your own: ``python -m experiments.train path/to/my_config.py``.
 
-It is a Python file, run because the command line names it, that defines
+The command runs it as a Python file, which defines
 
     CONFIG = Config(model=..., data=Data(...), train=Train(...))
-    MODELS = (MySpec,)   # its own specifications; that of CONFIG need not be repeated
+    MODELS = (MySpec,)   # further specifications of your own; that of CONFIG is included
 
-A run directory never names such a file: whoever opens a run gives the file again.
+A run directory never names such a file, so that opening a run cannot run code. Give the file again
+to open the run.
 """
 
 import importlib.util
@@ -19,21 +20,24 @@ from experiments.config import Config
 
 
 class UserFile(NamedTuple):
+    """The content of a configuration file."""
+
     name: str
+    """The file's name without ``.py``."""
     config: Config
     models: Any
-    """`ae_jax.models.Model`, widened by the file's own specifications."""
+    """The union of `ae_jax.models.Model` and the file's own specifications."""
 
 
 def is_file_name(argument: str) -> bool:
-    """Whether an argument names a configuration file, and not a configuration or a run."""
+    """Return whether an argument is a configuration file, not the name of a configuration."""
     return argument.endswith(".py")
 
 
 def load_user_file(path: str) -> UserFile:
-    """Run a configuration file.
+    """Run a configuration file and return its content.
 
-    Raises `ValueError`, one line, if it does not exist, fails, or has no CONFIG.
+    Raises `ValueError` if the file does not exist, fails, or defines no CONFIG.
     """
     file = Path(path)
     if not file.is_file():
@@ -42,8 +46,8 @@ def load_user_file(path: str) -> UserFile:
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None  # as for every file that ends in .py
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look for their annotations
-    sys.path.insert(0, str(file.parent.resolve()))  # it may import files beside it, as scripts do
+    sys.modules[name] = module  # dataclasses look up their annotations here
+    sys.path.insert(0, str(file.parent.resolve()))  # like a script, it may import its neighbors
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -58,7 +62,7 @@ def load_user_file(path: str) -> UserFile:
 
 
 def split_models(argv: Sequence[str]) -> tuple[Any, list[str]]:
-    """The models of a configuration file that comes first (else `Model`), and the rest."""
+    """Return the models of a configuration file in ``argv[0]`` (else `Model`), and the rest."""
     if argv and is_file_name(argv[0]):
         return load_user_file(argv[0]).models, list(argv[1:])
     return Model, list(argv)

@@ -439,8 +439,9 @@ class TestDenoising:
         for ax in fig.axes:
             curves = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
             assert curves == {
-                "noisy": [[0.1, 20.0], [0.5, 9.0]], "model": [[0.1, 19.0], [0.5, 15.0]]
-            }  # fmt: skip
+                "noisy": [[0.1, 20.0], [0.5, 9.0]],
+                "model": [[0.1, 19.0], [0.5, 15.0]],
+            }
         assert texts(fig.legends[0].get_texts()) == ["noisy", "model"]
 
     def test_nothing_is_refused(self):

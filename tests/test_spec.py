@@ -39,7 +39,10 @@ def test_missing_fields_take_defaults():
         ({"kind": "vanilla", "latent_dim": 0}, "latent_dim=0: must be at least 1"),
         ({"kind": "vanilla", "loss": "bcee"}, "loss='bcee': did you mean 'bce'"),
         ({"kind": "vanilla", "network": {"kind": "mlp", "widths": 3}}, "widths=3: must be"),
-        ({"kind": "vanilla", "network": {"kind": "mlp", "widths": [0]}}, "widths start at 1"),
+        (
+            {"kind": "vanilla", "network": {"kind": "mlp", "widths": [0]}},
+            "each width must be at least 1",
+        ),
         ({"kind": "vanilla", "network": {"kind": "mlp", "widths": [1.5]}}, r"widths\[0\]=1.5"),
         ({"kind": "variational", "beta": float("nan")}, "beta=nan"),
         ({"kind": "vanilla", "latent_dim": None}, "only convolutional and recurrent networks"),

@@ -8,7 +8,7 @@ import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh
 
-from ae_jax.devices.host import memory_bytes as _host_bytes
+from ae_jax.devices.host import memory_bytes
 
 SHARE = 0.5
 """The share of a device's memory that data sets may fill; larger ones are streamed."""
@@ -31,7 +31,7 @@ def local_bytes(mesh: Mesh) -> int | None:
     """`device_bytes` of this process alone."""
     devices = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
     if not devices or devices[0].platform == "cpu":
-        return _host_bytes() // max(len(devices), 1)
+        return memory_bytes() // max(len(devices), 1)
     return (devices[0].memory_stats() or {}).get("bytes_limit")
 
 

@@ -93,9 +93,7 @@ class TiedModule(nn.Module):
             for (i, pair), name in zip(pairs, names, strict=True)
         ]
         zeros = nn.initializers.zeros
-        self.down = [
-            self.param(f"bias_{i}", zeros, (out,), jnp.float32) for i, (_, out) in pairs
-        ]
+        self.down = [self.param(f"bias_{i}", zeros, (out,), jnp.float32) for i, (_, out) in pairs]
         self.up = [
             self.param(f"decoder_bias_{i}", zeros, (fan_in,), jnp.float32)
             for i, (fan_in, _) in pairs

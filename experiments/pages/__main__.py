@@ -9,12 +9,12 @@ from `experiments/results/*.json`, `experiments/benchmarks/measured.json` and
 `experiments/stress/measured.json`.
 """
 
-import argparse
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ae_jax import plots
-from experiments.cli import parse_all, run_main
+from experiments.cli import parse_options, run_main
 from experiments.pages import parts, pictures
 from experiments.reproduce import RESULTS, page
 
@@ -30,14 +30,16 @@ PAGES: dict[str, tuple[Callable[[], str], ...]] = {
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    check: bool = False
+    """Write nothing; exit code 1 if a page is out of date."""
+    pictures: bool = False
+    """Draw the pictures again too."""
+
+
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.pages", description=__doc__, exit_on_error=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if stale")
-    parser.add_argument("--pictures", action="store_true", help="draw the pictures again too")
-    options = parse_all(parser, argv)
+    options = parse_options(argv, Options, prog="python -m experiments.pages", about=__doc__)
     pages = written()
     stale = [name for name, text in pages.items() if (parts.ROOT / name).read_text() != text]
     if options.check:

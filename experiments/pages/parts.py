@@ -121,8 +121,8 @@ def models() -> str:
         published = "" if row.published == "-" else f"{row.published} ({row.source})"
         config = f"[`{family.config}`]({_file(family.config).relative_to(ROOT)})"
         cells = [family.name, family.spec, family.paper, config, family.metric]
-        there = (RESULTS / f"{family.row}.json").exists()
-        ours = f"**{mean(family.row):#.4g}**" if there else ""
+        measured = (RESULTS / f"{family.row}.json").exists()
+        ours = f"**{mean(family.row):#.4g}**" if measured else ""
         lines.append("| " + " | ".join([*cells, ours, published]) + " |")
     return "\n".join(lines)
 

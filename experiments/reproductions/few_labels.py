@@ -1,4 +1,4 @@
-"""A classifier from 500 labels: on a pretrained encoder, and on the same net from scratch."""
+"""A classifier from 500 labels, with a pretrained encoder and from scratch."""
 
 import numpy as np
 
@@ -13,8 +13,8 @@ CLASSES = 10
 
 def _few_labels(setup: Setup, name: str, seed: int) -> Metrics:
     """Test accuracies. Each seed has its own encoder and its own labeled images."""
-    ae, state, found = setup.train(name, CONFIGS["few_labels"], seed)
-    train, test = setup.data("fashion_mnist", "train"), found["test"]
+    ae, state, last = setup.train(name, CONFIGS["few_labels"], seed)
+    train, test = setup.data("fashion_mnist", "train"), last["test"]
     rows = np.random.default_rng(seed).permutation(len(train["x"]))[:LABELS]
     few = {key: value[rows] for key, value in train.items()}
     metrics = {}
@@ -37,6 +37,10 @@ def _few_labels(setup: Setup, name: str, seed: int) -> Metrics:
 ROWS = {
     "few-labels": Row(
         "Fashion-MNIST, 500 labels, encoder pretrained on all images: test accuracy",
-        "-", "-", "above scratch", _few_labels, 5,
+        published="-",
+        source="-",
+        reach="above scratch",
+        run=_few_labels,
+        seeds=5,
     ),
-}  # fmt: skip
+}

@@ -233,7 +233,7 @@ class Dictionary(nn.Module):
         return {"z": z, **self.decode(z)}
 
     def encode(self, x: Array) -> Array:
-        return nn.relu(self.encoder(x) - 0.5)
+        return nn.relu(self.encoder(x) - 0.9)
 
     def decode(self, z: Array) -> Any:
         return {"recon": z @ self.atoms}
@@ -279,7 +279,12 @@ class Adversarial(nn.Module):
     def __call__(self, x: Array) -> Any:
         z = self.encode(x)
         recon = self.decode(z)["recon"]
-        return {"z": z, "recon": recon, "real": self.critic(x)[:, 0], "fake": self.critic(recon)[:, 0]}
+        return {
+            "z": z,
+            "recon": recon,
+            "real": self.critic(x)[:, 0],
+            "fake": self.critic(recon)[:, 0],
+        }
 
     def encode(self, x: Array) -> Array:
         return jnp.tanh(self.encoder(x))
@@ -294,7 +299,9 @@ def adversarial() -> Autoencoder:
         {
             "mse": Term(squared_error),
             "fool": Term(lambda o, b: nn.softplus(-o["fake"]), 0.1),
-            "told": Term(lambda o, b: nn.softplus(-o["real"]) + nn.softplus(o["fake"]), 1.0, "critic"),
+            "told": Term(
+                lambda o, b: nn.softplus(-o["real"]) + nn.softplus(o["fake"]), 1.0, "critic"
+            ),
             "margin": Term(lambda o, b: o["real"] - o["fake"], None, "critic"),
         },
         (WIDTH,),

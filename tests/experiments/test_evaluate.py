@@ -103,7 +103,9 @@ def test_mistakes(zeros, arguments, message):
 
 def test_what_does_not_fit_is_named(tmp_path):
     train_run(tmp_path / "all", Data(), epochs=1)
-    with pytest.raises(ValueError, match="anomaly: the model was .* on every class.*fits: rec"):
+    with pytest.raises(
+        ValueError, match="anomaly: the model was .* on every class.*choose from: rec"
+    ):
         main([str(tmp_path / "all"), "--metrics", "anomaly"])
     x = np.zeros((50, 9, 9, 1), np.uint8)
     np.savez(tmp_path / "other.npz", x=x)
@@ -121,12 +123,14 @@ def test_runs_that_cannot_be_evaluated(tmp_path, zeros):
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "config.json").write_text((zeros / "config.json").read_text())
-    with pytest.raises(ValueError, match="no checkpoint in .*: the run saved none"):
+    with pytest.raises(ValueError, match="no checkpoint in .*: train the run"):
         main([str(empty)])
     ae = MODEL.build((8, 8, 1))
     x = load("digits", "train")["x"]
     fit(ae, x, steps=1, run_dir=tmp_path / "bare", config={"model": to_dict(MODEL)})
-    with pytest.raises(ValueError, match="does not say what it was trained on: give --data-name"):
+    with pytest.raises(
+        ValueError, match="has no name of its data set: choose one with --data-name"
+    ):
         main([str(tmp_path / "bare")])
     main([str(tmp_path / "bare"), "--data-name", "digits", "--metrics", "reconstruction"])
 

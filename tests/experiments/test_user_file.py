@@ -46,9 +46,9 @@ def test_the_command_line_trains_and_resumes_it(run):
 
 
 def test_a_run_names_only_what_the_process_has(file, run):
-    with pytest.raises(ValueError, match=r"model='sparse_rates'.*give models=Model \| YourSpec"):
+    with pytest.raises(ValueError, match=r"model='sparse_rates'.*pass models=Model \| YourSpec"):
         load_run(run)
-    with pytest.raises(ValueError, match="name its configuration file first"):
+    with pytest.raises(ValueError, match="put its configuration file first"):
         train.main(["--resume", run])
     ae, state, _ = load_run(run, models=load_user_file(file).models)
     assert ae.encode(state.variables, np.zeros((3, 8, 8, 1), np.uint8)).shape == (3, 8)
@@ -102,7 +102,7 @@ def test_a_hand_made_module_is_given_back_as_it_is(file, tmp_path):
     ae = replace(load_user_file(file).config.model.build((6,)), spec=None)
     x = np.random.default_rng(0).uniform(size=(40, 6)).astype(np.float32)
     state, _ = fit(ae, x, epochs=1, batch_size=20, run_dir=tmp_path / "run")
-    with pytest.raises(ValueError, match="give it as ae="):
+    with pytest.raises(ValueError, match="pass it as ae="):
         load_run(tmp_path / "run")
     loaded = load_run(tmp_path / "run", ae=ae)
     np.testing.assert_array_equal(

@@ -74,7 +74,7 @@ def test_one_file_is_written_whole_and_nothing_else(make, capsys):
     assert capsys.readouterr().err == ""
     text = page.read_text()
     assert 'alt="a <b&gt;bold</b&gt; loss"' in text
-    assert 'src="http' not in text and "<link" not in text
+    assert ' src="http' not in text and "<link" not in text
     assert f"{run} is not measured" not in text and "run is not measured: python -m" in text
 
 
@@ -115,10 +115,10 @@ def test_what_an_explorer_lacks_is_one_line_and_the_rest_is_there(make, tmp_path
     named = make("named")
     for name, argv, line in [
         ("empty", [make("empty", saved=False)], "no checkpoint in"),
-        ("nameless", [make("nameless", data=None)], "does not say what it was trained on"),
+        ("nameless", [make("nameless", data=None)], "has no name of its data set"),
         ("odd", [make("odd", data={"name": 3})], "does not name a data set"),
         ("gone", [make("gone", data={"name": "mnist", "dir": "nowhere"})], "is not in nowhere"),
-        ("named", [named, "--data-name", images], r"shape (9, 9, 1), and"),
+        ("named", [named, "--data-name", images], r"shape (9, 9, 1), but"),
         ("named", [named, "--step", "9"], "no checkpoint of step 9"),
     ]:
         main(list(map(str, argv)))

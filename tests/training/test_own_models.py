@@ -1,6 +1,5 @@
 """Every property of training, for every model of a user's own in `tests.core.models`."""
 
-from dataclasses import replace
 from functools import cache, partial
 
 import jax
@@ -21,16 +20,22 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 RATE = 0.05
 MOMENTUM = optax.sgd(RATE, momentum=0.9)
 STEPS = 4  # an epoch is 3
-NAMES = pytest.mark.parametrize("name", CASES)
 close = partial(np.testing.assert_allclose, rtol=2e-4, atol=5e-6)
 
 
+def names(*fast):
+    """Over all models, those that are not `fast` in the slow group."""
+    slow = pytest.mark.slow
+    every = [name if name in fast else pytest.param(name, marks=slow) for name in CASES]
+    return pytest.mark.parametrize("name", every)
+
+
 def train(name, *, quiet=False, **options):
+    """A run of a model, as `fit` is told otherwise by `options`."""
     case = CASES[name]
-    data = examples(case)
     settings = {"steps": STEPS, "batch_size": BATCH, "optimizer": MOMENTUM, "ema_decay": 0.9}
-    test = examples(case, 9, seed=1)
-    return fit(case.quiet if quiet else case.ae, data, **settings, eval_data=test, seed=3, **options)
+    settings |= {"eval_data": examples(case, 9, seed=1), "seed": 3}
+    return fit(case.quiet if quiet else case.ae, examples(case), **settings | options)
 
 
 reference = cache(train)
@@ -67,31 +72,16 @@ def batch_of(name, rows=16):
     return {key: jnp.asarray(column) for key, column in examples(CASES[name], rows).items()}
 
 
-@NAMES
+@names("vq", "two-player")
 def test_a_run_resumed_at_every_step_is_the_uninterrupted_one(name, tmp_path):
     whole = reference(name)
     for step in range(1, STEPS + 1):
-        resumed = train(name, run_dir=tmp_path, resume=step > 1) if step == STEPS else None
-        if resumed is None:
-            case = CASES[name]
-            stop = [lambda state, row, step=step: row["step"] >= step]
-            fit(
-                case.ae,
-                examples(case),
-                steps=step,
-                batch_size=BATCH,
-                optimizer=MOMENTUM,
-                ema_decay=0.9,
-                seed=3,
-                callbacks=stop,
-                run_dir=tmp_path,
-                resume=step > 1,
-            )
+        resumed = train(name, steps=step, run_dir=tmp_path, resume=step > 1)
     assert digest(resumed.state) == digest(whole.state)
     assert resumed.history[-1]["loss"] == whole.history[-1]["loss"]
 
 
-@NAMES
+@names(*CASES)
 def test_a_batch_with_a_nan_moves_nothing(name):
     ae, state = fresh(name, CASES[name].ae, ema=True)
     step = jax.jit(make_train_step(ae, MOMENTUM, guard=True, ema_decay=0.9))
@@ -105,7 +95,7 @@ def test_a_batch_with_a_nan_moves_nothing(name):
     assert metrics["finite"] and digest(again) != digest(skipped)
 
 
-@NAMES
+@names("vq", "two-player", "transcoder")
 def test_accumulated_parts_are_the_whole_batch_or_are_refused(name):
     case = CASES[name]
     ae, state = fresh(name)
@@ -123,47 +113,46 @@ def test_accumulated_parts_are_the_whole_batch_or_are_refused(name):
 
 @cache
 def cut_run(name):
-    """The reference, by the step called by hand on batches that are cut and not padded."""
+    """The states of the reference, by the step called by hand on batches that are cut."""
     ae, data = CASES[name].quiet, examples(CASES[name])
     init_key, order_key, _ = jax.random.split(jax.random.key(3), 3)
     step = jax.jit(make_train_step(ae, MOMENTUM, ema_decay=0.9))
-    state = jax.jit(lambda: init_state(ae, MOMENTUM, init_key, ema=True))()
-    batches = [
-        rows[rows >= 0]
-        for epoch in range(2)
-        for rows in np.asarray(epoch_order(order_key, epoch, count=ROWS, batch_size=BATCH))
-    ]
-    for rows in batches[:STEPS]:
-        state, _ = step(state, {key: jnp.asarray(column[rows]) for key, column in data.items()})
-    return state
+    states = [jax.jit(lambda: init_state(ae, MOMENTUM, init_key, ema=True))()]
+    for epoch in range(2):
+        for rows in np.asarray(epoch_order(order_key, epoch, count=ROWS, batch_size=BATCH)):
+            batch = {key: jnp.asarray(column[rows[rows >= 0]]) for key, column in data.items()}
+            states.append(step(states[-1], batch)[0])
+    return states
 
 
-@NAMES
+@names("vq", "batch-norm")
 @pytest.mark.parametrize(
     ("devices", "stream"),
-    [(1, False), (4, True), *(pytest.param(*p, marks=pytest.mark.slow) for p in ((1, True), (4, False)))],
-    ids=str,
+    [
+        (1, False),
+        (4, True),
+        pytest.param(1, True, marks=pytest.mark.slow),
+        pytest.param(4, False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_padded_batch_is_the_cut_one(name, devices, stream):
-    options = {} if (devices, stream) == (1, False) else {"devices": devices, "stream": stream}
-    assert_close(reference(name, quiet=True, **options).state, cut_run(name))
+    run = train(name, quiet=True, devices=devices, stream=stream)
+    assert_close(run.state, cut_run(name)[STEPS])
 
 
-@NAMES
+@names("vq", "two-level")
 @pytest.mark.parametrize("batch_size", [BATCH, pytest.param(6, marks=pytest.mark.slow)])
 def test_four_devices_are_one(name, batch_size):
-    """Noise included, where a batch divides. Of 6 rows, each is padded to 8."""
-    quiet = batch_size % 4 != 0
-    four = train(name, quiet=quiet, devices=4) if batch_size == BATCH else None
-    if four is None:
-        run = partial(fit, CASES[name].quiet, examples(CASES[name]), steps=STEPS, batch_size=6)
-        assert_close(run(devices=4, optimizer=MOMENTUM).state, run(optimizer=MOMENTUM).state)
-        return
-    assert_close(four.state, reference(name).state)
-    assert_rows_close(four.history, reference(name).history)
+    """Noise included, where a batch divides; of 6 rows, each is padded to 8."""
+    if batch_size == BATCH:
+        one, four = reference(name), train(name, devices=4)
+    else:
+        one, four = (train(name, quiet=True, batch_size=6, devices=d) for d in (1, 4))
+    assert_close(four.state, one.state)
+    assert_rows_close(four.history, one.history)
 
 
-@NAMES
+@names("vq", "batch-norm", "dictionary")
 @pytest.mark.parametrize("wrap", ["pmap", pytest.param("shard_map", marks=pytest.mark.slow)])
 def test_the_mapped_step_is_the_jitted_one(name, wrap):
     ae, state = fresh(name, ema=True)
@@ -187,7 +176,7 @@ def test_the_mapped_step_is_the_jitted_one(name, wrap):
     assert_close(got, want)
 
 
-@NAMES
+@names("vq", "two-player")
 def test_in_bfloat16_the_untrained_state_keeps_its_dtypes_and_values(name):
     ae, state = fresh(name)
     batch = batch_of(name)
@@ -199,7 +188,7 @@ def test_in_bfloat16_the_untrained_state_keeps_its_dtypes_and_values(name):
     jax.tree.map(near, got.model_state, want.model_state)
 
 
-@NAMES
+@names("dictionary", "conditional")
 def test_every_seed_of_a_sweep_is_its_own_run(name):
     case = CASES[name]
     result = sweep(
@@ -213,21 +202,14 @@ def test_every_seed_of_a_sweep_is_its_own_run(name):
         ema_decay=0.9,
         devices=4,
     )
-    alone = fit(
-        case.ae,
-        examples(case),
-        epochs=1,
-        batch_size=BATCH,
-        optimizer=optax.sgd(0.5 * RATE, momentum=0.9),
-        ema_decay=0.9,
-        seed=5,
-    )
+    slower = optax.sgd(0.5 * RATE, momentum=0.9)
+    alone = train(name, steps=3, seed=5, optimizer=slower, eval_data=None)
     assert result.runs[3] == {"learning_rate": 0.5 * RATE, "seed": 5}
     assert_close(result.replica(3), alone.state)
     close(result.history[-1]["loss"][3], alone.history[-1]["loss"])
 
 
-@NAMES
+@names("vq", "two-level", "conditional")
 def test_a_run_is_loaded_and_exported_with_its_model(name, tmp_path):
     case = CASES[name]
     ae, data = case.ae, examples(case)
@@ -254,9 +236,10 @@ def test_a_run_is_loaded_and_exported_with_its_model(name, tmp_path):
     close(call("reconstruct", data["x"]), recon)
 
 
-def test_the_models_do_what_they_are_there_for():
-    """Each run revives a code or draws a unit again, so that the properties above speak of it."""
-    state = reference("vq").state
-    assert int(state.model_state["codebook"]["codebook"]["started"]) == 1
-    assert jax.tree.structure(CASES["two-level"].ae.encode(reference("two-level").state.variables, examples(CASES["two-level"])["x"])).num_leaves == 2
-    assert replace(CASES["transcoder"].ae).target_shape == (4, 2)
+def test_something_dies_and_is_revived_in_these_runs():
+    """So that the properties above speak of it, in a padded batch too."""
+    codebooks = [state.model_state["codebook"]["codebook"] for state in cut_run("vq")]
+    assert any((book["counts"] == 1.0).any() for book in codebooks[2 : STEPS + 1])
+    moments = [state.opt_state[0].trace["atoms"] for state in cut_run("dictionary")]
+    assert any((moment == 0.0).all(1).any() for moment in moments[1 : STEPS + 1])
+    assert not (moments[STEPS] == 0.0).all()

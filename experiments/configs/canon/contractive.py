@@ -2,8 +2,8 @@
 
 python -m experiments.train contractive
 
-Two cores: about TODO.
-Expected: test cross-entropy TODO per pixel.
+Two cores: about 9 minutes.
+Expected: not measured yet; python -m experiments.reproduce contractive does.
 """
 
 from ae_jax.models import Contractive

@@ -3,7 +3,7 @@
 python -m experiments.train few_labels
 python -m experiments.reproduce few-labels
 
-Two cores: about TODO.
+Two cores: about 1 minute, without the classifiers.
 Expected: with 500 labels, test accuracy 0.8037 on this encoder, 0.7876 from scratch (5 seeds).
 """
 

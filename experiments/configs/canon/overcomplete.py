@@ -2,8 +2,8 @@
 
 python -m experiments.train overcomplete
 
-Two cores: about TODO.
-Expected: test cross-entropy TODO per pixel, of masked images.
+Two cores: about 2 minutes.
+Expected: not measured yet; python -m experiments.reproduce overcomplete does.
 """
 
 from ae_jax.models import Denoising

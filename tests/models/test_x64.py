@@ -1,0 +1,97 @@
+"""Every model computes the same under jax_enable_x64: its arrays stay float32."""
+
+import jax
+import numpy as np
+import pytest
+
+from ae_jax import export, fit, load_exported
+from ae_jax.models import (
+    AE,
+    L1,
+    Contractive,
+    Convolutional,
+    Denoising,
+    Model,
+    Sparse,
+    Tied,
+    Vanilla,
+    Variational,
+)
+from ae_jax.networks import MLP, RNN, ConvNet
+from ae_jax.spec import kinds_of
+
+SMALL = MLP(widths=(5,), activation="tanh")
+STRIDE = ConvNet(filters=(3,), down="stride", up="transpose")
+SIGMOID = {"latent_dim": 3, "latent_activation": "sigmoid"}
+SPECS = {
+    "vanilla": Vanilla(network=SMALL, latent_dim=3),
+    "lstm": Vanilla(network=RNN(widths=(5, 3)), latent_dim=None, loss="mse"),
+    "gru": Vanilla(network=RNN(widths=(4,), cell="gru"), latent_dim=3, loss="huber"),
+    "convolutional": Convolutional(network=ConvNet(filters=(3, 2))),
+    "strided": Convolutional(network=STRIDE, latent_dim=3),
+    "tied": Tied(network=SMALL, latent_dim=3),
+    "denoising": Denoising(network=SMALL, latent_dim=3),
+    "masking": Denoising(network=SMALL, latent_dim=3, noise="masking", level=0.3),
+    "sparse-l1": Sparse(latent_dim=3),
+    "sparse-kl": Sparse(penalty="kl", **SIGMOID),
+    "contractive": Contractive(network=SMALL, **SIGMOID),
+    "probes": Contractive(network=SMALL, probes=2, **SIGMOID),
+    "variational": Variational(network=SMALL, latent_dim=2),
+    "learned": Variational(network=SMALL, latent_dim=2, likelihood="learned_gaussian"),
+    "binarized": Variational(network=SMALL, latent_dim=2, binarize=True, free_bits=0.1),
+    "recurrent-vae": Variational(network=RNN(widths=(4,)), latent_dim=2),
+    "skeleton": AE(network=SMALL, penalties=(L1(),)),
+}
+FAST = ("lstm", "learned")
+
+
+@pytest.fixture
+def x64():
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def without(request):
+    """The same training without x64, before it is enabled."""
+    return trained(request.getfixturevalue("name"))
+
+
+def shape_of(name):
+    return (4, 4, 1) if isinstance(SPECS[name], Convolutional) else (4, 3)
+
+
+def data(name, dtype=np.float32):
+    return np.random.default_rng(0).uniform(size=(10, *shape_of(name))).astype(dtype)
+
+
+def trained(name, **options):
+    x = data(name)
+    return fit(SPECS[name].build(shape_of(name)), x, epochs=1, batch_size=4, eval_data=x, **options)
+
+
+def test_the_table_is_complete():
+    assert {spec.kind for spec in SPECS.values()} == set(kinds_of(Model))
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in SPECS]
+)
+def test_training_evaluation_and_export(name, without, x64, tmp_path):
+    state, history = trained(name, run_dir=tmp_path / "run")
+    # SELU and sums aside it is the same computation: also the same noise.
+    for got, want in zip(history, without.history, strict=True):
+        np.testing.assert_allclose(got["loss"], want["loss"], rtol=1e-4)
+    floats = [a for a in jax.tree.leaves((state.params, state.opt_state)) if a.dtype.kind == "f"]
+    assert {str(a.dtype) for a in floats} == {"float32"}
+    ae, x = SPECS[name].build(shape_of(name)), data(name, np.float64)
+    z = ae.encode(state.variables, x)
+    recon = ae.decode(state.variables, np.float64(z))
+    assert (z.dtype, recon.dtype) == (np.float32, np.float32)
+    export(tmp_path / "run", tmp_path / "model")
+    loaded, variables, _ = load_exported(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.encode(variables, x), z)
+    content = bytearray((tmp_path / "model" / "encode.stablehlo").read_bytes())
+    called = jax.export.deserialize(content).call(np.float32(x))
+    np.testing.assert_allclose(called, z, rtol=1e-4, atol=1e-6)
