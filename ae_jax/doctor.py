@@ -1,9 +1,9 @@
 """Is this machine ready to train? ``python -m ae_jax.doctor``
 
-Shows versions, devices, data sets, disks, extras, and a training of some seconds, and names each
-problem with a remedy; the exit code is then 1. It looks at this machine, never at the network.
+Shows versions, devices, data sets, disks and extras, and trains for some seconds. Each problem is
+printed with a remedy; the exit code is then 1. The network is never used.
 
-What it looks at is imported where it is used: a package that is missing or broken is to be told.
+Packages are imported inside functions, so that a missing or broken package can be reported.
 """
 
 import math
@@ -24,7 +24,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from ae_jax.training import FitResult
 
-EXTRAS = {  # extra -> what it installs, and what that is for
+EXTRAS = {  # extra -> the package that it installs, and its purpose
     "cuda": ("jax-cuda13-plugin", "NVIDIA GPUs"),
     "tpu": ("libtpu", "TPUs"),
     "tensorflow": ("tensorflow", "preparing TFDS sets other than mnist, fashion_mnist, cifar10"),
@@ -33,28 +33,28 @@ EXTRAS = {  # extra -> what it installs, and what that is for
     "mlflow": ("mlflow-skinny", "--track mlflow"),
     "trackio": ("trackio", "--track trackio"),
     "report": ("plotly", "pages about runs, experiments.report"),
-    "umap": ("umap-learn", "pictures of codes by UMAP"),
+    "umap": ("umap-learn", "figures of latents by UMAP"),
     "notebooks": ("jupytext", "opening and testing the notebooks"),
     "test": ("pytest", "running the tests"),
     "dev": ("ruff", "changing the code"),
 }
 FREE = 500e6
-"""Bytes; with less on a disk, a run may not end."""
+"""Bytes; with less free space on a disk, a run may fail."""
 _NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 class Line(NamedTuple):
-    """One thing that was looked at. With a `remedy`, it is a problem."""
+    """One line of the report; it is a problem if it has a `remedy`."""
 
     what: str
-    found: str
+    state: str
     remedy: str = ""
 
 
 def main() -> int:
-    """Print everything; returns the exit code."""
+    """Print the report and return the exit code."""
     console, problems = Console(), []
-    for title, look in (
+    for title, section in (
         ("versions", versions),
         ("devices", devices),
         ("data sets", data_sets),
@@ -63,33 +63,31 @@ def main() -> int:
         ("self-test", self_test),
     ):
         table = Table(title=title, title_justify="left", show_header=False)
-        for line in _told(title, look):
+        for line in _lines(title, section):
             style = "red" if line.remedy else None
-            table.add_row(
-                Text(line.what), Text(line.found), style=style
-            )  # no markup: brackets stay
+            table.add_row(Text(line.what), Text(line.state), style=style)  # as text, not markup
             problems += [line] if line.remedy else []
         console.print(table)
-    for what, found, remedy in problems:
-        text = f"problem: {what}: {found}: {remedy}"
+    for what, state, remedy in problems:
+        text = f"problem: {what}: {state}: {remedy}"
         console.print(text, style="red", highlight=False, soft_wrap=True, markup=False)
     if not problems:
-        console.print("all is well")
+        console.print("no problems")
     return 1 if problems else 0
 
 
-def _told(title: str, look: Callable[[], Iterator[Line]]) -> Iterator[Line]:
-    """The lines of a section; whatever it breaks on is a problem, and no reason to stop."""
+def _lines(title: str, section: Callable[[], Iterator[Line]]) -> Iterator[Line]:
+    """The lines of a section; an exception becomes one more line, a problem."""
     try:
-        yield from look()
-    except Exception as error:  # whatever is broken here is what we are asked to tell
+        yield from section()
+    except Exception as error:  # any exception: the report must name it
         reason = str(error).strip().splitlines() or [""]
-        remedy = "mend that, or install anew: pip install --force-reinstall -e ."
+        remedy = "fix that, or reinstall: pip install --force-reinstall -e ."
         yield Line(title, f"{type(error).__name__}: {reason[0]}".rstrip(": "), remedy)
 
 
 def versions() -> Iterator[Line]:
-    """Python, and every package that ae_jax needs."""
+    """Versions of Python and of the packages that ae_jax needs."""
     yield Line("python", platform.python_version())
     try:
         needed = [Requirement(text) for text in metadata.requires("ae_jax") or ()]
@@ -101,17 +99,17 @@ def versions() -> Iterator[Line]:
     for requirement in needed:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        there, remedy = _version(requirement.name), f"run pip install '{requirement}'"
-        if there is None:
+        version, remedy = _version(requirement.name), f"run pip install '{requirement}'"
+        if version is None:
             yield Line(requirement.name, "missing", remedy)
-        elif not requirement.specifier.contains(there, prereleases=True):
-            yield Line(requirement.name, f"{there}, needs {requirement.specifier}", remedy)
+        elif not requirement.specifier.contains(version, prereleases=True):
+            yield Line(requirement.name, f"{version}, needs {requirement.specifier}", remedy)
         else:
-            yield Line(requirement.name, there)
+            yield Line(requirement.name, version)
 
 
 def devices() -> Iterator[Line]:
-    """What jax computes on."""
+    """The devices of jax, with their memory."""
     import jax
 
     from ae_jax.devices.memory import device_bytes, size
@@ -123,12 +121,12 @@ def devices() -> Iterator[Line]:
     yield Line(jax.default_backend(), f"{jax.device_count()} x {device_name()}, {memory}")
     yield Line("cores", f"{os.cpu_count()}")
     if _NVIDIA.exists() and jax.default_backend() == "cpu":
-        remedy = "run pip install 'ae_jax[cuda]', or leave out JAX_PLATFORMS=cpu if it is set"
-        yield Line("GPU", "there is one, and jax does not use it", remedy)
+        remedy = "run pip install 'ae_jax[cuda]', or unset JAX_PLATFORMS=cpu"
+        yield Line("GPU", "this machine has one, and jax does not use it", remedy)
 
 
 def data_sets(root: Path | None = None) -> Iterator[Line]:
-    """Those that `load` finds by name, and how to prepare the common ones that are not there."""
+    """Data sets that `load` finds by name, and commands to prepare common ones that are missing."""
     from ae_jax.data import catalog
     from ae_jax.data.available import available
 
@@ -142,8 +140,8 @@ def data_sets(root: Path | None = None) -> Iterator[Line]:
             yield Line(name, f"{form} in {folder}{f' ({sizes})' if sizes else ''}")
     except (ValueError, OSError) as error:
         denied = isinstance(error, OSError)
-        remedy = "see who may read it" if denied else "delete it, and prepare it again"
-        yield Line(f"sets in {root}", f"{error} (others were not looked for)", remedy)
+        remedy = "check its permissions" if denied else "delete it and prepare it again"
+        yield Line(f"sets in {root}", f"{error} (the search stopped there)", remedy)
         return
     for name in catalog.COMMON:
         if name not in names:
@@ -151,7 +149,7 @@ def data_sets(root: Path | None = None) -> Iterator[Line]:
 
 
 def disk() -> Iterator[Line]:
-    """Room where runs, data and caches go."""
+    """Free space on the disks of runs, data sets and caches."""
     import jax
 
     from ae_jax.data import catalog
@@ -164,38 +162,38 @@ def disk() -> Iterator[Line]:
         yield Line("compiled programs", f"{compiled}: not on a disk of this machine")
         compiled = ""
     for what, folder, remedy in (
-        ("runs", Path("runs"), "give --run-dir elsewhere"),
-        ("data sets", catalog.data_root(), "set AE_JAX_DATA to a folder elsewhere"),
-        ("decoded sets", cache_dir(), "set AE_JAX_CACHE to a folder elsewhere"),
-        ("compiled programs", compiled, "set JAX_COMPILATION_CACHE_DIR elsewhere"),
+        ("runs", Path("runs"), "choose another run directory"),
+        ("data sets", catalog.data_root(), "set AE_JAX_DATA to another folder"),
+        ("decoded sets", cache_dir(), "set AE_JAX_CACHE to another folder"),
+        ("compiled programs", compiled, "set JAX_COMPILATION_CACHE_DIR to another folder"),
     ):
         if folder == "":
             continue
         folder = Path(folder).absolute()
         parent = next(p for p in (folder, *folder.parents) if os.path.exists(p))
         free = shutil.disk_usage(parent).free
-        held = f", {_held(folder)} in it" if what != "data sets" and folder.is_dir() else ""
-        text = f"{folder}: {size(free)} free{held}"
+        used = f", {_used(folder)} used" if what != "data sets" and folder.is_dir() else ""
+        text = f"{folder}: {size(free)} free{used}"
         if what == "compiled programs" and not jax.config.values["jax_enable_compilation_cache"]:
             text += ", turned off"
         if free < FREE:
-            yield Line(what, text, f"less than {size(int(FREE))}: free some, or {remedy}")
-        elif what != "data sets" and not os.access(parent, os.W_OK):  # those are only read
+            yield Line(what, text, f"less than {size(int(FREE))}: free some space, or {remedy}")
+        elif what != "data sets" and not os.access(parent, os.W_OK):  # data sets are only read
             yield Line(what, f"{text}, cannot be written", remedy)
         else:
             yield Line(what, text)
 
 
 def extras() -> Iterator[Line]:
-    """Optional packages; one that is missing is no problem."""
+    """Optional packages; a missing one is not a problem."""
     for extra, (package, purpose) in EXTRAS.items():
-        there = _version(package)
-        found = f"{package} {there}" if there else f"missing: pip install 'ae_jax[{extra}]'"
-        yield Line(extra, f"{found} (for {purpose})")
+        version = _version(package)
+        state = f"{package} {version}" if version else f"missing: pip install 'ae_jax[{extra}]'"
+        yield Line(extra, f"{state} (for {purpose})")
 
 
 def self_test(epochs: int = 25) -> Iterator[Line]:
-    """Train a small model on the digits, twice: the loss falls, and the bits are the same."""
+    """Train a small model on the digits twice: the loss must fall, and the results must agree."""
     from ae_jax.data import load
     from ae_jax.devices.compilation import use_compilation_cache
     from ae_jax.models import Vanilla
@@ -210,29 +208,37 @@ def self_test(epochs: int = 25) -> Iterator[Line]:
 
 
 def judge(first: "FitResult", second: "FitResult") -> Iterator[Line]:
-    """What two trainings with the same seed should have in common."""
+    """Compare two trainings with the same seed."""
     import jax
     import numpy as np
 
     begin, end = first.history[0]["loss"], first.history[-1]["loss"]
-    told = (
+    losses = (
         f"loss {begin:.2f} -> {end:.2f} nats per pixel in {len(first.history)} epochs of the digits"
     )
     if not math.isfinite(end) or not end < 0.8 * begin:
-        remedy = "jax computes wrongly here: install jax and jaxlib of one version anew"
-        yield Line("training", told, remedy)
+        remedy = (
+            "jax computes wrong results here: reinstall jax and jaxlib, both of the same version"
+        )
+        yield Line("training", losses, remedy)
     else:
-        yield Line("training", told)
+        yield Line("training", losses)
     leaves = (jax.tree.leaves(result.state.params) for result in (first, second))
     pairs = zip(*leaves, strict=True)
     if all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs):
         yield Line("twice", "the same bits")
     elif jax.default_backend() == "cpu":
-        yield Line("twice", "other bits", "check the memory of this machine: a CPU repeats itself")
+        yield Line(
+            "twice",
+            "other bits",
+            "check the memory of this machine: a CPU must repeat results exactly",
+        )
     else:
-        yield Line("twice", "other bits, as sums on an accelerator may be: use --deterministic")
+        yield Line("twice", "other bits, which is normal for sums on an accelerator")
     speeds = sorted(row["images_per_second"] for row in second.history)
-    yield Line("speed", f"{speeds[len(speeds) // 2]:,.0f} images/s (such a small net says little)")
+    yield Line(
+        "speed", f"{speeds[len(speeds) // 2]:,.0f} images/s (of a small net, not representative)"
+    )
 
 
 def _version(package: str) -> str | None:
@@ -242,8 +248,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _held(folder: Path) -> str:
-    """Bytes of the files under `folder`; links are not followed."""
+def _used(folder: Path) -> str:
+    """The size of all files under `folder`; links are not followed."""
     from ae_jax.devices.memory import size
 
     total = 0
@@ -251,7 +257,7 @@ def _held(folder: Path) -> str:
         for name in names:
             try:
                 total += os.lstat(os.path.join(path, name)).st_size
-            except OSError:  # deleted in the meantime
+            except OSError:  # deleted meanwhile
                 continue
     return size(total)
 

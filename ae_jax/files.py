@@ -1,4 +1,4 @@
-"""Reading files that may be damaged or hostile, and writing files that are there whole or not."""
+"""Read files that may be damaged or hostile, and write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ae_jax.devices.host import memory_bytes
+
 CHUNK = 1 << 20
 JSON_LIMIT = 16 * 2**20
-"""Bytes; no JSON file that belongs to a run or a data set comes near it."""
+"""Maximum size of a JSON file in bytes; those of a run or a data set are far smaller."""
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytearray:
-    """Reads a stream that must hold `size` bytes and then end.
+    """Return the content of a stream that must contain exactly `size` bytes.
 
-    Memory grows with what the stream really holds and never beyond `size`, whatever `size` a
-    header declared. Reading to the end also makes gzip and zip streams verify their checksums.
+    The memory used depends on the bytes in the stream, not on the `size` that a header declares.
+    Reading to the end also makes gzip and zip streams verify their checksums.
 
     Raises:
-      ValueError: the stream holds more or fewer bytes, or more than half of this machine's memory
-        (as one that unpacks to a thousand times its size may), or `size` is negative.
+      ValueError: the stream contains more or fewer bytes, or more than half of this machine's
+        memory (even if the compressed file is small), or `size` is negative.
     """
     if size < 0:
         raise ValueError(f"its header declares {size} bytes of data")
@@ -34,38 +36,41 @@ def read_exactly(stream: BinaryIO, size: int) -> bytearray:
         data += block
         if len(data) > limit:
             raise ValueError(
-                f"it holds more than {limit} bytes, half of this machine's memory: save it as "
-                ".npy and map that from disk (np.load with mmap_mode='r')"
+                f"it holds more than {limit} bytes, half of this machine's memory: save it as .npy "
+                "and map that from disk (np.load with mmap_mode='r')"
             )
     if len(data) != size:
-        held = "more" if len(data) > size else f"only {len(data)}"
-        raise ValueError(f"its header declares {size} bytes of data, it holds {held}")
+        actual = "more" if len(data) > size else f"only {len(data)}"
+        raise ValueError(f"its header declares {size} bytes of data, it holds {actual}")
     return data
 
 
 def memory_limit() -> int:
-    """The bytes that one array read from a file may take: half of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    """Return the maximum size in bytes of one array from a file: half of this machine's memory."""
+    return memory_bytes() // 2
 
 
 def require_regular(path: Path, *, limit: int | None = None, links: bool = False) -> int:
-    """The size of a file that is no pipe or device, nor (without `links`) a link, nor larger than
-    `limit` bytes.
+    """Return the size in bytes of a regular file. Links are refused unless `links` is True.
 
     Raises:
-      ValueError: it is something else, or larger.
-      OSError: it is not there.
+      ValueError: the path is a link, a pipe or a device, or the file is larger than `limit` bytes.
+      OSError: the file does not exist.
     """
     status = path.stat() if links else path.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is not a regular file")
     if limit is not None and status.st_size > limit:
-        raise ValueError(f"{path} holds {status.st_size} bytes, more than the {limit} it may")
+        raise ValueError(f"{path} has {status.st_size} bytes, more than the limit of {limit}")
     return status.st_size
 
 
 def read_json(path: Path, *, limit: int = JSON_LIMIT, links: bool = False) -> Any:
-    """What a JSON file holds; raises `ValueError` for anything else, and `OSError`."""
+    """Return the content of a JSON file.
+
+    Raises `ValueError` if the file is not JSON or larger than `limit` bytes, and `OSError` if it
+    cannot be read.
+    """
     require_regular(path, limit=limit, links=links)
     try:
         return json.loads(path.read_bytes())
@@ -74,7 +79,7 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT, links: bool = False) -> An
 
 
 def finite(data: Any) -> Any:
-    """`data` for JSON, which has no NaN and no infinities: they are null there."""
+    """Return `data` with None in place of NaN and infinities, which JSON cannot represent."""
     if isinstance(data, Mapping):
         return {name: finite(value) for name, value in data.items()}
     if isinstance(data, list | tuple):
@@ -83,9 +88,9 @@ def finite(data: Any) -> Any:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Writes a text file in one go: whoever looks sees the old content or the new, never a part.
+    """Write a text file atomically: a reader sees the old content or the new, never a part of it.
 
-    Links are replaced, not followed. Raises `OSError` naming the file, what it needs and what is
+    A link is replaced, not followed. Raises `OSError` with the file, the bytes needed and the bytes
     free.
     """
     temporary, data = path.with_name(path.name + ".tmp"), content.encode()
@@ -102,14 +107,14 @@ def write_whole(path: Path, content: str) -> None:
 
 
 def append_whole(path: Path, line: str) -> None:
-    """Appends to a text file, in one write; what a full disk cuts short is taken back.
+    """Append a line to a text file in one write, and remove it again if the write is incomplete.
 
-    Links are not followed. Raises `OSError` as `write_whole`.
+    Links are not followed. Raises `OSError` like `write_whole`.
     """
     data = line.encode()
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     try:
-        # Without a buffer, which would try again when it is closed.
+        # Unbuffered, because a buffered file would write again when it is closed.
         with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             try:

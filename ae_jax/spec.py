@@ -1,9 +1,9 @@
 """Specifications as plain data: frozen dataclasses to and from JSON, strictly checked.
 
-A specification says *what* to build (a network, a model, an experiment) and holds numbers, strings,
-booleans, tuples and other specifications. Where a field may be one of several dataclasses, a
-``"kind"`` key says which, looked up in the field's own type: a file can name nothing that is not
-written there, so reading one never imports or runs anything.
+A specification says *what* to build (a network, a model, an experiment). It contains numbers,
+strings, booleans, tuples and other specifications. If a field may be one of several dataclasses,
+the key ``"kind"`` selects one of those in the field's type. A file cannot name any other class, so
+reading it never imports or runs code.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Literal, Union
 
 
 class Spec:
-    """Base of the frozen dataclasses here. `kind` is the name that files and commands use.
+    """Base class of specifications, which are frozen dataclasses; `kind` names one in files.
 
-    Fields that are a choice (`typing.Literal`) or a float (which must be finite) are checked when
-    one is made: `ValueError`.
+    Creating one raises `ValueError` if a field of type `typing.Literal` has another value, if a
+    float is not finite, or if a field of specifications holds anything else.
     """
 
     kind: ClassVar[str] = ""
@@ -30,6 +30,8 @@ class Spec:
                 _convert(hint, getattr(self, name), name)
             elif hint is float and isinstance(value := getattr(self, name), float):
                 require(math.isfinite(value), name, value, "must be finite")
+            else:
+                _check_parts(hint, getattr(self, name), name)
 
 
 def to_dict(spec: Any) -> Any:
@@ -44,10 +46,10 @@ def to_dict(spec: Any) -> Any:
 
 
 def from_dict(cls: Any, data: Any, *, where: str = "config") -> Any:
-    """`data` (from JSON) as a `cls`, a dataclass or a union of dataclasses.
+    """Convert `data` (from JSON) to `cls`, a dataclass or a union of dataclasses.
 
-    Missing fields take their defaults. Raises `ValueError`, one line that names the field, its
-    value and what it may be, for an unknown field or kind, a wrong type, or a value `cls` refuses.
+    Missing fields get their defaults. Raises `ValueError` for an unknown field or kind, a wrong
+    type, or a value that `cls` refuses: one line with the field, its value and what is allowed.
     """
     return _convert(cls, data, where)
 
@@ -59,7 +61,7 @@ def kinds_of(union: Any) -> dict[str, Any]:
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """The end of an error message: the known names, nearest first if one is near."""
+    """The end of an error message: a suggestion if a known name is similar, else all names."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
@@ -69,6 +71,21 @@ def require(ok: bool, field: str, value: Any, needs: str) -> None:
     """Raise `ValueError` "field=value: needs" unless `ok`. For ``__post_init__`` checks."""
     if not ok:
         raise ValueError(f"{field}={value!r}: {needs}")
+
+
+def _check_parts(hint: Any, value: Any, name: str) -> None:
+    """Raises `ValueError` unless `value` is one of the dataclasses that `hint` names, or a tuple of
+    them. Any value will do for other hints."""
+    args = typing.get_args(hint)
+    several = typing.get_origin(hint) is tuple
+    options = typing.get_args(args[0]) or args[:1] if several else args or (hint,)
+    if not any(map(dataclasses.is_dataclass, options)):
+        return
+    known = " or ".join(f"{option.__name__}(...)" for option in options if option is not type(None))
+    needs = f"must be a tuple of {known}" if several else f"must be {known}"
+    ok = isinstance(value, tuple) or not several
+    ok = ok and all(isinstance(item, options) for item in (value if several else (value,)))
+    require(ok, name, value, needs)
 
 
 def _convert(annotation: Any, data: Any, where: str) -> Any:

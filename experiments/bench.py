@@ -1,4 +1,4 @@
-"""Measure training: compile time, images/s, FLOPs, memory; beside other libraries; between runs.
+"""Measure training (compile time, images/s, FLOPs, memory) and compare it with other libraries.
 
 python -m experiments.bench                                  every net, float32, as `fit` runs it
 python -m experiments.bench conv lstm --dtype float32 bfloat16
@@ -9,21 +9,23 @@ python -m experiments.bench hinton --dataset mnist --rounds 29 --against torch-c
 python -m experiments.bench deep --turns 3 --against torch torch-compile
 python -m experiments.bench --compare before.json after.json
 
-Each measurement has a process of its own, one after another: on a shared machine only ratios from
-one run mean anything, and several `--turns` tell how much those vary. Results are printed, and kept
-as JSON (with the speed of every epoch; written after each net) and as a picture.
+Each measurement runs in a process of its own, one after another. On a shared machine only ratios
+within one run are meaningful; several `--turns` show how much they vary. Results are printed, and
+written as JSON (after each net, with the speed of every epoch) and as a figure.
 """
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 from rich.console import Console
 
 from ae_jax import plots
@@ -32,23 +34,72 @@ from ae_jax.spec import nearest, require
 from experiments.benchmarks import MODES, NETS
 from experiments.benchmarks.report import comparison, speeds, table
 from experiments.benchmarks.turns import Result, merged
-from experiments.cli import parse_all, run_main
+from experiments.cli import parse_options, run_main
 
 PEERS = {
     "torch": ("torch_baseline.py",),
     "torch-compile": ("torch_baseline.py", "--compile"),
-    # PyTorch keeps denormal numbers, which XLA and TensorFlow flush to 0. The first moments of Adam
-    # become such where gradients are 0, some 700 steps after a unit fell silent, and slow it down.
+    # PyTorch keeps denormal numbers, which XLA and TensorFlow flush to 0. If gradients stay 0, the
+    # first moments of Adam become denormal, which is slow.
     "torch-flush": ("torch_baseline.py", "--compile", "--flush"),
     "torch-bfloat16": ("torch_baseline.py", "--bfloat16"),
     "keras": ("keras_baseline.py",),
 }
-LACKING = {"keras": ("vae",)}  # it would be a subclassed model with a step of its own
-LIMIT = 1800  # seconds; a peer that takes longer is given up
+LACKING = {"keras": ("vae",)}  # Keras needs a custom model class with its own step for it
+LIMIT = 1800  # seconds; a slower measurement is stopped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    nets: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """By default all of them."""
+    dtype: tuple[str, ...] = ("float32",)
+    """float32, bfloat16 or both."""
+    mode: tuple[str, ...] = ("scan",)
+    """Forms of the training program."""
+    devices: int = 2
+    """Number of devices for pmap and sharded."""
+    batch: int | None = None
+    """Batch size; by default that of each net."""
+    dataset: str | None = None
+    """Train on the images of this data set; by default on random images."""
+    images: int | None = None
+    """Images per epoch."""
+    rounds: int = 3
+    """Number of timed epochs."""
+    turns: int = 1
+    """How often each net is measured."""
+    against: tuple[str, ...] = ()
+    """Other libraries to measure."""
+    peer_python: str | None = None
+    """The interpreter in which torch or keras is installed."""
+    compare: tuple[Path, Path] | None = None
+    """Compare the results in two files, instead of measuring."""
+    out: Path = Path("runs/bench.json")
+    """The file for the results."""
+
+    def __post_init__(self) -> None:
+        require_known("net", self.nets, NETS)
+        require_known("--dtype", self.dtype, ("float32", "bfloat16"))
+        require_known("--mode", self.mode, MODES)
+        require_known("--against", self.against, PEERS)
+        for name in ("devices", "batch", "images", "rounds", "turns"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"--{name}", value, "must be at least 1")
+
+
+def require_known(option: str, values: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `ValueError` with a suggestion for the first value that is not known."""
+    known = list(known)
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{option} {value}: {nearest(value, known)}")
 
 
 def main(argv: Sequence[str]) -> None:
-    options = _options(argv)
+    names = f"nets: {', '.join(NETS)}; modes: {', '.join(MODES)}; peers: {', '.join(PEERS)}"
+    about = f"{__doc__}\n{names}"
+    options = parse_options(argv, Options, prog="python -m experiments.bench", about=about)
     console = Console()
     if not console.is_terminal:
         console.width = 150
@@ -59,21 +110,23 @@ def main(argv: Sequence[str]) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
-        for found in _measure(options, console, Path(folder)):
-            results += found
+        for of_net in _measure(options, console, Path(folder)):
+            results += of_net
             options.out.write_text(json.dumps(results, indent=2) + "\n")
     console.print(table(results))
     plots.save(speeds(results), options.out.with_suffix(".png"))
     console.print(f"wrote {options.out} and {options.out.with_suffix('.png')}", soft_wrap=True)
 
 
-def _measure(options: argparse.Namespace, console: Console, folder: Path) -> Iterator[list[Result]]:
-    """The measurements of one net after the other."""
+def _measure(options: Options, console: Console, folder: Path) -> Iterator[list[Result]]:
+    """Yield the results of each net."""
     nets = options.nets or list(NETS)
     images = {net: options.images or NETS[net].images for net in nets}
-    given = _write_images(options.dataset, max(images.values()), folder) if options.dataset else []
+    data_options: list[str] = []
+    if options.dataset:
+        data_options = _write_images(options.dataset, max(images.values()), folder)
     for net in nets:
-        common = ["--images", str(images[net]), "--rounds", str(options.rounds), *given]
+        common = ["--images", str(images[net]), "--rounds", str(options.rounds), *data_options]
         common += [] if options.batch is None else ["--batch", str(options.batch)]
         measurements = [
             partial(_ours, net, dtype, mode, options.devices, common)
@@ -99,32 +152,32 @@ def _ours(net: str, dtype: str, mode: str, devices: int, common: list[str]) -> R
     devices = devices if mode in ("pmap", "sharded") else 1
     command = [sys.executable, "-m", "experiments.benchmarks.ours", net]
     command += ["--dtype", dtype, "--mode", mode, "--devices", str(devices)]
-    found = run_apart([*command, *common])
-    return {"who": "ae_jax", "net": net, "dtype": dtype, "mode": mode, **found}
+    result = run_apart([*command, *common])
+    return {"who": "ae_jax", "net": net, "dtype": dtype, "mode": mode, **result}
 
 
-def _peer(net: str, peer: str, options: argparse.Namespace, common: list[str]) -> Result:
+def _peer(net: str, peer: str, options: Options, common: list[str]) -> Result:
     script, *flags = PEERS[peer]
     python = options.peer_python or sys.executable
     path = Path(__file__).parent / "baselines" / script
     batch = options.batch or NETS[net].batch
-    found = run_apart([python, str(path), net, *flags, "--batch", str(batch), *common])
+    result = run_apart([python, str(path), net, *flags, "--batch", str(batch), *common])
     dtype = "bfloat16" if "bfloat16" in peer else "float32"
-    return {"who": peer, "net": net, "dtype": dtype, "mode": "", "batch": batch, **found}
+    return {"who": peer, "net": net, "dtype": dtype, "mode": "", "batch": batch, **result}
 
 
 def _write_images(dataset: str, most: int, folder: Path) -> list[str]:
-    """The options that tell a process to train on them."""
+    """Write the images of a data set, and return the options that make a process use them."""
     x = load(dataset, "train")["x"]
     fits = x.shape[1:] == (28, 28, 1)
-    require(fits, "--dataset", dataset, f"has examples of {x.shape[1:]}, the nets take (28, 28, 1)")
+    require(fits, "--dataset", dataset, f"has examples of {x.shape[1:]}, the nets need (28, 28, 1)")
     require(most <= len(x), "--images", most, f"{dataset} has {len(x)}")
     np.save(folder / "images.npy", x)
     return ["--data", str(folder / "images.npy")]
 
 
 def run_apart(command: list[str]) -> Result:
-    """What the process prints last, or ``{"error": the last line of its errors}``."""
+    """Run a process and parse the last line of its output; on failure ``{"error": one line}``."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     except subprocess.TimeoutExpired:
@@ -146,42 +199,6 @@ def _read(path: Path) -> list[Result]:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         raise ValueError(f"{path} is not the JSON of a benchmark") from None
-
-
-def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.bench",
-        description=(__doc__ or "").partition("\n")[0],
-        epilog=f"nets: {', '.join(NETS)}; modes: {', '.join(MODES)}; peers: {', '.join(PEERS)}",
-        exit_on_error=False,
-    )
-    parser.add_argument("nets", nargs="*", metavar="NET", help="by default all of them")
-    parser.add_argument("--dtype", nargs="+", default=["float32"])
-    parser.add_argument("--mode", nargs="+", default=["scan"])
-    parser.add_argument("--devices", type=int, default=2, help="of pmap and sharded")
-    parser.add_argument("--batch", type=int, help="by default each net's own")
-    parser.add_argument("--dataset", help="train on its images; by default random ones")
-    parser.add_argument("--images", type=int, help="to an epoch")
-    parser.add_argument("--rounds", type=int, default=3, help="epochs that are timed")
-    parser.add_argument("--turns", type=int, default=1, help="times that each net is measured")
-    parser.add_argument("--against", nargs="+", default=[], metavar="PEER")
-    parser.add_argument("--peer-python", help="the interpreter that has torch or keras")
-    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A.json", "B.json"))
-    parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
-    options = parse_all(parser, argv)
-    for name, given, known in (
-        ("net", options.nets, NETS),
-        ("--dtype", options.dtype, ("float32", "bfloat16")),
-        ("--mode", options.mode, MODES),
-        ("--against", options.against, PEERS),
-    ):
-        for value in given:
-            if value not in known:
-                raise ValueError(f"{name} {value}: {nearest(value, known)}")
-    for name in ("devices", "batch", "images", "rounds", "turns"):
-        value = getattr(options, name)
-        require(value is None or value >= 1, f"--{name}", value, "must be at least 1")
-    return options
 
 
 if __name__ == "__main__":

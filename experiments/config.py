@@ -1,7 +1,7 @@
-"""What an experiment is: a model, a data set, how to train, a seed."""
+"""The configuration of an experiment: model, data set, training settings and seed."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, make_dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import optax
 from jax import Array
@@ -9,54 +9,67 @@ from jax import Array
 from ae_jax.models import Model
 from ae_jax.spec import Spec, require
 
+C = TypeVar("C", bound="Config")
+if TYPE_CHECKING:
+    AnyModel: TypeAlias = Any
+else:  # files and commands can only name members of `Model`; Python code can use any model
+    AnyModel = Model
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data(Spec):
+    """The data set of an experiment."""
+
     name: str = "digits"
-    """digits (built in), any TFDS image set (mnist, fashion_mnist, cifar10, ...), a .npz or .csv
+    """digits (built in), a TFDS image data set (mnist, fashion_mnist, cifar10, ...), a .npz or .csv
     file, or a folder of idx .gz files."""
     dir: str | None = None
-    """Where prepared data sets are; by default $AE_JAX_DATA, else TFDS's own folder."""
+    """The directory of prepared data sets; by default $AE_JAX_DATA, otherwise that of TFDS."""
     decode: Literal["once", "always"] = "once"
-    """Of a TFDS training set: keep a decoded copy in the cache, or decode while training."""
+    """Decoding of a TFDS training set: once, with a copy in the cache, or always while training."""
     keep_labels: tuple[int, ...] | None = None
-    """Train and test on examples with these labels only, as anomaly detection does."""
+    """Use only examples with these labels, for example to detect all others as anomalies."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Spec):
+    """The training settings of an experiment."""
+
     epochs: int = 50
+    """Passes over the training set."""
     batch_size: int = 256
+    """Examples per batch."""
     learning_rate: float = 1e-3
+    """The learning rate, or the largest one if it has a schedule."""
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
+    """The optax optimizer."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rate, over the whole run; cosine ends at 0."""
+    """The learning rate over the run: constant, or a cosine decay to 0."""
     warmup: float = 0.0
-    """Share of the run in which the learning rate first rises to its value, in a straight line."""
+    """Fraction of the run in which the learning rate rises linearly from 0 to its value."""
     pretrain: Literal["none", "greedy", "rbm"] = "none"
-    """Where dense networks start from: greedy training layer by layer, or a stack of RBMs."""
+    """Pretraining of an MLP: greedy training layer by layer, or a stack of RBMs."""
     pretrain_epochs: int = 10
-    """Of each layer."""
+    """Epochs of pretraining for each layer."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the model computes in; parameters, losses and codes are float32 either way."""
+    """The dtype of the model's computation; parameters, losses and latents are always float32."""
     accumulate: int = 1
-    """Batches to an update, as if they were one, in the memory of one."""
+    """Batches per update. The update is that of one large batch, in the memory of a small one."""
     stream: bool | None = None
-    """Leave the data on the host and stream it; by default where it would not fit on the device."""
+    """Leave the data on the host and stream it; by default only if the device lacks the memory."""
     ema_decay: float | None = None
-    """Keep an exponential moving average of the parameters, and evaluate that."""
+    """Decay of an exponential moving average of the parameters, which is used for evaluation."""
     max_skips: int = 0
-    """Updates in a row to leave out where they are not finite, before the training stops."""
+    """Updates in a row that may be skipped as not finite before the training stops."""
     log_every: int | None = None
     """Steps between training rows in metrics.jsonl, at most (and by default) an epoch."""
     checkpoint_every: int | None = None
-    """Epochs between checkpoints; by default about ten in a run."""
+    """Epochs between checkpoints; by default a run saves about ten."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in (
-            "epochs", "batch_size", "pretrain_epochs", "accumulate", "log_every", "checkpoint_every"
-        ):  # fmt: skip
+        counts = ("epochs", "batch_size", "pretrain_epochs", "accumulate")
+        for name in (*counts, "log_every", "checkpoint_every"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"train.{name}", value, "must be at least 1")
         require(self.max_skips >= 0, "train.max_skips", self.max_skips, "must not be negative")
@@ -69,7 +82,10 @@ class Train(Spec):
     def make_optimizer(
         self, total_steps: int, learning_rate: float | Array | None = None
     ) -> optax.GradientTransformation:
-        """The optimizer of a run of so many steps; a sweep gives it a learning rate, traced."""
+        """Return the optimizer of a run of `total_steps` updates.
+
+        `learning_rate` replaces the setting, and may be traced (in a sweep).
+        """
         peak = self.learning_rate if learning_rate is None else learning_rate
         warmup = min(round(self.warmup * total_steps), total_steps - 1)
         rate: optax.ScalarOrSchedule = peak
@@ -79,24 +95,38 @@ class Train(Spec):
             rise = optax.linear_schedule(0.0, peak, warmup)
             after = rate if callable(rate) else optax.constant_schedule(rate)
             rate = optax.join_schedules([rise, after], [warmup])
-        makers = {
+        optimizers = {
             "adam": optax.adam,
             "adamw": optax.adamw,
             "nadam": optax.nadam,
             "rmsprop": optax.rmsprop,
             "sgd": optax.sgd,
         }
-        return makers[self.optimizer](rate)
+        return optimizers[self.optimizer](rate)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Spec):
-    model: Model
+    """The configuration of an experiment."""
+
+    model: AnyModel
+    """A specification with ``build(event_shape)``; files and commands name members of `Model`."""
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     seed: int = 0
-    """Of the initial parameters, the order of the data and all noise."""
+    """The seed of the initial parameters, the order of the data and all noise."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.seed < 2**32, "seed", self.seed, "must be in [0, 2**32)")
+
+
+def widened(cls: type[C], models: Any) -> type[C]:
+    """Return `cls` with a field `model` of type `models`, to parse files and command lines."""
+    if models == Model:
+        return cls
+    fields = [("model", models)]
+    subclass: type[C] = make_dataclass(
+        cls.__name__, fields, bases=(cls,), frozen=True, kw_only=True
+    )
+    return subclass

@@ -1,4 +1,4 @@
-"""The data that a configuration names."""
+"""Load the data set of a configuration."""
 
 from typing import Any
 
@@ -8,9 +8,10 @@ from experiments.config import Data
 
 
 def load_split(data: Data, split: str) -> dict[str, Any]:
-    """A split of the set, with the labels that the configuration keeps; raises as `load`.
+    """Return a split of the data set, with only the labels in ``data.keep_labels``.
 
-    A TFDS training set may be decoded while training; a test set is decoded at once.
+    A TFDS training set may be decoded while training; a test set is decoded at once. Raises the
+    errors of `ae_jax.data.load`.
     """
     arrays = load(data.name, split, data.dir, decode=data.decode if split == "train" else "once")
     return arrays if data.keep_labels is None else with_labels(arrays, data.keep_labels)

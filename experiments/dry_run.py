@@ -1,7 +1,7 @@
-"""What a training would take: parameters, memory, FLOPs and time, from the program that `fit` runs.
+"""Estimate the cost of a training run: parameters, memory, FLOPs and time.
 
-The program is compiled as `fit` compiles it, and run for about a second on a state that is thrown
-away. No run directory is made; what stays are the caches of programs and of decoded data sets.
+The same program as that of `fit` is compiled, and run for about a second on a temporary state. Only
+the caches of programs and of decoded data sets are written; there is no run directory.
 """
 
 import time
@@ -26,25 +26,28 @@ from experiments.benchmarks.flops import count_flops
 from experiments.config import Config
 
 SECONDS = 1.0
+"""Approximate length of the measurement."""
 
 
 class Estimate(NamedTuple):
-    """What `estimate` finds; bytes, and FLOPs, are those of one update."""
+    """The estimated cost of a training run."""
 
     modules: dict[str, dict[str, tuple[int, ...]]]
     """Module -> parameter -> shape."""
     parameters: int
+    """Number of parameters."""
     memory: dict[str, int]
-    """Bytes by what they hold: parameters, optimizer, data (or a chunk of it), temporary."""
+    """Bytes per use: parameters, optimizer, data (or a chunk of it), temporary."""
     flops: int
-    """Of products and convolutions (see `experiments.benchmarks.flops`)."""
+    """FLOPs of products and convolutions in one update (see `experiments.benchmarks.flops`)."""
     xla_flops: float | None
+    """FLOPs of the compiled program as XLA counts them, if it does."""
     per_epoch: int
-    """Updates to an epoch."""
+    """Updates per epoch."""
     measured: int
-    """Updates that were timed."""
+    """Number of timed updates."""
     seconds: float
-    """That one update took."""
+    """Seconds per update."""
 
 
 def estimate(
@@ -56,7 +59,8 @@ def estimate(
 ) -> Estimate:
     """Compile and time the training of `config`, without its pretraining.
 
-    Raises what `fit` does for data, settings and batches that cannot work.
+    Raises the errors of `fit` for invalid data or settings, and `ValueError` if an update is not
+    finite.
     """
     settings = config.train
     ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
@@ -77,11 +81,11 @@ def estimate(
         stream=settings.stream,
     )
     streamed = plan.streamed
-    beside = 0 if streamed["eval_data"] else data_bytes(plan.eval_data or {})
+    test_bytes = 0 if streamed["eval_data"] else data_bytes(plan.eval_data or {})
 
     state = jax.eval_shape(lambda: plan.state)
     piece, _, _ = next(plan.feed.pieces(0, 0, 1))
-    one = plan.example_batch()
+    batch_shapes = plan.example_batch()
     shapes = {path: leaf.shape for path, leaf in by_path(state.params).items()}
     modules: dict[str, dict[str, tuple[int, ...]]] = {}
     for path, shape in shapes.items():
@@ -92,14 +96,15 @@ def estimate(
         "optimizer": _bytes(state.opt_state),
         "training data" + (", a chunk" if streamed["train"] else ""): _bytes(piece),
     }
-    if beside:
-        memory["test data"] = beside
+    if test_bytes:
+        memory["test data"] = test_bytes
     analysis = plan.loop.memory_analysis()
     if analysis is not None:
         memory["temporary"] = analysis.temp_size_in_bytes
     xla_flops = (plan.loop.cost_analysis() or {}).get("flops")
-    # Without the guard, whose products are no part of the model.
-    flops = count_flops(make_train_step(ae, tx, accumulate=settings.accumulate), state, one)
+    # A step without the check for finite values, whose products are not part of the model.
+    step = make_train_step(ae, tx, accumulate=settings.accumulate)
+    flops = count_flops(step, state, batch_shapes)
     del piece
     measured, seconds = _measure(plan)
     return Estimate(
@@ -115,8 +120,8 @@ def estimate(
 
 
 def _measure(plan: Plan) -> tuple[int, float]:
-    """How many updates were timed, and the seconds of one, after others that warm up."""
-    carry, pace, done = (plan.take_state(), plan.none), Pace(), 0
+    """Return the number of timed updates and the seconds per update, after a warm-up."""
+    carry, pace, done = (plan.take_state(), plan.zeros), Pace(), 0
 
     def run(count: int) -> float:
         nonlocal carry, done
@@ -130,8 +135,8 @@ def _measure(plan: Plan) -> tuple[int, float]:
         skips = jax.block_until_ready(carry)[1].skips
         if int(skips.streak) > plan.sizes.max_skips:
             raise ValueError(
-                f"the update of step {int(skips.last)} is not finite, and the training would stop "
-                "there: look for it in the data, or try a lower train.learning_rate"
+                f"the update of step {int(skips.last)} is not finite, and the training would stop: "
+                "repair the data, or lower --train.learning-rate"
             )
         return time.perf_counter() - began
 
@@ -143,12 +148,13 @@ def _measure(plan: Plan) -> tuple[int, float]:
 
 
 def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
-               if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key))  # fmt: skip
+    keys = jax.dtypes.prng_key
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(leaf.dtype, keys)]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
 def show(
-    found: Estimate,
+    estimated: Estimate,
     config: Config,
     examples: int,
     tests: int,
@@ -159,44 +165,47 @@ def show(
     table = Table(title="parameters", title_justify="left")
     for title in ("module", "shapes", "parameters", "float32"):
         table.add_column(title, justify="right" if title in ("parameters", "float32") else "left")
-    for module, shapes in found.modules.items():
+    for module, shapes in estimated.modules.items():
         text = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
         count = sum(int(np.prod(shape)) for shape in shapes.values())
         table.add_row(module or "(top)", text, f"{count:,}", size(4 * count))
-    table.add_row("total", "", f"{found.parameters:,}", size(4 * found.parameters))
+    table.add_row("total", "", f"{estimated.parameters:,}", size(4 * estimated.parameters))
     console.print(table)
 
-    settings, there = config.train, device_bytes(data_mesh(devices))
+    settings, limit = config.train, device_bytes(data_mesh(devices))
     batch = settings.batch_size * settings.accumulate
-    epoch = found.seconds * found.per_epoch
+    epoch = estimated.seconds * estimated.per_epoch
+    updates = f"{estimated.per_epoch * settings.epochs:,} in {settings.epochs} epochs"
+    of_device = f" of a device's {size(limit)}" if limit else ""
+    xla = "unknown"
+    if estimated.xla_flops is not None:
+        xla = f"{estimated.xla_flops:.4g} (all operations of one device; an inner loop counts once)"
+    speed = batch / estimated.seconds
+    excluded = "without evaluation and checkpoints"
     rows = {
         "examples": f"{examples:,} to train, {tests:,} to test",
-        "updates": f"{found.per_epoch:,} of {batch} examples to an epoch, "
-        f"{found.per_epoch * settings.epochs:,} in {settings.epochs} epochs",
-        **{f"memory: {name}": size(count) for name, count in found.memory.items()},
-        "memory: sum": size(sum(found.memory.values()))
-        + (f" of a device's {size(there)}" if there else ""),
-        "FLOPs of an update": f"{found.flops:.4g} in products and convolutions",
-        "the same as XLA counts": "unknown" if found.xla_flops is None else
-        f"{found.xla_flops:.4g} (all operations of one device; loops inside an update count once)",
-        "time of an update": f"{1e3 * found.seconds:.4g} ms, measured on {found.measured:,} updates"
-        f" on {device_name()}",
-        "speed": f"{batch / found.seconds:,.0f} images/s, "
-        f"{found.flops / found.seconds / 1e9:.4g} GFLOP/s",
-        "time of an epoch": f"{_duration(epoch)}, without evaluation and checkpoints",
-        "time of the run": f"{_duration(epoch * settings.epochs)}, likewise",
-    }  # fmt: skip
+        "updates": f"{estimated.per_epoch:,} of {batch} examples per epoch, {updates}",
+        **{f"memory: {name}": size(count) for name, count in estimated.memory.items()},
+        "memory: sum": size(sum(estimated.memory.values())) + of_device,
+        "FLOPs of an update": f"{estimated.flops:.4g} in products and convolutions",
+        "FLOPs as XLA counts them": xla,
+        "time of an update": f"{1e3 * estimated.seconds:.4g} ms, measured on "
+        f"{estimated.measured:,} updates on {device_name()}",
+        "speed": f"{speed:,.0f} images/s, {estimated.flops / estimated.seconds / 1e9:.4g} GFLOP/s",
+        "time of an epoch": f"{_duration(epoch)}, {excluded}",
+        "time of the run": f"{_duration(epoch * settings.epochs)}, {excluded}",
+    }
     if settings.pretrain != "none":
         rows["time of pretraining"] = f"not measured ({settings.pretrain})"
     table = Table(title="training", title_justify="left", show_header=False)
     for name, text in rows.items():
         table.add_row(name, text)
     console.print(table)
-    console.print("no run directory was made (--dry-run)")
+    console.print("dry run: no run directory was made")
 
 
 def _duration(seconds: float) -> str:
-    """For people: 12.3 s, 4 min 05 s, 2 h 10 min."""
+    """Return a readable duration: 12.3 s, 4 min 05 s, 2 h 10 min."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)

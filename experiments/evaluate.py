@@ -1,11 +1,12 @@
-"""Measure what a trained autoencoder is good for: a table, pictures, RUN/evaluation.json.
+"""Evaluate a trained autoencoder: prints tables, writes RUN/evaluation.json and RUN/figures.
 
 python -m experiments.evaluate runs/vae2
 python -m experiments.evaluate runs/vae2 --metrics reconstruction generation
+python -m experiments.evaluate my_config.py runs/mine         a model of your own
 python -m experiments.evaluate --help                         the metrics and all their options
 
-A metric that does not fit the model or the data is left out, with a line that says why; one that
-was asked for by name is an error then. Pictures go to RUN/figures.
+Metrics that do not fit the model or the data are skipped, each with a line that gives the reason.
+If --metrics names such a metric, it is an error.
 """
 
 import json
@@ -24,27 +25,31 @@ from ae_jax.data import validated
 from ae_jax.evaluation import tasks
 from ae_jax.evaluation.tasks.subject import Result, Subject
 from ae_jax.files import finite, read_json, write_whole
+from ae_jax.models import Model
 from ae_jax.spec import nearest
 from ae_jax.storage.runs import Run
 from experiments.cli import parse_options, run_main, stored_config
 from experiments.config import Data
 from experiments.data import load_split
+from experiments.user_file import split_models
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
+    """The options of an evaluation."""
+
     run: Annotated[str, tyro.conf.Positional]
     """A run directory."""
     metrics: tuple[str, ...] = ()
-    """Which to measure; by default all that fit."""
+    """The metrics to compute; by default all that fit."""
     step: int | None = None
-    """Of the checkpoint; by default the newest."""
+    """The step of the checkpoint; by default the newest intact one."""
     data_name: str | None = None
-    """Measure on another data set, of the same shape."""
+    """Another data set of the same shape; by default that of the run."""
     data_dir: str | None = None
-    """Where it is, if not where it was in training."""
+    """The directory of the data set; by default that of the run."""
     seed: int = 0
-    """Of all noise and of the choice of examples."""
+    """The seed of all noise and of the choice of examples."""
     reconstruction: tasks.reconstruction.Settings = field(
         default_factory=tasks.reconstruction.Settings
     )
@@ -58,16 +63,18 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Evaluate one run with the arguments of a command line."""
+    models, argv = split_models(argv)
     options = parse_options(argv, Options, prog="python -m experiments.evaluate", about=__doc__)
     for name in options.metrics:
         if name not in tasks.TASKS:
             raise ValueError(f"--metrics {name}: {nearest(name, tasks.TASKS)}")
-    console = Console(markup=False)  # names of figures have brackets
-    subject, step = make_subject(options)
+    console = Console(markup=False)  # rich would read brackets in metric names as markup
+    subject, step = make_subject(options, models)
     for name in options.metrics:
-        if why := tasks.TASKS[name].misfit(subject):
-            fitting = [name for name, use in tasks.TASKS.items() if use.misfit(subject) is None]
-            raise ValueError(f"--metrics {name}: {why}; what fits: {', '.join(fitting)}")
+        if reason := tasks.TASKS[name].misfit(subject):
+            fitting = [name for name, task in tasks.TASKS.items() if task.misfit(subject) is None]
+            raise ValueError(f"--metrics {name}: {reason}; choose from: {', '.join(fitting)}")
     count = len(subject.test["x"])
     about = {"step": step, "data": subject.name, "examples": count, "seed": options.seed}
     file = Path(options.run) / "evaluation.json"
@@ -75,64 +82,70 @@ def main(argv: Sequence[str]) -> None:
     for name in options.metrics or tasks.TASKS:
         start = time.monotonic()
         try:
-            if why := tasks.TASKS[name].misfit(subject):
-                raise ValueError(why)
+            if reason := tasks.TASKS[name].misfit(subject):
+                raise ValueError(reason)
             result = tasks.TASKS[name].measure(subject, getattr(options, name))
-        except ValueError as error:  # too few examples, a code that never changes, ...
+        except ValueError as error:  # too few examples, constant latents, ...
             if options.metrics:
                 raise
-            console.print(f"{name}: left out: {error}")
+            console.print(f"{name}: skipped: {error}")
             continue
-        pictures = _save(result, Path(options.run) / "figures")
+        figures = _save(result, Path(options.run) / "figures")
         done[name] = {
-            "figures": result.figures, "conventions": result.conventions, "pictures": pictures,
-            "left_out": result.left_out, "settings": vars(getattr(options, name)),
-        }  # fmt: skip
-        write_whole(file, json.dumps(finite({**about, "uses": done}), indent=2) + "\n")
+            "metrics": result.metrics,
+            "conventions": result.conventions,
+            "figures": figures,
+            "skipped": result.skipped,
+            "settings": vars(getattr(options, name)),
+        }
+        write_whole(file, json.dumps(finite({**about, "tasks": done}), indent=2) + "\n")
         seconds = time.monotonic() - start
         for part in _shown(name, result, subject, seconds):
             console.print(part, highlight=False)
-        for part, why in result.left_out.items():
-            console.print(f"{name}: {part} left out: {why}")
-        for picture in pictures:
-            console.print(f"  {options.run}/figures/{picture}", highlight=False, soft_wrap=True)
+        for part, reason in result.skipped.items():
+            console.print(f"{name}: {part} skipped: {reason}")
+        for figure in figures:
+            console.print(f"  {options.run}/figures/{figure}", highlight=False, soft_wrap=True)
     console.print(f"  {file}", highlight=False, soft_wrap=True)
 
 
-def make_subject(options: Options) -> tuple[Subject, int]:
-    """The model of the run with its data, and the step of its checkpoint."""
-    ae, state, _ = load_run(options.run, options.step)
-    data = _data(options)
-    whole = replace(data, keep_labels=None, decode="once")
+def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
+    """Return the model of the run with its data, and the step of its checkpoint.
+
+    Raises `ValueError` if the data does not suit the model.
+    """
+    ae, state, _ = load_run(options.run, options.step, models=models)
+    data = _data(options, models)
+    all_labels = replace(data, keep_labels=None, decode="once")
     train, test = load_split(replace(data, decode="once"), "train"), load_split(data, "test")
     for split, arrays in {"train": train, "test": test}.items():
         try:
             validated(arrays, unit_interval=ae.unit_interval)
         except ValueError as error:
             raise ValueError(f"{data.name}, {split}: {error}") from None
-        found = arrays["x"].shape[1:]
-        if found != ae.event_shape:
+        shape = arrays["x"].shape[1:]
+        if shape != ae.event_shape:
             raise ValueError(
-                f"{data.name}: its {split} examples have shape {found}, and {options.run} was "
-                f"trained on {ae.event_shape}: name a set of that shape with --data-name"
+                f"{data.name}: its {split} examples have shape {shape}, but {options.run} was "
+                f"trained on {ae.event_shape}: choose a data set of that shape with --data-name"
             )
     subject = Subject(
         ae=ae,
         variables=state.variables,
         train=train,
         test=test,
-        everything=load_split(whole, "test") if data.keep_labels else test,
+        everything=load_split(all_labels, "test") if data.keep_labels else test,
         name=data.name,
         seed=options.seed,
     )
     return subject, int(state.step)
 
 
-def _data(options: Options) -> Data:
+def _data(options: Options, models: Any) -> Data:
     if "data" in Run.open(options.run).config:
-        data = stored_config(options.run).data
+        data = stored_config(options.run, models).data
     elif options.data_name is None:
-        raise ValueError(f"{options.run} does not say what it was trained on: give --data-name")
+        raise ValueError(f"{options.run} has no name of its data set: choose one with --data-name")
     else:
         data = Data(name=options.data_name)
     name, folder = options.data_name or data.name, options.data_dir or data.dir
@@ -140,35 +153,38 @@ def _data(options: Options) -> Data:
 
 
 def _earlier(file: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """What was measured of the same checkpoint on the same data before."""
+    """Return the earlier results for the same checkpoint and data."""
     try:
-        there = read_json(file)
-        same = {name: there[name] for name in about} == about
-        return dict(there["uses"]) if same else {}
+        earlier = read_json(file)
+        same = {name: earlier[name] for name in about} == about
+        return dict(earlier["tasks"]) if same else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 def _save(result: Result, folder: Path) -> list[str]:
     folder.mkdir(exist_ok=True)
-    return [plots.save(f, folder / f"{name}.png").name for name, f in result.pictures.items()]
+    return [plots.save(f, folder / f"{name}.png").name for name, f in result.figures.items()]
 
 
 def _shown(name: str, result: Result, subject: Subject, seconds: float) -> Iterator[str | Table]:
-    """The numbers with what they mean, then each figure that is a table itself; lists stay out."""
+    """Yield a table of all numbers and their meaning, then each metric that is itself a table.
+
+    Lists are not shown.
+    """
     title = f"{name}: {subject.name}, {seconds:.0f} s"
     first = Table(title=title, title_justify="left")
-    for column in ("figure", "value", "what it is"):
+    for column in ("metric", "value", "meaning"):
         first.add_column(column, justify="right" if column == "value" else "left")
-    for figure, value in _numbers(result.figures):
-        first.add_row(figure, f"{value:.5g}", result.conventions.get(figure, ""))
+    for metric, value in _numbers(result.metrics):
+        first.add_row(metric, f"{value:.5g}", result.conventions.get(metric, ""))
     yield first
-    for figure, rows in result.figures.items():
+    for metric, rows in result.metrics.items():
         if not isinstance(rows, dict):
             continue
         cells = {str(row): dict(_numbers(value)) for row, value in rows.items()}
         names = list(dict.fromkeys(name for row in cells.values() for name in row))
-        yield f"{figure.replace('_', ' ')}: {result.conventions.get(figure, '')}"
+        yield f"{metric.replace('_', ' ')}: {result.conventions.get(metric, '')}"
         table = Table("")
         for column in names:
             table.add_column(column.replace("_", " ") or "value", justify="right")
@@ -179,11 +195,11 @@ def _shown(name: str, result: Result, subject: Subject, seconds: float) -> Itera
         yield table
 
 
-def _numbers(figures: Any) -> Iterator[tuple[str, float]]:
-    """The numbers of a dict by name; a number alone is called ""."""
-    if not isinstance(figures, dict):
-        figures = {"": figures}
-    for name, value in figures.items():
+def _numbers(metrics: Any) -> Iterator[tuple[str, float]]:
+    """Yield the names and numbers of a dict; the name of a single number is ""."""
+    if not isinstance(metrics, dict):
+        metrics = {"": metrics}
+    for name, value in metrics.items():
         if isinstance(value, int | float):
             yield str(name), value
 

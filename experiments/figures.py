@@ -1,18 +1,23 @@
-"""The pictures of a finished run, as PNG files in its directory."""
+"""Draw the figures of a finished run as PNG files in its directory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax import plots
-from ae_jax.core import Autoencoder, Batch, Variables, as_floats, reconstruction, streams
+from ae_jax.core import Autoencoder, Variables, as_floats, reconstruction, streams
+from ae_jax.evaluation.batches import real_rows
+from ae_jax.evaluation.latents import encode_all
+from ae_jax.evaluation.reconstruction import reconstruct_all
 from ae_jax.storage.runs import Run
 from ae_jax.training import TrainState
 
-SCATTERED = 5000  # more points hide one another
+SCATTERED = 5000  # points of a scatter plot; more would overlap
+SHOWN = 10  # examples in a figure
 
 
 def draw_run(
@@ -21,45 +26,77 @@ def draw_run(
     state: TrainState,
     test: Mapping[str, np.ndarray],
     history: Sequence[Mapping[str, Any]],
-) -> None:
-    """Reconstructions, loss curves, codes in 2-D, and as images where they are spatial; for a VAE
-    prior samples and the manifold, for a denoising autoencoder noisy, denoised and clean images."""
-    variables = state.variables
-    decode = jax.jit(ae.decode)
+) -> list[str]:
+    """Draw the figures that suit the model; return a line with the reason for each skipped one.
 
-    @jax.jit
-    def encode(variables: Variables, batch: Batch) -> Any:
-        return ae.encode(variables, batch["x"], **ae.encoder_columns(batch))
+    The figures are the loss curves; the latents in the plane, and as images if they are spatial;
+    reconstructions; denoised images of a denoising model; samples and the manifold of a model with
+    a prior.
+    """
+    test = real_rows(test)
+    skipped = []
+    parts = {
+        "loss": lambda: {"loss": plots.loss_curves(history)},
+        "latents": lambda: _latents(ae, state.variables, test),
+        "reconstructions": lambda: _reconstructions(ae, state.variables, test),
+        "samples": lambda: _samples(ae, state.variables, test),
+    }
+    for name, draw in parts.items():
+        try:
+            for file, figure in draw().items():
+                plots.save(figure, run.path / "figures" / f"{file}.png")
+        except ValueError as error:
+            skipped.append(f"figure of {name} skipped: {error}")
+    return skipped
 
-    def save(name: str, figure: Figure) -> None:
-        plots.save(figure, run.path / "figures" / f"{name}.png")
 
-    save("loss", plots.loss_curves(history))
-    z = np.asarray(encode(variables, {k: v[:SCATTERED] for k, v in test.items()}))
-    if len(z) > 1 and np.isfinite(z).all():  # a diverged run has no codes to show
-        label = test.get("label")
-        save("codes", plots.code_scatter(z, None if label is None else label[:SCATTERED]))
-        if z.ndim == 4:
-            save("code_images", plots.code_images(z))
-    few = {name: column[:10] for name, column in test.items()}
-    x = np.asarray(as_floats(few["x"]))
-    recon = np.asarray(decode(variables, encode(variables, few)))
-    shape = ae.event_shape
-    pictures = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
-    if not pictures:  # what cannot be shown as an image is drawn as lines
+def _latents(
+    ae: Autoencoder, variables: Variables, test: Mapping[str, np.ndarray]
+) -> dict[str, Figure]:
+    examples = {name: column[:SCATTERED] for name, column in test.items()}
+    z = encode_all(ae, variables, examples)
+    if len(z) < 2 or not np.isfinite(z).all():
+        raise ValueError("it needs at least two examples, and finite latents")
+    figures = {"latents": plots.latent_scatter(z, examples.get("label"))}
+    encoded = _encode(ae, variables, examples)
+    if isinstance(encoded, jax.Array) and encoded.ndim == 4:
+        figures["latent_images"] = plots.latent_images(np.asarray(encoded))
+    return figures
+
+
+def _reconstructions(
+    ae: Autoencoder, variables: Variables, test: Mapping[str, np.ndarray]
+) -> dict[str, Figure]:
+    examples = {name: column[:SHOWN] for name, column in test.items()}
+    x = np.asarray(as_floats(examples[ae.target]))
+    recon = reconstruct_all(ae, variables, examples)
+    if not plots.drawn_as_image(ae.target_shape):  # drawn as lines
         x, recon = x.reshape(len(x), -1), recon.reshape(len(x), -1)
-    save("reconstructions", plots.reconstructions(x, recon))
-    if not pictures:
-        return
-    if ae.method("sample") is not None and not ae.given:
-        rngs = {"latent": jax.random.key(0)}
-        drawn = jax.jit(lambda v: ae.apply(v, 100, rngs=rngs, method="sample"))(variables)
-        save("samples", plots.samples(np.asarray(reconstruction(drawn))))
-    if ae.method("prior_quantile") is not None and z.shape[1:] == (2,):
-        save("manifold", plots.manifold(np.asarray(decode(variables, plots.manifold_codes()))))
-    outputs = ae.outputs(variables, few, rngs=streams(jax.random.key(0)))
-    if "corrupted" in outputs:
-        noisy = outputs["corrupted"]
-        denoised = decode(variables, encode(variables, {**few, "x": noisy}))
+    figures = {"reconstructions": plots.reconstructions(x, recon)}
+    outputs = ae.outputs(variables, examples, rngs=streams(jax.random.key(0)))
+    if "corrupted" in outputs and plots.drawn_as_image(ae.event_shape):
+        noisy = np.asarray(outputs["corrupted"])
+        denoised = reconstruct_all(ae, variables, {**examples, "x": noisy})
         rows = {"noisy": noisy, "denoised": denoised, "clean": x}
-        save("denoised", plots.image_rows({k: np.asarray(v) for k, v in rows.items()}))
+        figures["denoised"] = plots.image_rows(rows)
+    return figures
+
+
+def _samples(
+    ae: Autoencoder, variables: Variables, test: Mapping[str, np.ndarray]
+) -> dict[str, Figure]:
+    if ae.method("sample") is None or ae.given or not plots.drawn_as_image(ae.event_shape):
+        return {}
+    rngs = {"latent": jax.random.key(0)}
+    outputs = jax.jit(lambda v: ae.apply(v, 100, rngs=rngs, method="sample"))(variables)
+    figures = {"samples": plots.samples(np.asarray(reconstruction(outputs)))}
+    example = {name: column[:1] for name, column in test.items()}
+    has_prior = ae.method("prior_quantile") is not None
+    if has_prior and _encode(ae, variables, example).shape[1:] == (2,):
+        grid = ae.decode(variables, jnp.asarray(plots.manifold_latents()))
+        figures["manifold"] = plots.manifold(np.asarray(grid))
+    return figures
+
+
+def _encode(ae: Autoencoder, variables: Variables, data: Mapping[str, np.ndarray]) -> Any:
+    return ae.encode(variables, data["x"], **ae.encoder_columns(data))

@@ -1,4 +1,4 @@
-"""Several processes that train one model together: how they find one another."""
+"""Connect several processes that train one model together."""
 
 import socket
 import time
@@ -11,35 +11,36 @@ from ae_jax.spec import require
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """The options of a run over several processes, each of which is started with the same command.
+    """The options of a run over several processes, all started with the same command.
 
-    With none of them given, a run is one process.
+    By default a run is one process.
     """
 
     distributed: bool = False
     """Join the processes that SLURM, Open MPI, Kubernetes or a TPU pod has started."""
     coordinator: str | None = None
-    """HOST:PORT of process 0, which all of them can reach; with --num-processes, --process-id."""
+    """HOST:PORT of process 0, reachable from all processes; needs --num-processes, --process-id."""
     num_processes: int | None = None
+    """Number of processes."""
     process_id: int | None = None
-    """0 .. num_processes - 1; process 0 alone writes the run directory."""
+    """0 .. num_processes - 1. Only process 0 writes the run directory."""
     timeout: int = 60
-    """Seconds to wait for the others to come, and to notice that one has died."""
+    """Seconds to wait for the other processes, and until a dead one is noticed."""
 
     @property
     def several(self) -> bool:
+        """Whether the run has several processes."""
         return self.distributed or self.coordinator is not None
 
     def check(self) -> None:
-        """Raises `ValueError` for options that contradict one another."""
+        """Raise `ValueError` if an option is invalid, missing, or contradicts another one."""
         require(self.timeout >= 1, "--timeout", self.timeout, "must be at least 1 second")
-        given = (self.num_processes, self.process_id)
         if self.coordinator is None:
-            if given != (None, None):
+            if (self.num_processes, self.process_id) != (None, None):
                 raise ValueError("--num-processes, --process-id: need --coordinator HOST:PORT too")
             return
         if self.distributed:
-            raise ValueError("--distributed finds the coordinator itself: leave out --coordinator")
+            raise ValueError("--distributed finds the coordinator itself: remove --coordinator")
         if self.num_processes is None or self.process_id is None:
             raise ValueError("--coordinator: needs --num-processes and --process-id too")
         require(self.num_processes >= 1, "--num-processes", self.num_processes, "must be positive")
@@ -50,9 +51,9 @@ class Processes:
         require(ok, "--coordinator", self.coordinator, "must be HOST:PORT")
 
     def join(self) -> None:
-        """Meet the other processes; must come before jax looks at its devices.
+        """Connect to the other processes. Call it before jax initializes its backends.
 
-        Raises `ValueError` if process 0 does not answer within the timeout.
+        Raises `ValueError` if the options are invalid, or process 0 does not answer in time.
         """
         self.check()
         if not self.several:
@@ -66,7 +67,7 @@ class Processes:
                 self.process_id,
                 initialization_timeout=self.timeout,
                 heartbeat_timeout_seconds=self.timeout,
-                shutdown_timeout_seconds=3600,  # the first still draws when the others are done
+                shutdown_timeout_seconds=3600,  # process 0 draws figures after the others are done
             )
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
@@ -74,11 +75,11 @@ class Processes:
 
     @staticmethod
     def joined() -> bool:
-        """Whether this is one of several processes."""
+        """Return whether this process has joined others."""
         return jax.distributed.is_initialized()
 
     def _wait_for_coordinator(self) -> None:
-        # jax would end the process here, with its own log of what it tried.
+        # Waiting here gives a short error; jax would end the process with a long log.
         assert self.coordinator is not None
         host, _, port = self.coordinator.rpartition(":")
         until = time.monotonic() + self.timeout

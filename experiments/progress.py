@@ -1,4 +1,4 @@
-"""The progress bar: epoch, loss, images/s, time left."""
+"""A progress bar with epoch, loss, images/s and remaining time."""
 
 from types import TracebackType
 
@@ -10,7 +10,7 @@ from ae_jax.training.rows import Row
 
 
 class ProgressBar:
-    """A `fit` callback: a bar on a terminal; elsewhere, a line every tenth of the run."""
+    """A `fit` callback that draws a bar on a terminal, and elsewhere prints about ten lines."""
 
     def __init__(self, epochs: int, console: Console) -> None:
         self.epochs, self.console = epochs, console

@@ -2,30 +2,41 @@
 
 python -m experiments.report runs/vae2                         writes runs/vae2/report.html
 python -m experiments.report runs/vae2 runs/vae --output both.html
+python -m experiments.report my_config.py runs/mine            a model of one's own
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from ae_jax.report import write_report
-from experiments.cli import parse_all, run_main
+from experiments.cli import as_flags, parse_options, run_main
+from experiments.user_file import split_models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Run directories."""
+    output: str | None = None
+    """The file to write; by default RUN/report.html."""
+    step: int | None = None
+    """Of the checkpoint; by default the newest."""
+    data_name: str | None = None
+    """Explore another data set, of the same shape."""
+    data_dir: str | None = None
+    """Where it is, if not where it was in training."""
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        exit_on_error=False,
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory")
-    parser.add_argument("--output", help="the file to write; by default RUN/report.html")
-    parser.add_argument("--step", type=int, help="of the checkpoint; by default the newest")
-    parser.add_argument("--data-name", help="explore another data set, of the same shape")
-    parser.add_argument("--data-dir", help="where it is, if not where it was in training")
-    options = parse_all(parser, argv)
+    models, argv = split_models(argv)
+    options = parse_options(argv, Options, prog="python -m experiments.report", about=__doc__)
+    if not options.runs:
+        raise ValueError("give a run directory, or several: see --help")
     if options.output is None and len(options.runs) > 1:
         raise ValueError("--output FILE: needed for a page about several runs")
     output = Path(options.output or Path(options.runs[0], "report.html"))
@@ -35,9 +46,10 @@ def main(argv: Sequence[str]) -> None:
         step=options.step,
         data_name=options.data_name,
         data_dir=options.data_dir,
+        models=models,
     )
     for note in notes:
-        print(note, file=sys.stderr)
+        print(as_flags(note), file=sys.stderr)
     print(f"{output}  {output.stat().st_size:,} bytes")
 
 

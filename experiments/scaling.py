@@ -1,59 +1,61 @@
-"""How training would scale: what devices exchange, what simulated ones measure, what is predicted.
+"""How training scales over devices: bytes exchanged, measured speeds, predicted efficiency.
 
 python -m experiments.scaling                               bytes, and predictions for accelerators
-python -m experiments.scaling simple conv --measure 1 2 4   and simulated devices, measured
+python -m experiments.scaling simple conv --measure 1 2 4   also measure simulated devices
 
-A step exchanges the gradients and metrics by all-reduce, G bytes as XLA compiles it for two CPU
-devices (whose convolutions exchange the gradients of more than one form of a kernel). On N devices,
-with a global batch B, a peak of P FLOP/s of which a fraction u is reached, links of W bytes/s each
-way and a latency of a second per hop, the prediction is
+A step exchanges gradients and metrics by all-reduce: G bytes, as XLA compiles it for two CPU
+devices. (On a CPU, convolutions exchange the gradients of more than one form of a kernel.) The
+prediction for N devices, with a global batch B, a peak of P FLOP/s of which a fraction u is
+reached, links of W bytes/s in each direction and a latency of a seconds per hop, is
 
     compute  c = FLOPs(B / N) / (u P)
     exchange r = 2 (N - 1) / N * G / W + 2 ceil(log2 N) a       (bandwidth-optimal, tree latency)
     efficiency = c / (c + r)
 
-Weak scaling keeps each device's batch, strong scaling the global one; the last column is the batch
-of each of 512 devices from which on the efficiency is 90%, which is where c = 9 r. Nothing is
-overlapped with compute, which is pessimistic; a step never takes less than its FLOPs, which for the
-small nets is optimiztic: what launching kernels costs is not in it.
+Weak scaling keeps the batch of each device, strong scaling the global batch. The last column is the
+smallest batch per device, for 512 devices, with an efficiency of 90% (c = 9 r). The prediction is
+pessimistic, because it overlaps no exchange with computation. For small nets it is optimistic,
+because it ignores the time to launch kernels.
 """
 
-import argparse
 import math
 import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
 import optax
+import tyro
 from rich.console import Console
 from rich.table import Table
 
 from ae_jax.devices.mesh import data_mesh, replicated, split
-from ae_jax.spec import nearest, require
+from ae_jax.spec import require
 from ae_jax.training import init_state, make_train_step
-from experiments.bench import run_apart
+from experiments.bench import require_known, run_apart
 from experiments.benchmarks import NETS
 from experiments.benchmarks.flops import count_flops
-from experiments.cli import parse_all, run_main, use_cpu_devices
+from experiments.cli import parse_options, run_main, use_cpu_devices
 
 SIZES = (8, 64, 512)
 
 
 class Accelerator(NamedTuple):
-    """Published figures of one device; where hosts are joined by a slower network, that counts."""
+    """Published numbers of one device, with the slower network between hosts."""
 
     peak: float
-    """FLOP/s of bfloat16 products, dense."""
+    """FLOP/s of dense bfloat16 products."""
     near: float
-    """Bytes/s each way, within `host` devices."""
+    """Bytes/s in each direction between the devices of one host."""
     host: int
+    """Devices per host."""
     far: float
-    """Bytes/s each way, beyond."""
+    """Bytes/s in each direction between hosts."""
 
 
 ACCELERATORS = {
@@ -67,7 +69,7 @@ ACCELERATORS = {
 
 
 def exchanged_bytes(net: str) -> int:
-    """Bytes that a device puts into the all-reduces of one step, as XLA compiled it for two."""
+    """Bytes that a device contributes to the all-reduces of one step, compiled for two devices."""
     mesh, tx = data_mesh(2), optax.adam(1e-3)
     ae, batch = NETS[net].model.build((28, 28, 1)), NETS[net].batch
     here = partial(jax.ShapeDtypeStruct, sharding=replicated(mesh))
@@ -81,7 +83,7 @@ def exchanged_bytes(net: str) -> int:
 
 
 def all_reduced_bytes(program: str) -> int:
-    """The bytes that a compiled program's all-reduces return, each counted once."""
+    """The bytes of the results of all all-reduces in a compiled program."""
     total = 0
     for shapes in re.findall(r"= (.*?) all-reduce(?:-start)?\(", program):
         for bits, sizes in re.findall(r"[a-z]+(\d+)\[([\d,]*)\]", shapes):
@@ -90,18 +92,42 @@ def all_reduced_bytes(program: str) -> int:
 
 
 def exchange_seconds(sent: float, devices: int, kind: Accelerator, latency: float) -> float:
-    """r of the formula above."""
+    """The time r of the formula above."""
     bandwidth = kind.near if devices <= kind.host else kind.far
     moved = 2 * (devices - 1) / devices * sent / bandwidth
     return moved + 2 * math.ceil(math.log2(devices)) * latency
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    nets: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """By default all of them."""
+    measure: tuple[int, ...] = ()
+    """Numbers of simulated CPU devices to measure."""
+    rounds: int = 2
+    """Number of timed epochs."""
+    accelerator: str = "h100"
+    """The device of the predictions: h100, tpu-v5p or tpu-v5e."""
+    utilization: float = 0.3
+    """The share of the peak that is reached."""
+    latency: float = 3e-6
+    """Seconds per hop."""
+
+    def __post_init__(self) -> None:
+        require_known("net", self.nets, NETS)
+        require_known("--accelerator", [self.accelerator], ACCELERATORS)
+        for count in (*self.measure, self.rounds):
+            require(count >= 1, "--measure, --rounds", count, "must be at least 1")
+        require(0 < self.utilization <= 1, "--utilization", self.utilization, "is in (0, 1]")
+        require(self.latency >= 0, "--latency", self.latency, "must not be negative")
+
+
 def main(argv: Sequence[str]) -> None:
-    options = _options(argv)
+    options = parse_options(argv, Options, prog="python -m experiments.scaling", about=__doc__)
     console = Console()
     if not console.is_terminal:
         console.width = 150
-    os.environ["JAX_PLATFORMS"] = "cpu"  # of what is measured
+    os.environ["JAX_PLATFORMS"] = "cpu"  # for the measurements
     jax.config.update("jax_platforms", "cpu")
     use_cpu_devices(2)
     nets = options.nets or list(NETS)
@@ -124,7 +150,7 @@ def main(argv: Sequence[str]) -> None:
             exchange = exchange_seconds(sent, devices, kind, options.latency)
             weak, strong = (c / (c + exchange) for c in (flops / rate, flops / rate / devices))
             cells.append(f"{weak:.1%} / {strong:.1%}")
-        enough = 9 * exchange * rate / (flops / batch)  # exchange: of the last size, 512
+        enough = 9 * exchange * rate / (flops / batch)  # `exchange` is that of the last size, 512
         table.add_row(net, *cells, f"{math.ceil(enough):,}")
     console.print(table)
     if options.measure:
@@ -132,7 +158,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _size(net: str) -> tuple[int, int]:
-    """Parameters, and FLOPs of a step of the net's own batch."""
+    """The number of parameters, and the FLOPs of a step with the net's own batch size."""
     ae, tx = NETS[net].model.build((28, 28, 1)), optax.adam(1e-3)
     state = jax.eval_shape(lambda: init_state(ae, tx, jax.random.key(0)))
     x = jax.ShapeDtypeStruct((NETS[net].batch, 28, 28, 1), np.float32)
@@ -159,36 +185,8 @@ def _speed(net: str, devices: int, batch: int, rounds: int) -> str:
     command = [sys.executable, "-m", "experiments.benchmarks.ours", net, "--mode", "sharded"]
     command += ["--devices", str(devices), "--batch", str(batch), "--rounds", str(rounds)]
     command += ["--images", str(max(min(NETS[net].images, 20_000), batch))]
-    found = run_apart(command)
-    return found["error"] if "error" in found else f"{found['images_per_second']:,}"
-
-
-def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.scaling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        exit_on_error=False,
-    )
-    parser.add_argument("nets", nargs="*", metavar="NET", help="by default all of them")
-    parser.add_argument("--measure", nargs="+", type=int, default=[], metavar="DEVICES")
-    parser.add_argument("--rounds", type=int, default=2, help="epochs that are timed")
-    parser.add_argument("--accelerator", default="h100", help=", ".join(ACCELERATORS))
-    parser.add_argument("--utilization", type=float, default=0.3, help="share of the peak reached")
-    parser.add_argument("--latency", type=float, default=3e-6, help="seconds a hop")
-    options = parse_all(parser, argv)
-    for name, given, known in (
-        ("net", options.nets, NETS),
-        ("--accelerator", [options.accelerator], ACCELERATORS),
-    ):
-        for value in given:
-            if value not in known:
-                raise ValueError(f"{name} {value}: {nearest(value, known)}")
-    for count in (*options.measure, options.rounds):
-        require(count >= 1, "--measure, --rounds", count, "must be at least 1")
-    require(0 < options.utilization <= 1, "--utilization", options.utilization, "is in (0, 1]")
-    require(options.latency >= 0, "--latency", options.latency, "must not be negative")
-    return options
+    result = run_apart(command)
+    return result["error"] if "error" in result else f"{result['images_per_second']:,}"
 
 
 if __name__ == "__main__":

@@ -1,27 +1,27 @@
-"""Train a grid of hyper-parameters with several seeds, all runs in one compiled program.
+"""Train a grid of hyper-parameters with several seeds, all in one compiled program.
 
 python -m experiments.sweep vae --seeds 0 1 2 3 --grid model.beta=0.1,1,4
 python -m experiments.sweep simple --grid train.learning_rate=1e-3,3e-3 --train.epochs 20
 python -m experiments.sweep digits --grid objective.kl.weight=0.5,1 --devices 2
 
---grid NAME=VALUE,VALUE may be given several times; the grid is the product. NAME is the learning
-rate, a number of the model, or the weight of one of its loss terms. Each run leaves a run directory
-of its own beside `sweep.json`. The other options of `experiments.train` apply where they can.
+--grid NAME=VALUE,VALUE may be repeated; the grid is the product of the lists. NAME is the learning
+rate, a number of the model, or the weight of a loss term. Each run has its own run directory next
+to `sweep.json`. Most options of `experiments.train` apply too.
 """
 
-import argparse
 import itertools
 import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +31,7 @@ from ae_jax.files import finite
 from ae_jax.spec import nearest, require, to_dict
 from ae_jax.storage.runs import Run
 from ae_jax.training import SweepResult, sweep
-from experiments.cli import parse, run_main, use_cpu_devices
+from experiments.cli import Command, parse, run_main, use_cpu_devices
 from experiments.config import Config, Train
 from experiments.configs import CONFIGS
 from experiments.data import load_split
@@ -39,48 +39,70 @@ from experiments.data import load_split
 RATE = "train.learning_rate"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(Command):
+    """The options of a sweep."""
+
+    seeds: tuple[int, ...] = ()
+    """The seeds of every point of the grid; by default the configuration's seed."""
+    grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=VALUE,VALUE,...: a hyper-parameter and its values. May be repeated."""
+
+
 def main(argv: Sequence[str]) -> None:
-    options, rest = _options(argv)
+    """Run one sweep with the arguments of a command line."""
     name, config, command = parse(
-        rest, CONFIGS, default="digits", prog="python -m experiments.sweep", about=__doc__ or ""
+        argv,
+        CONFIGS,
+        default="digits",
+        prog="python -m experiments.sweep",
+        about=__doc__ or "",
+        options=Options,
     )
+    grid = parse_grid(command.grid)
     if command.several:
-        raise ValueError("--distributed, --coordinator: a sweep runs in one process")
+        raise ValueError(
+            "--distributed, --coordinator: a sweep runs in one process: use --devices instead"
+        )
     if command.resume is not None:
-        raise ValueError("--resume: a sweep starts anew; resume one of its runs by itself")
+        raise ValueError(
+            "--resume: a sweep cannot be resumed: continue one of its runs with experiments.train"
+        )
     if command.dry_run:
-        raise ValueError("--dry-run: is for one run; experiments.train has it")
+        raise ValueError("--dry-run: is for one run: use it with experiments.train")
     if command.track:
-        raise ValueError(f"--track {' '.join(command.track)}: is for one run, and not for a sweep")
+        raise ValueError(
+            f"--track {' '.join(command.track)}: is for one run: use experiments.train"
+        )
     for field in ("pretrain", "accumulate", "log_every", "checkpoint_every", "stream"):
         value, only = getattr(config.train, field), getattr(Train, field)
         option = f"--train.{field.replace('_', '-')}"
-        require(value == only, option, value, f"a sweep takes only {only!r}")
+        require(value == only, option, value, f"must be {only!r} in a sweep")
     decode = config.data.decode
-    require(decode == "once", "--data.decode", decode, "a sweep holds its data in memory")
+    require(decode == "once", "--data.decode", decode, "must be 'once' in a sweep")
     use_cpu_devices(command.devices)
     console = Console()
     train = load_split(config.data, "train")
     test = load_split(config.data, "test")
     shape = train["x"].shape[1:]
     known = sweepable(config, shape)
-    for key in options.grid:
+    for key in grid:
         if key not in known:
-            raise ValueError(f"--grid {key}: not something to sweep: {nearest(key, known)}")
+            raise ValueError(f"--grid {key}: cannot be swept: {nearest(key, known)}")
     out = Path(command.run_dir or f"runs/sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     if out.exists():
         raise ValueError(f"--run-dir {out} exists: choose another")
-    seeds = options.seeds or [config.seed]
-    points = math.prod(map(len, options.grid.values()))
+    seeds = command.seeds or [config.seed]
+    points = math.prod(map(len, grid.values()))
     console.print(f"{name}: {points} settings x {len(seeds)} seeds, {len(train['x'])} examples")
 
-    for values in itertools.product(*options.grid.values()):  # all of them, before any is trained
-        _config_of(config, dict(zip(options.grid, values, strict=True)))
+    for values in itertools.product(*grid.values()):  # check every point before training
+        _config_of(config, dict(zip(grid, values, strict=True)))
     steps = config.train.epochs * steps_per_epoch(len(train["x"]), config.train.batch_size)
     began = time.perf_counter()
     result = sweep(
         lambda **values: build(config, shape, values),
-        {"learning_rate" if k == RATE else k: v for k, v in options.grid.items()},
+        {"learning_rate" if k == RATE else k: v for k, v in grid.items()},
         seeds,
         train,
         epochs=config.train.epochs,
@@ -99,7 +121,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def build(config: Config, shape: tuple[int, ...], values: Mapping[str, Any]) -> Autoencoder:
-    """The configuration's model with these values of the grid, which may be traced."""
+    """Return the model of `config` with these values of the grid, which may be traced."""
     model: dict[str, Any] = {k[6:]: v for k, v in values.items() if k.startswith("model.")}
     ae = replace(config.model, **model).build(shape)
     objective = dict(ae.objective)
@@ -111,7 +133,7 @@ def build(config: Config, shape: tuple[int, ...], values: Mapping[str, Any]) -> 
 
 
 def _config_of(config: Config, point: Mapping[str, float]) -> Config:
-    """The configuration of one point of the grid, checked; weights of terms have no place in it."""
+    """Return the checked configuration of one point of the grid, without weights of loss terms."""
     model: dict[str, Any] = {k[6:]: v for k, v in point.items() if k.startswith("model.")}
     settings = config.train
     if RATE in point:
@@ -120,15 +142,15 @@ def _config_of(config: Config, point: Mapping[str, float]) -> Config:
 
 
 def sweepable(config: Config, shape: tuple[int, ...]) -> list[str]:
-    """What a grid may name: numbers that the model takes as traced values."""
+    """Return the names that a grid may have: numbers that may be traced in building the model."""
 
     def traces(name: str) -> bool:
-        def term(value: Any) -> Any:
+        def build_with(value: Any) -> Any:
             build(config, shape, {name: value})
             return value
 
         try:
-            jax.eval_shape(term, 1.0)
+            jax.eval_shape(build_with, 1.0)
         except (jax.errors.JAXTypeError, TypeError, ValueError):
             return False
         return True
@@ -146,7 +168,7 @@ def _write(
     result: SweepResult,
     seconds: float,
 ) -> None:
-    """All of it in `sweep.json`, and a run directory for each run."""
+    """Write `sweep.json`, and a run directory for each run."""
     history = [
         {k: v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()}
         for row in result.history
@@ -156,8 +178,8 @@ def _write(
     (out / "sweep.json").write_text(json.dumps(finite(data), indent=2) + "\n")
     for i, run in enumerate(result.runs):
         point = {RATE if k == "learning_rate" else k: v for k, v in run.items()}
-        one = replace(_config_of(config, point), seed=int(run["seed"]))
-        described = {**to_dict(one), "event_shape": list(shape), "dtype": config.train.dtype}
+        own_config = replace(_config_of(config, point), seed=int(run["seed"]))
+        described = {**to_dict(own_config), "event_shape": list(shape), "dtype": config.train.dtype}
         weights = {k: v for k, v in run.items() if k.startswith("objective.")}
         if weights:
             described["objective_weights"] = weights
@@ -166,13 +188,13 @@ def _write(
             folder.log({k: float(v[i]) if hasattr(v, "shape") else v for k, v in row.items()})
         try:
             folder.checkpoints().save(result.replica(i))
-        except ValueError as error:  # this run of them diverged
+        except ValueError as error:  # this run diverged
             console.print(f"{folder.path}: {error}", soft_wrap=True)
 
 
 def _table(result: SweepResult) -> Table:
     rows = result.table()
-    table = Table(title="last test figures: mean ± standard deviation over seeds")
+    table = Table(title="last test metrics: mean ± standard deviation over seeds")
     for name in rows[0]:
         table.add_column(name, justify="right", overflow="fold")
     for row in rows:
@@ -189,19 +211,15 @@ def _progress(console: Console, row: Mapping[str, Any], epochs: int) -> None:
         console.print(f"epoch {row['epoch']}/{epochs}: test loss {low:.5g} to {high:.5g}")
 
 
-def _options(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--seeds", nargs="+", type=int)
-    parser.add_argument("--grid", action="append", default=[])
-    try:
-        options, rest = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise ValueError(str(error)) from None
-    points = [_points(text) for text in options.grid]
-    options.grid = dict(points)
-    if len(points) > len(options.grid):
-        raise ValueError(f"--grid {points[-1][0]}: given twice; one list has all its values")
-    return options, rest
+def parse_grid(texts: Sequence[str]) -> dict[str, list[float]]:
+    """Return the values of each name in ``["NAME=1,2", ...]``; raises `ValueError` for others."""
+    grid: dict[str, list[float]] = {}
+    for text in texts:
+        name, values = _points(text)
+        if name in grid:
+            raise ValueError(f"--grid {name}: given twice: put all its values in one list")
+        grid[name] = values
+    return grid
 
 
 def _points(text: str) -> tuple[str, list[float]]:

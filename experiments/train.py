@@ -1,15 +1,16 @@
-"""Train one experiment: metrics, checkpoints and figures in a run directory, a table at the end.
+"""Train one model: writes metrics, checkpoints and figures to a run directory, and prints a table.
 
 python -m experiments.train                                  the default: a VAE on the digits
 python -m experiments.train simple --data.dir DIR            784-32-784 on MNIST
 python -m experiments.train vae --model.latent-dim 2 --train.epochs 20 --run-dir runs/vae2
-python -m experiments.train --resume runs/vae2               continue where it stopped
-python -m experiments.train CONFIG --dry-run                 parameters, memory, FLOPs, time: no run
-python -m experiments.train --track tensorboard wandb        beside metrics.jsonl; also on --resume
+python -m experiments.train --resume runs/vae2               continue an interrupted run
+python -m experiments.train CONFIG --dry-run                 only parameters, memory, FLOPs, time
+python -m experiments.train --track tensorboard wandb        log to trackers too
 python -m experiments.train CONFIG --help                    every option of a configuration
 
-Several processes, each with the same command, train one model: --distributed under SLURM, Open MPI,
-Kubernetes or on a TPU pod; elsewhere --coordinator HOST:PORT --num-processes N --process-id I.
+Several processes with the same command train one model together. Use --distributed under SLURM,
+Open MPI, Kubernetes or on a TPU pod, and elsewhere --coordinator HOST:PORT --num-processes N
+--process-id I.
 """
 
 import math
@@ -22,11 +23,13 @@ from jax import Array
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.core import Autoencoder, as_floats
+from ae_jax.core import Autoencoder, as_floats, metric_names
 from ae_jax.devices.compilation import release_freed_memory
 from ae_jax.devices.memory import SHARE, data_bytes, local_bytes
 from ae_jax.devices.mesh import data_mesh, is_first_process, local
 from ae_jax.evaluation import PCA, fit_pca, latent_metrics
+from ae_jax.evaluation.batches import real_rows
+from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.reconstruction import reconstruction_metrics
 from ae_jax.losses import mse
 from ae_jax.storage.runs import Run
@@ -41,7 +44,7 @@ from experiments.figures import draw_run
 from experiments.progress import ProgressBar
 from experiments.training import train
 
-PCA_LIMIT = 4096  # elements of an example; beyond, PCA takes minutes and gigabytes
+PCA_LIMIT = 4096  # elements of an example; PCA of larger ones is slow and needs much memory
 UNITS = {
     "squared_error": "squared error, summed per example",
     "mse": "squared error, per element",
@@ -52,6 +55,7 @@ UNITS = {
 
 
 def main(argv: Sequence[str]) -> None:
+    """Train one model with the arguments of a command line."""
     about = (__doc__ or "").partition("\n")[0]
     name, config, command = parse(
         argv, CONFIGS, default="digits", prog="python -m experiments.train", about=about
@@ -60,11 +64,11 @@ def main(argv: Sequence[str]) -> None:
     if command.deterministic:
         use_deterministic_operations()
     if command.several and not (command.resume or command.run_dir):
-        raise ValueError("--run-dir: needed by several processes, which must agree on it")
+        raise ValueError("--run-dir: several processes need the same one: add --run-dir RUN")
     if command.dry_run and command.several:
         raise ValueError("--dry-run: is for one process; use --devices instead")
     if command.dry_run and command.resume:
-        raise ValueError("--dry-run: is for a whole run: leave out --resume")
+        raise ValueError("--dry-run: estimates a new run: remove --resume")
     trackers = make_trackers(command.track)
     command.join()
     console = Console(quiet=not is_first_process())
@@ -74,8 +78,8 @@ def main(argv: Sequence[str]) -> None:
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
     devices = None if command.several else command.devices or None
     if command.dry_run:
-        found = estimate(config, data, test, devices=devices)
-        show(found, config, len(data["x"]), len(test["x"]), console, devices)
+        estimated = estimate(config, data, test, devices=devices)
+        show(estimated, config, len(data["x"]), len(test["x"]), console, devices)
         return
 
     with ProgressBar(config.train.epochs, console) as progress:
@@ -92,10 +96,11 @@ def main(argv: Sequence[str]) -> None:
         )
     if not is_first_process():
         return
-    release_freed_memory()  # what follows compiles again
+    release_freed_memory()  # the evaluation below compiles further programs
     state = local(state)
     run = Run.open(run_dir)
-    draw_run(run, ae, state, test, history)
+    for line in draw_run(run, ae, state, test, history):
+        console.print(line)
     console.print(_table(config, ae, state, data, test, history[-1]))
     for path in (run.path, *sorted(run.path.iterdir()), *sorted(run.path.glob("figures/*.png"))):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
@@ -104,32 +109,43 @@ def main(argv: Sequence[str]) -> None:
 def _table(
     config: Config, ae: Autoencoder, state: TrainState, data: dict, test: dict, last: dict
 ) -> Table:
-    """Test figures, beside PCA with as many codes where that is possible (see `PCA_LIMIT`)."""
-    figures = reconstruction_metrics(ae, state.variables, test["x"])
+    """Return a table of the test metrics, compared with PCA of as many components if possible.
+
+    PCA is skipped if the examples are larger than `PCA_LIMIT`, or the data does not fit in memory.
+    """
+    rows = {f"objective: {name}": (last[name], "") for name in metric_names(ae.objective)}
+    variables, pca, latents = state.variables, dict[str, float](), 0
+    if ae.method("encode") is not None:
+        one = real_rows({name: column[:1] for name, column in test.items() if name != "mask"})
+        latents = encode_all(ae, variables, one).shape[1]
+        for name, value in latent_metrics(ae, variables, test).items():
+            rows[f"latents: {name.replace('_', ' ')}"] = (value, "")
     size = math.prod(ae.event_shape)
-    codes = math.prod(ae.encode(state.variables, test["x"][:1]).shape[1:])
-    table = Table(title=f"test figures, {config.data.name}, {codes} codes", title_justify="left")
-    table.add_column("figure (mean over examples)")
-    table.add_column("ours", justify="right")
-    pca = {}
     memory = local_bytes(data_mesh()) or math.inf
     small = size <= PCA_LIMIT and data_bytes(data) <= SHARE * memory
-    if small and codes < min(size, len(data["x"])) and config.data.decode == "once":
-        table.add_column(f"PCA, {codes} codes", justify="right")
-        error = max(_pca_error(fit_pca(data["x"], codes), test["x"]), 1e-30)
+    fits = 0 < latents < min(size, len(data["x"])) and ae.target == "x" and "length" not in data
+    if small and fits and config.data.decode == "once":
+        error = max(_pca_error(fit_pca(data["x"], latents), test["x"]), 1e-30)
         pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
-    rows = {f"objective: {term}": (last[term], "") for term in ("loss", *ae.objective)}
-    for key, value in latent_metrics(ae, state.variables, test["x"]).items():
-        rows[f"code: {key.replace('_', ' ')}"] = (value, "")
-    for key, value in figures.items():
-        rows[UNITS[key]] = (value, f"{pca[key]:.5g}" if key in pca else "")
-    for name, (value, beside) in rows.items():
-        table.add_row(name, f"{value:.5g}", *([beside] if pca else []))
+    table = Table(
+        title=f"test metrics, {config.data.name}, {latents} latents", title_justify="left"
+    )
+    table.add_column("metric (mean over examples)")
+    table.add_column("ours", justify="right")
+    if pca:
+        table.add_column(f"PCA, {latents} components", justify="right")
+    try:
+        for name, value in reconstruction_metrics(ae, variables, test).items():
+            rows[UNITS[name]] = (value, f"{pca[name]:.5g}" if name in pca else "")
+    except ValueError as error:  # the model does not reconstruct its input
+        table.caption = f"reconstruction skipped: {error}"
+    for name, (value, pca_value) in rows.items():
+        table.add_row(name, f"{value:.5g}", *([pca_value] if pca else []))
     return table
 
 
 def _pca_error(pca: PCA, x: np.ndarray) -> float:
-    """Squared error, summed over elements, mean over examples; a thousand of these at a time."""
+    """Return the squared error, summed over elements and averaged over examples, in batches."""
 
     @jax.jit
     def errors(x: Array) -> Array:

@@ -1,11 +1,11 @@
-"""Train a classifier whose features FID and KID are measured on, and store it in the package.
+"""Train a classifier whose features are used for FID and KID, and store it in the package.
 
 python -m experiments.train_features mnist --epochs 5
 python -m experiments.train_features cifar10 --epochs 4
 python -m experiments.train_features fashion_mnist --folder FOLDER     of raw idx .gz files
 
-The test accuracy that it prints, of the weights as stored, goes into the table of
-`ae_jax.evaluation.classifiers`. On 2 CPU cores it takes minutes.
+Copy the printed test accuracy, which is that of the stored weights, to the table in
+`ae_jax.evaluation.classifiers`. Training takes minutes on a CPU.
 """
 
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ from ae_jax.evaluation.classifiers import (
 from ae_jax.pretraining.classify import accuracy, labeled
 from experiments.cli import parse_options, run_main
 
-EXAMPLES = 10_000  # that the scale of features is measured on
+EXAMPLES = 10_000  # for the scale of the features
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     data: Annotated[Literal["mnist", "fashion_mnist", "cifar10"], tyro.conf.Positional]
     folder: str | None = None
-    """Where its raw idx files are, if it is not among the prepared data sets."""
+    """The folder of raw idx files, if the data set is not prepared."""
     epochs: int = 8
     batch_size: int = 128
     learning_rate: float = 2e-3
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
     )
     source, name = options.folder or options.data, f"{options.data}-conv-64"
     train, test = (labeled(load(source, split), CLASSES) for split in ("train", "test"))
-    if options.data == "cifar10":  # digits and clothes are not what they are in a mirror
+    if options.data == "cifar10":  # mirrored digits and clothes would be others
         mirrored = {"x": train["x"][:, :, ::-1], "label": train["label"]}
         train = {key: np.concatenate([train[key], mirrored[key]]) for key in mirrored}
     model = build_classifier(CLASSIFIERS[name].event_shape)
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def with_unit_features(model: Autoencoder, params: Any, x: np.ndarray) -> Any:
-    """`params` of the same classifier, but with features whose mean square over images `x` is 1."""
+    """`params` of an equal classifier with features of mean square 1 over the images `x`."""
 
     def encode(params: Any, batch: Batch) -> Array:
         return model.encode({"params": params}, batch["x"])

@@ -1,4 +1,4 @@
-"""Train what a `Config` describes: the whole of it, pretraining included."""
+"""Train the model of a `Config`, with its pretraining."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,9 +31,10 @@ def train(
     devices: int | None = 1,
     allow_changes: bool = False,
 ) -> tuple[Autoencoder, FitResult]:
-    """The autoencoder of `config`, pretrained if it says so, and what `fit` returns for it.
+    """Train the model of `config`, and return it with the result of `fit`.
 
-    Pretraining is not checkpointed: a run that was stopped inside it starts again.
+    Pretraining is part of it if `config` says so. Pretraining saves no checkpoints: a run that is
+    interrupted during it starts again. See `fit` for the arguments.
     """
     settings = config.train
     ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
@@ -67,8 +68,8 @@ def train(
 
 
 def _has_checkpoint(run: Run) -> bool:
-    there = (run.path / "checkpoints").is_dir()
-    return there and bool(run.checkpoints(read_only=True).steps())
+    has_folder = (run.path / "checkpoints").is_dir()
+    return has_folder and bool(run.checkpoints(read_only=True).steps())
 
 
 def _pretrained(ae: Autoencoder, config: Config, x: np.ndarray) -> dict[str, Any] | None:
@@ -81,7 +82,7 @@ def _pretrained(ae: Autoencoder, config: Config, x: np.ndarray) -> dict[str, Any
         )
     if config.data.decode == "always":
         raise ValueError(
-            f"train.pretrain={settings.pretrain}: needs the data decoded: leave out data.decode"
+            f"train.pretrain={settings.pretrain}: needs decoded data: use --data.decode once"
         )
     if settings.pretrain == "rbm":
         return pretrain_rbm_stack(ae, x, epochs=settings.pretrain_epochs, seed=config.seed)

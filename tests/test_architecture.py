@@ -9,11 +9,13 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ae_jax"
 LAYERS = [  # each may import those before it
-    {"spec", "losses", "files"},
+    {"spec", "losses"},
     {"devices"},
+    {"files"},
     {"core"},
     {"ops"},
     {"networks"},
+    {"bottlenecks", "likelihoods", "priors"},
     {"models"},
     {"data"},
     {"storage"},
@@ -67,6 +69,7 @@ MODULES = {  # that run code when they load, or import what a string names
     "pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "importlib", "runpy", "imp",
     "yaml", "code", "pty",
 }  # fmt: skip
+RUNS_THE_USERS_FILE = "user_file.py"  # because the command line names that file
 CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
 
 
@@ -81,7 +84,7 @@ def test_nothing_that_is_loaded_runs_code(file):
             names = {node.module} if node.module != "importlib" else {a.name for a in node.names}
         else:
             names = set()
-        assert not names & MODULES
+        assert not names & MODULES or file.name == RUNS_THE_USERS_FILE
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             assert called not in CALLS

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def problems(lines):
-    return {line.what: f"{line.found}: {line.remedy}" for line in lines if line.remedy}
+    return {line.what: f"{line.state}: {line.remedy}" for line in lines if line.remedy}
 
 
 def test_versions(monkeypatch):
@@ -42,7 +42,7 @@ def test_every_extra_is_told(monkeypatch):
     assert extras.keys() - {"trackers"} == doctor.EXTRAS.keys()  # that is all the trackers
     monkeypatch.setitem(doctor.EXTRAS, "wandb", ("no-such-package", "tracking"))
     (line,) = [line for line in doctor.extras() if line.what == "wandb"]
-    assert line.found == "missing: pip install 'ae_jax[wandb]' (for tracking)" and not line.remedy
+    assert line.state == "missing: pip install 'ae_jax[wandb]' (for tracking)" and not line.remedy
 
 
 def test_data_sets(tmp_path):
@@ -51,7 +51,7 @@ def test_data_sets(tmp_path):
     info = {"name": "mnist", "version": "3.0.1", "fileFormat": "array_record"}
     splits = [{"name": "train", "shardLengths": ["2000", "500"]}]
     (folder / "dataset_info.json").write_text(json.dumps({**info, "splits": splits}))
-    found = {line.what: line.found for line in doctor.data_sets(tmp_path)}
+    found = {line.what: line.state for line in doctor.data_sets(tmp_path)}
     assert found["mnist"] == f"array_record in {folder} (train 2,500)"
     assert found["cifar10"] == f"not in {tmp_path}: python -m ae_jax.data prepare cifar10"
     (folder / "dataset_info.json").write_text("{")
@@ -64,21 +64,23 @@ def test_disk(tmp_path, monkeypatch):
     assert problems(doctor.disk()) == {}
     monkeypatch.setattr(doctor, "FREE", 1e18)
     bad = problems(doctor.disk())
-    assert bad["runs"].endswith("less than 1e+06 TB: free some, or give --run-dir elsewhere")
+    assert bad["runs"].endswith(
+        "less than 1e+06 TB: free some space, or choose another run directory"
+    )
     assert len(bad) == 4 and list(tmp_path.iterdir()) == []
 
 
 def test_devices():
     first, cores, *_ = doctor.devices()
-    assert first.what == "cpu" and first.found.startswith(f"4 x {cpu_name()}, ")
-    assert cores.found == str(os.cpu_count())
+    assert first.what == "cpu" and first.state.startswith(f"4 x {cpu_name()}, ")
+    assert cores.state == str(os.cpu_count())
 
 
 @pytest.mark.slow  # the last test here does it too, in a process of its own
 def test_the_self_test_trains():
     lines = list(doctor.self_test(epochs=12))
     assert [line.what for line in lines] == ["training", "twice", "speed"]
-    assert problems(lines) == {} and lines[1].found == "the same bits"
+    assert problems(lines) == {} and lines[1].state == "the same bits"
 
 
 def test_the_self_test_finds_what_is_wrong():
@@ -98,8 +100,8 @@ def test_an_exception_of_a_section_is_a_problem(monkeypatch):
         raise RuntimeError("no such symbol\nin a library")
 
     monkeypatch.setattr("ae_jax.training.fit", broken)
-    (line,) = doctor._told("self-test", doctor.self_test)
-    assert line.found == "RuntimeError: no such symbol" and "install anew" in line.remedy
+    (line,) = doctor._lines("self-test", doctor.self_test)
+    assert line.state == "RuntimeError: no such symbol" and "reinstall" in line.remedy
 
 
 def doctor_in(folder, code):
@@ -132,8 +134,11 @@ def test_the_exit_code_and_the_line_of_a_problem(tmp_path):
 def test_what_is_broken_is_told_and_the_rest_too(breaks, told, tmp_path):
     code = f"import os, sys; {breaks}; from ae_jax import doctor; sys.exit(doctor.main())"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
         env=os.environ | {"COLUMNS": "200"},
-    )  # fmt: skip
+    )
     assert told in done.stdout and "extras" in done.stdout
     assert done.stderr == "" or "Traceback" not in done.stderr

@@ -55,7 +55,7 @@ def test_never_reads_far_beyond_the_declared_size():
     assert stream.tell() == 11
 
 
-def test_a_file_is_there_whole_or_as_it_was(tmp_path, largest_file):
+def test_a_file_is_written_completely_or_stays_as_it_was(tmp_path, largest_file):
     file = tmp_path / "a.json"
     write_whole(file, '{"a": 1}')
     with pytest.raises(OSError), largest_file(10):
@@ -64,7 +64,7 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path, largest_file):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_line_that_does_not_fit_is_taken_back(tmp_path, largest_file):
+def test_a_line_that_does_not_fit_is_removed_again(tmp_path, largest_file):
     file = tmp_path / "rows"
     append_whole(file, "first\n")
     with pytest.raises(OSError), largest_file(10):
@@ -81,7 +81,7 @@ def test_a_line_that_does_not_fit_is_taken_back(tmp_path, largest_file):
         (b"\xff\xfe", "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
         (b"1" * 5000, "is not JSON"),  # more digits than Python converts
-        (b" " * 101, "holds 101 bytes, more than the 100"),
+        (b" " * 101, "has 101 bytes, more than the limit of 100"),
     ],
 )
 def test_what_is_not_json_is_one_line(tmp_path, content, message):

@@ -66,11 +66,11 @@ FIGURES = {
     "rows": lambda: plots.image_rows({"noisy": X, "denoised": X, "clean": X}, title="denoising"),
     "samples": lambda: plots.samples(X, columns=6),
     "manifold": lambda: plots.manifold(images(400, (28, 28))),
-    "spatial codes": lambda: plots.code_images(images(20, (4, 4, 8)), labels=LABEL),
-    "scatter": lambda: plots.code_scatter(codes(size=8), LABEL, class_names=NAMES),
-    "strips": lambda: plots.code_scatter(codes(size=1), LABEL, class_names=NAMES),
-    "histogram": lambda: plots.code_scatter(codes(size=1)),
-    "color scale": lambda: plots.code_scatter(codes(), codes()[:, 0]),
+    "spatial codes": lambda: plots.latent_images(images(20, (4, 4, 8)), labels=LABEL),
+    "scatter": lambda: plots.latent_scatter(codes(size=8), LABEL, class_names=NAMES),
+    "strips": lambda: plots.latent_scatter(codes(size=1), LABEL, class_names=NAMES),
+    "histogram": lambda: plots.latent_scatter(codes(size=1)),
+    "color scale": lambda: plots.latent_scatter(codes(), codes()[:, 0]),
     "loss curves": lambda: plots.loss_curves(metrics(**TERMS), unit="nats per example"),
     "noise curves": lambda: plots.noise_curves(NOISE),
     "filters": lambda: plots.filters(images(30, (3, 3, 1)) - 0.5),
@@ -97,7 +97,7 @@ def test_pyplot_is_not_imported(tmp_path):
 import sys, numpy as np
 from ae_jax import plots
 from ae_jax.plots.figure import PALETTE
-plots.save(plots.code_scatter(np.eye(3), np.arange(3)), sys.argv[1])
+plots.save(plots.latent_scatter(np.eye(3), np.arange(3)), sys.argv[1])
 print("matplotlib.pyplot" in sys.modules)
 """
     command = [sys.executable, "-c", code, str(tmp_path / "figure.png")]
@@ -212,19 +212,19 @@ class TestImageGrids:
 
     def test_channels_of_a_code_stand_side_by_side(self):
         z = images(3, (4, 4, 8))
-        ax = plots.code_images(z, labels=[7, 8, 9]).axes[0]
+        ax = plots.latent_images(z, labels=[7, 8, 9]).axes[0]
         for n in range(3):
             for c in range(8):
                 drawn = shown(ax)[5 * n : 5 * n + 4, 4 * c : 4 * c + 4]
                 np.testing.assert_array_equal(drawn, z[n, :, :, c])
         assert texts(ax.get_yticklabels()) == ["7", "8", "9"]
         with pytest.raises(ValueError, match=r"\(3, 128\)"):
-            plots.code_images(z.reshape(3, 128))
+            plots.latent_images(z.reshape(3, 128))
 
 
 class TestManifold:
     def test_codes_are_evenly_spaced_in_probability(self):
-        z = plots.manifold_codes(5, tail=0.1)
+        z = plots.manifold_latents(5, tail=0.1)
         assert z.shape == (25, 2) and z.dtype == np.float32
         across, up = z.reshape(5, 5, 2)[..., 0], z.reshape(5, 5, 2)[..., 1]
         probability = np.vectorize(NormalDist().cdf)
@@ -235,7 +235,7 @@ class TestManifold:
 
     def test_ticks_are_the_codes_of_the_rows_and_columns(self):
         n = 5
-        z = plots.manifold_codes(n)
+        z = plots.manifold_latents(n)
         (ax,) = plots.manifold(np.ones((n * n, 6, 5)) * z[:, 1, None, None]).axes
         for x, text in zip(ax.get_xticks(), texts(ax.get_xticklabels()), strict=True):
             assert float(text) == pytest.approx(z[round((x - 2) / 6), 0], abs=0.051)
@@ -246,16 +246,16 @@ class TestManifold:
 
     def test_bad_input_is_refused(self):
         with pytest.raises(ValueError, match="got n = 1 and"):
-            plots.manifold_codes(1)
+            plots.manifold_latents(1)
         with pytest.raises(ValueError, match=r"tail = 0\.5"):
-            plots.manifold_codes(3, tail=0.5)
+            plots.manifold_latents(3, tail=0.5)
         with pytest.raises(ValueError, match="got 12"):
             plots.manifold(images(12))
 
 
 class TestCodeScatter:
     def drawn(self, ax):
-        """Points and colors of all that is drawn, legend keys left out."""
+        """Points and colors of all that is drawn, without legend keys."""
         clouds = [c for c in ax.collections if len(c.get_offsets())]
         points = np.concatenate([c.get_offsets() for c in clouds])
         colors = [to_hex(color) for c in clouds for color in c.get_facecolors()]
@@ -263,7 +263,7 @@ class TestCodeScatter:
 
     def test_two_dimensional_codes_are_drawn_as_they_are(self):
         z, label = codes(30), np.arange(30) % 3
-        ax = plots.code_scatter(z, label).axes[0]
+        ax = plots.latent_scatter(z, label).axes[0]
         points, colors = self.drawn(ax)
         nearest = [np.abs(z - point).sum(axis=1).argmin() for point in points]
         assert sorted(nearest) == list(range(30))
@@ -273,7 +273,7 @@ class TestCodeScatter:
     def test_classes_are_named_in_the_legend_and_at_their_medians(self):
         z = np.repeat(np.eye(2), 5, axis=0) * 3 + codes(10) / 100
         label = np.repeat([4, 2], 5)
-        fig = plots.code_scatter(z, label, class_names=["t", "u", "v", "w", "x"])
+        fig = plots.latent_scatter(z, label, class_names=["t", "u", "v", "w", "x"])
         assert texts(fig.legends[0].get_texts()) == ["v", "x"]
         places = {text.get_text(): text.get_position() for text in fig.axes[0].texts}
         assert places["x"] == pytest.approx(np.median(z[:5], axis=0))
@@ -281,7 +281,7 @@ class TestCodeScatter:
 
     def test_larger_codes_are_projected_on_their_principal_components(self):
         z = codes(200, 6)
-        fig = plots.code_scatter(z.reshape(200, 1, 2, 3))
+        fig = plots.latent_scatter(z.reshape(200, 1, 2, 3))
         points, _ = self.drawn(fig.axes[0])
         variances, axes = np.linalg.eigh(np.cov(z.T))
         expected = (z - z.mean(axis=0)) @ axes[:, :-3:-1]
@@ -294,7 +294,7 @@ class TestCodeScatter:
 
     def test_eleven_to_twenty_classes_differ_in_color_or_marker(self):
         z = np.arange(20.0)[:, None] * [1, -1]
-        fig = plots.code_scatter(z, np.arange(20))
+        fig = plots.latent_scatter(z, np.arange(20))
         clouds = [c for c in fig.axes[0].collections if len(c.get_offsets())]
         looks = {}
         for cloud in clouds:
@@ -310,28 +310,28 @@ class TestCodeScatter:
 
     @pytest.mark.parametrize("label", [np.arange(30), np.linspace(0, 1, 30)])
     def test_many_or_fractional_labels_are_a_color_scale(self, label):
-        fig = plots.code_scatter(codes(30), label)
+        fig = plots.latent_scatter(codes(30), label)
         assert len(fig.axes) == 2 and not fig.legends
         np.testing.assert_array_equal(np.sort(fig.axes[0].collections[0].get_array()), label)
 
     def test_one_dimensional_codes_are_strips_by_class(self):
         z, label = codes(30, 1), np.array(list("abc"))[np.arange(30) % 3]
-        ax = plots.code_scatter(z, label).axes[0]
+        ax = plots.latent_scatter(z, label).axes[0]
         assert texts(ax.get_yticklabels()) == ["a", "b", "c"]
         points, _ = self.drawn(ax)
         for x, y in points:
             assert label[np.abs(z[:, 0] - x).argmin()] == "abc"[round(y)]
 
     def test_one_dimensional_codes_without_labels_are_a_histogram(self):
-        ax = plots.code_scatter(codes(30, 1)).axes[0]
+        ax = plots.latent_scatter(codes(30, 1)).axes[0]
         assert sum(bar.get_height() for bar in ax.patches) == 30
 
     def test_no_more_than_max_points_are_drawn(self):
-        points, _ = self.drawn(plots.code_scatter(codes(1000), max_points=100).axes[0])
+        points, _ = self.drawn(plots.latent_scatter(codes(1000), max_points=100).axes[0])
         assert len(points) == 100 and len(np.unique(points, axis=0)) == 100
 
     def test_collapsed_codes_can_be_drawn(self):
-        assert "0% of the variance" in plots.code_scatter(np.ones((5, 4))).axes[0].get_title()
+        assert "0% of the variance" in plots.latent_scatter(np.ones((5, 4))).axes[0].get_title()
 
     @pytest.mark.parametrize(
         ("z", "label", "message"),
@@ -344,7 +344,7 @@ class TestCodeScatter:
     )
     def test_bad_input_is_refused(self, z, label, message):
         with pytest.raises(ValueError, match=message):
-            plots.code_scatter(z, label)
+            plots.latent_scatter(z, label)
 
 
 class TestCurves:
@@ -439,8 +439,9 @@ class TestDenoising:
         for ax in fig.axes:
             curves = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
             assert curves == {
-                "noisy": [[0.1, 20.0], [0.5, 9.0]], "model": [[0.1, 19.0], [0.5, 15.0]]
-            }  # fmt: skip
+                "noisy": [[0.1, 20.0], [0.5, 9.0]],
+                "model": [[0.1, 19.0], [0.5, 15.0]],
+            }
         assert texts(fig.legends[0].get_texts()) == ["noisy", "model"]
 
     def test_nothing_is_refused(self):
@@ -460,7 +461,7 @@ class TestFeatures:
             found = place(ax, *divmod(k, 2), (20, 20))
             np.testing.assert_allclose(found, expected, atol=1e-6)
 
-    def test_a_unit_without_weights_is_white_and_colors_are_around_grey(self):
+    def test_a_unit_without_weights_is_white_and_colors_are_around_gray(self):
         weights = np.zeros((2, 20, 20, 3))
         weights[0, :, :, 1] = -2
         (ax,) = plots.filters(weights).axes

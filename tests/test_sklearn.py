@@ -165,8 +165,8 @@ def test_parameters_replace_the_models_own():
         ({"latent_dim": 2.5}, "latent_dim=2.5: must be of type int"),
         ({"latent_dim": 0}, "latent_dim=0: must be at least 1"),
         ({"hidden_layer_sizes": 5}, "widths=5: must be a list"),
-        ({"hidden_layer_sizes": (3,), "model": Convolutional()}, "network is conv, not dense"),
-        ({"loss": "mae"}, "loss='mae': a VAE is trained with one of mse, bce"),
+        ({"hidden_layer_sizes": (3,), "model": Convolutional()}, "network is convnet, not mlp"),
+        ({"loss": "mae"}, "loss='mae': must be mse or bce for a VAE"),
         ({"loss": "l2", "model": "tied"}, "loss='l2': known: bce, huber, mae, mse"),
         ({"loss": "bce"}, "needs [0, 1]"),
         ({"epochs": 0}, "epochs=0: must be an integer >= 1"),
@@ -193,7 +193,7 @@ def test_contamination_that_is_no_fraction(rows, contamination):
 
 
 def test_codes_of_another_width_are_refused(vanilla):
-    with pytest.raises(ValueError, match="Z has 2 columns; the codes of this model have 3"):
+    with pytest.raises(ValueError, match="Z has 2 columns; this model has 3 latents"):
         vanilla.inverse_transform(np.zeros((1, 2)))
 
 

@@ -3,8 +3,6 @@
 from ae_jax.core.autoencoder import (
     Autoencoder,
     Latents,
-    Optimizer,
-    Player,
     Variables,
     reconstruction,
 )
@@ -26,16 +24,15 @@ from ae_jax.core.objective import (
     compute_loss,
     loss_name,
     metric_names,
-    players,
+    player_names,
 )
+from ae_jax.core.players import Optimizer, Player, player_labels, whole_optimizer
 from ae_jax.core.state import (
     STREAMS,
     TrainState,
     by_path,
     init_state,
-    player_labels,
     streams,
-    whole_optimizer,
 )
 from ae_jax.core.wrapper import Wrapper, method_of
 
@@ -67,7 +64,7 @@ __all__ = [
     "metric_names",
     "module_columns",
     "player_labels",
-    "players",
+    "player_names",
     "reconstruction",
     "streams",
     "whole_optimizer",

@@ -7,12 +7,11 @@ Everything is a pure function of its arguments. The caller applies jit, grad, vm
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
@@ -26,6 +25,7 @@ from ae_jax.core.batch import (
     single,
 )
 from ae_jax.core.objective import BatchTerm, Outputs, Term
+from ae_jax.core.players import Optimizer, Player
 from ae_jax.core.wrapper import method_of
 
 Variables = Mapping[str, Any]
@@ -33,21 +33,6 @@ Variables = Mapping[str, Any]
 
 Latents = Any
 """Any tree of arrays [B, ...]. Most models have one array."""
-
-Optimizer = Callable[[optax.GradientTransformation], optax.GradientTransformation]
-"""The optimizer of a model or a player, made from the one that the run was given."""
-
-
-class Player(NamedTuple):
-    """One side of a game, such as a discriminator: the parameters that its own loss trains.
-
-    `params` are top-level names of the module's parameters. Terms name their player; those of the
-    main player, "", train all other parameters. `optimizer` makes its optimizer from the run's;
-    None takes the run's as it is.
-    """
-
-    params: tuple[str, ...]
-    optimizer: Optimizer | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +52,7 @@ class Autoencoder:
     module: nn.Module
     objective: Mapping[str, Term | BatchTerm]
     event_shape: tuple[int, ...]
-    """Of one example ``x``."""
+    """The shape of one example ``x``."""
     spec: Any = None
     """The model specification it was built from (see `ae_jax.models`), or None."""
     unit_interval: bool = False
@@ -226,7 +211,14 @@ class Autoencoder:
 
 
 def reconstruction(outputs: Outputs) -> Array:
-    """The reconstruction in the units of the data: ``recon``, or ``sigmoid(logits)``."""
+    """The reconstruction in the units of the data: ``recon``, or ``sigmoid(logits)``.
+
+    Raises `ValueError` where the outputs have neither.
+    """
+    if "recon" not in outputs and "logits" not in outputs:
+        raise ValueError(
+            f"the module's outputs have neither 'recon' nor 'logits', only {', '.join(outputs)}"
+        )
     return outputs["recon"] if "recon" in outputs else jax.nn.sigmoid(outputs["logits"])
 
 

@@ -64,20 +64,20 @@ def module_columns(
     optional = {name: batch[name] for name in ("mask", "length") if name in batch}
     if "length" in batch and "length" not in columns:
         raise ValueError("length: this model does not read sequences of several lengths")
-    found: dict[str, Any] = {}
+    keywords: dict[str, Any] = {}
     for name in columns:
         if name in provided:
-            found[name] = provided[name]
+            keywords[name] = provided[name]
         elif name in ("mask", "length"):
             if name in optional:
-                found[name] = optional[name]
+                keywords[name] = optional[name]
         elif name in batch:
-            found[name] = batch[name]
+            keywords[name] = batch[name]
         else:
             raise ValueError(
                 f"the model reads {name!r}, which the data lacks: it has {sorted(batch)}"
             )
-    return found
+    return keywords
 
 
 def example_columns(columns: Mapping[str, tuple[int, ...]], rows: int = 1) -> dict[str, Array]:
@@ -97,5 +97,5 @@ def event_mask(batch: Batch) -> Array | None:
     if "length" not in batch:
         return None
     x, length = batch["x"], batch["length"]
-    real = jnp.arange(x.shape[1]) < length[:, None]  # [B, T]
+    real: Array = jnp.arange(x.shape[1]) < length[:, None]  # [B, T]
     return real.reshape(real.shape + (1,) * (x.ndim - 2))

@@ -12,7 +12,7 @@ from ae_jax.core.batch import Batch
 
 Outputs = Mapping[str, Any]
 """What a module returns: ``"logits"`` or ``"recon"`` [B, ...] like the target, the latents ``"z"``,
-and what its terms read (``"mean"`` and ``"logvar"`` of a posterior, ...)."""
+and whatever its terms read (``"mean"`` and ``"logvar"`` of a posterior, ...)."""
 
 Weight = float | Array | Callable[[Array], ArrayLike] | None
 """A number, a traced array (sweeps), an optax schedule of the step, or None: a metric, which is
@@ -64,7 +64,7 @@ def compute_loss(
     Raises `ValueError` for a term of a wrong shape, or one that reads what nothing provides.
     """
     raw = {name: _value(name, term, outputs, batch, axis_name) for name, term in objective.items()}
-    totals = {name: jnp.zeros((), jnp.float32) for name in players(objective)}
+    totals = {name: jnp.zeros((), jnp.float32) for name in player_names(objective)}
     for name, term in objective.items():
         if term.weight is not None:
             weight = term.weight(jnp.asarray(step)) if callable(term.weight) else term.weight
@@ -73,7 +73,7 @@ def compute_loss(
     return totals[player], {**named, **raw}
 
 
-def players(objective: Objective) -> tuple[str, ...]:
+def player_names(objective: Objective) -> tuple[str, ...]:
     """The players of an objective, the main one ("") first."""
     return tuple(dict.fromkeys(["", *(term.player for term in objective.values())]))
 
@@ -85,7 +85,7 @@ def loss_name(player: str) -> str:
 
 def metric_names(objective: Objective) -> tuple[str, ...]:
     """The names of the metrics that `compute_loss` returns."""
-    return (*map(loss_name, players(objective)), *objective)
+    return (*map(loss_name, player_names(objective)), *objective)
 
 
 def check_accumulation(objective: Objective, parts: int) -> None:

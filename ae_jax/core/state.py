@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from ae_jax.core.autoencoder import Autoencoder, Variables
 from ae_jax.core.batch import as_floats, example_columns
+from ae_jax.core.players import whole_optimizer
 
 STREAMS = ("latent", "corrupt", "dropout")
 """The kinds of noise a module may draw: ``latent`` (a posterior sample), ``corrupt`` (noise on the
@@ -79,37 +80,6 @@ def init_state(
         opt_state=whole_optimizer(ae, tx).init(params),
         ema={"params": params, **model_state} if ema else None,
     )
-
-
-def whole_optimizer(
-    ae: Autoencoder, tx: optax.GradientTransformation
-) -> optax.GradientTransformation:
-    """The optimizer of all players of `ae`, made from the run's optimizer `tx`."""
-    if ae.players:
-        made = {n: tx if p.optimizer is None else p.optimizer(tx) for n, p in ae.players.items()}
-        tx = optax.multi_transform({"": tx, **made}, lambda params: player_labels(ae, params))
-    return tx if ae.optimizer is None else ae.optimizer(tx)
-
-
-def player_labels(ae: Autoencoder, params: Mapping[str, Any]) -> dict[str, str]:
-    """The player of each top-level entry of `params`.
-
-    Raises `ValueError` for a player that names parameters which the module does not have.
-    """
-    labels = dict.fromkeys(params, "")
-    for name, player in ae.players.items():
-        for key in player.params:
-            if key not in labels:
-                raise ValueError(
-                    f"the player {name!r} trains {key!r}, which is no parameter of the module: it "
-                    f"has {', '.join(params)}"
-                )
-            if labels[key]:
-                raise ValueError(f"{key!r} belongs to two players, {labels[key]!r} and {name!r}")
-            labels[key] = name
-        if not player.params:
-            raise ValueError(f"the player {name!r} has no parameters: name some in players")
-    return labels
 
 
 def streams(key: Array, names: tuple[str, ...] = STREAMS) -> dict[str, Array]:

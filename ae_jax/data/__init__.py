@@ -1,8 +1,8 @@
-"""Data sets as plain arrays: load them by name or by file, and check arrays of one's own.
+"""Data sets as plain arrays: load them by name or from a file, and check your own arrays.
 
-`load("digits", "train")` gives `{"x": [N, H, W, C] uint8, "label": [N] int32}`; `validated` turns
-any array, or mapping of arrays, into such a dict or says what is wrong with it. Importing this
-package imports neither TensorFlow Datasets nor scikit-learn: only the sets that need them do.
+`load("digits", "train")` returns `{"x": [N, H, W, C] uint8, "label": [N] int32}`. `validated` turns
+an array, or a mapping of arrays, into such a dict, or raises an error that says what is wrong.
+TensorFlow Datasets and scikit-learn are imported only when a data set needs them.
 """
 
 from ae_jax.data.sources import load

@@ -1,4 +1,4 @@
-"""`python -m ae_jax.data`: prepare a data set, or list those that are there."""
+"""`python -m ae_jax.data`: prepare a data set, or list the prepared ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status; an error is one line and status 2."""
+    """Run the command line and return the exit code; an error is one line and exit code 2."""
     parser = _Parser(prog="python -m ae_jax.data", description="Data sets for ae_jax.")
     commands = parser.add_subparsers(dest="command", required=True)
     prepare_args = commands.add_parser(

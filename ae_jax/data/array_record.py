@@ -23,10 +23,10 @@ VERSION = re.compile(r"\d+\.\d+\.\d+")
 def find(root: Path, name: str) -> Path | None:
     """The folder of the newest version of a prepared set under `root`, or None.
 
-    Looks at files only: TFDS itself may wait minutes on a closed network before it says no.
+    This looks only at files, because TFDS itself may wait for a closed network for minutes.
 
     Raises:
-      ValueError: the set has several configurations and `name` gives none.
+      ValueError: the set has several configurations and `name` does not select one.
     """
     folder = root / name
     if versions := _versions(folder):
@@ -46,7 +46,7 @@ def _versions(folder: Path) -> list[Path]:
 
 
 class Info(NamedTuple):
-    """What is read of a set's dataset_info.json."""
+    """The parts of dataset_info.json that are used here."""
 
     name: str
     version: str
@@ -55,12 +55,12 @@ class Info(NamedTuple):
 
 
 def read_info(folder: Path) -> Info:
-    """Reads dataset_info.json; raises a ValueError where it is damaged."""
+    """Read dataset_info.json; raises `ValueError` if it is damaged."""
     path = folder / "dataset_info.json"
     try:
         info = read_json(path, links=True)
         splits = {s["name"]: [int(n) for n in s["shardLengths"]] for s in info["splits"]}
-        # TFDS leaves the format out where it is its own default.
+        # TFDS omits the format if it is the default.
         file_format = info.get("fileFormat", "tfrecord")
         name, version = info["name"], info["version"]
         if not (re.fullmatch(r"\w+", name) and VERSION.fullmatch(version)):
@@ -73,11 +73,12 @@ def read_info(folder: Path) -> Info:
 def load_prepared(
     folder: Path, split: str, *, decode: Decode = "once"
 ) -> dict[str, np.ndarray | Records]:
-    """A split of a prepared set from its version folder, or its decoded copy in the cache.
+    """Load a split of a prepared set from its version folder, or its decoded copy in the cache.
 
     Returns:
-      {"x": [N, H, W, C], uint8 unless the set holds float images, "label": int32 [N] if it has one}
-      of read-only arrays on disk (see `cache`), or with decode="always" {"x": `Records`}.
+      {"x": [N, H, W, C], "label": int32 [N]} of read-only arrays on disk (see `cache`). "x" is
+      uint8 unless the images are floats; sets without labels have no "label". With decode="always"
+      the result is {"x": `Records`}.
 
     Raises:
       ValueError: an unknown split, not array_record, not a set of equal images, a damaged file.
@@ -87,8 +88,8 @@ def load_prepared(
     require_split(split, info.splits, folder)
     if info.file_format != "array_record":
         raise ValueError(
-            f"{folder} is stored as {info.file_format}, which needs TensorFlow to read: "
-            "prepare the set again, as array_record, in another folder"
+            f"{folder} is stored as {info.file_format}, which only TensorFlow reads: "
+            "prepare the set again as array_record in another folder"
         )
     lengths = info.splits[split]
     shards = sorted(folder.glob(f"{info.name}-{split}.array_record-*-of-*"))
@@ -112,7 +113,7 @@ def _decode_to_cache(entry: str, records: Records) -> dict[str, np.ndarray]:
 
 
 def _fingerprint(folder: Path, shards: list[Path]) -> str:
-    """Changes when the set is prepared anew, or a file of it is touched."""
+    """A digest that changes when the set is prepared again or one of its files changes."""
     identity = hashlib.sha256()
     for name in ("dataset_info.json", "features.json"):
         identity.update((folder / name).read_bytes())

@@ -1,9 +1,9 @@
-"""Decoded splits, kept on disk so that a second load decodes nothing.
+"""A cache of decoded splits on disk, so that a second load need not decode.
 
-An entry is a folder of .npy files, which are mapped into memory when it is fetched, and of their
-checksums, which tell a damaged entry from a good one: a fetch reads it once, to compare. It is
-written under another name first, so it is there whole or not at all. Everything in the cache can be
-deleted at any time.
+An entry is a folder of .npy files with their checksums. Fetching an entry maps the files into
+memory and reads them once to compare the checksums, so a damaged entry is not used. An entry is
+written under another name and then renamed, so it is never incomplete. The cache can be deleted at
+any time.
 """
 
 from __future__ import annotations
@@ -31,45 +31,47 @@ CHECKSUMS = "checksums.json"
 
 
 def cache_dir() -> Path:
-    """$AE_JAX_CACHE, else $XDG_CACHE_HOME/ae_jax, else ~/.cache/ae_jax."""
+    """The folder of the cache: $AE_JAX_CACHE, else $XDG_CACHE_HOME/ae_jax, else ~/.cache/ae_jax."""
     if folder := os.environ.get("AE_JAX_CACHE"):
         return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ae_jax"
 
 
 def fetch(entry: str) -> Arrays | None:
-    """The arrays of an entry, read-only and on disk; None if it is not there or not whole."""
+    """The arrays of an entry, read-only and on disk; None if it is missing or damaged."""
     folder = cache_dir() / entry
     try:
         expected = read_json(folder / CHECKSUMS)
         files = sorted(folder.glob("*.npy"))
         arrays = {path.stem: np.asarray(npy.open_memmap(path, mode="r")) for path in files}
-        found = {name: zlib.crc32(array.data) for name, array in arrays.items()}
+        checksums = {name: zlib.crc32(array.data) for name, array in arrays.items()}
     except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError):
         return None
-    return arrays if found == expected else None
+    return arrays if checksums == expected else None
 
 
 def store(entry: str, count: int, chunks: Callable[[], Iterator[Arrays]]) -> Arrays:
-    """Makes an entry, and returns it as `fetch` does.
+    """Create an entry and return its arrays like `fetch`.
 
     Args:
-      entry: its name.
-      count: rows in each of its arrays.
-      chunks: makes them from the first on, a part of each array at a time. It is called again where
-        the cache cannot be written: the arrays are then in memory alone.
+      entry: name of the entry.
+      count: rows in each array.
+      chunks: returns an iterator over parts of the arrays, from the first row on. It is called a
+        second time if the cache cannot be written; the arrays are then in memory only.
     """
     folder = cache_dir()
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(".tmp", f"{entry}-", folder) as temporary:
             _write(Path(temporary, entry), count, chunks())
-            if fetch(entry) is None:  # no other process was faster, which may be using it
+            if fetch(entry) is None:  # no other process has created it meanwhile
                 shutil.rmtree(folder / entry, ignore_errors=True)
                 os.replace(Path(temporary, entry), folder / entry)
     if (arrays := fetch(entry)) is not None:
         return arrays
-    log.warning("%s: cannot write the cache %s: it is decoded into memory", entry, folder)
+    log.warning(
+        "%s: cannot write to the cache %s: the data set is decoded into memory", entry, folder
+    )
     return _in_memory(count, chunks())
 
 
@@ -78,8 +80,8 @@ def _in_memory(count: int, chunks: Iterator[Arrays]) -> Arrays:
     start = 0
     for chunk in chunks:
         for name, rows in chunk.items():
-            whole = arrays.setdefault(name, np.empty((count, *rows.shape[1:]), rows.dtype))
-            whole[start : start + len(rows)] = rows
+            array = arrays.setdefault(name, np.empty((count, *rows.shape[1:]), rows.dtype))
+            array[start : start + len(rows)] = rows
         start += len(rows)
     return arrays
 
@@ -89,7 +91,7 @@ def _write(folder: Path, count: int, chunks: Iterator[Arrays]) -> None:
     files: dict[str, BinaryIO] = {}
     checksums: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
-        # Not through a map: a full disk would then be a signal and not an error.
+        # Not memory-mapped, because a full disk would then end the process by a signal.
         for chunk in chunks:
             for name, part in chunk.items():
                 rows = np.ascontiguousarray(part)

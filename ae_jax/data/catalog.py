@@ -1,4 +1,4 @@
-"""Which data sets there are, where they are looked for, and what to run when one is not there."""
+"""Names of data sets, the folder in which they are searched, and the remedy if one is missing."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import shlex
 from pathlib import Path
 
 TFDS_DIR = "~/tensorflow_datasets"
-COMMON = ("mnist", "fashion_mnist", "cifar10")  # known without a second's import of TFDS
+COMMON = ("mnist", "fashion_mnist", "cifar10")  # known without importing TFDS
 IDX_SETS = ("mnist", "fashion_mnist", "kmnist")  # published as a folder of four idx files
 NAME = re.compile(r"[a-z]\w*(/[\w.-]+)?", re.ASCII)  # "mnist", or with a configuration, "a/b"
 
 
 def data_root(data_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of data sets: `data_dir`, else $AE_JAX_DATA, else TFDS's own default."""
+    """The folder of data sets: `data_dir`, else $AE_JAX_DATA, else the default of TFDS."""
     return Path(data_dir or os.environ.get("AE_JAX_DATA") or TFDS_DIR).expanduser()
 
 
 def require_known(name: str) -> None:
-    """Raises a ValueError that suggests the nearest name, unless TFDS has a set of this name.
+    """Raise `ValueError` with a suggestion unless TFDS has a set of this name.
 
-    Asks the installed TFDS, never the network.
+    The names are those of the installed TFDS; the network is not used.
     """
     if name in COMMON:
         return
@@ -32,7 +32,9 @@ def require_known(name: str) -> None:
     if NAME.fullmatch(name) and name.split("/")[0] in known:
         return
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    suggestion = f"did you mean {near[0]!r}?" if near else "'digits' and 'mnist' are two of them"
+    suggestion = (
+        f"did you mean {near[0]!r}?" if near else "known are for example 'digits' and 'mnist'"
+    )
     raise ValueError(
         f"no data set is called {name!r} ({suggestion}): "
         "give a TFDS name, a folder of idx files such as './fashion', or a path to an .npz file"
@@ -40,7 +42,7 @@ def require_known(name: str) -> None:
 
 
 def not_there(name: str, root: Path) -> FileNotFoundError:
-    """The error for a known set that is not in `root`: says what to run."""
+    """The error for a known set that is not in `root`; it contains the command to run."""
     command = f"python -m ae_jax.data prepare {name}"
     if root != data_root():
         command += f" --data-dir {shlex.quote(str(root))}"

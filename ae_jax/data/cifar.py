@@ -1,8 +1,8 @@
-"""The binary version of CIFAR-10, read out of its archive in memory; nothing is unpacked.
+"""The binary version of CIFAR-10, read from its archive in memory.
 
-A record is one byte of label, then 32x32 bytes of red, of green and of blue, row by row
+A record is one byte for the label, then 32x32 bytes each for red, green and blue, row by row
 (Krizhevsky, "Learning multiple layers of features from tiny images", 2009). The Python version of
-the archive holds pickles and is never read.
+the archive contains pickles and is never read.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from ae_jax.files import read_exactly
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
 RECORD = 1 + 32 * 32 * 3
 BATCH = 10_000 * RECORD  # bytes in one file
 
 
 def read_archive(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Reads the published archive.
+    """Read the published archive.
 
     Returns:
       {"train": (images, labels), "test": ...}: uint8 `[N, 32, 32, 3]`, int32 `[N]`, N 50000 and
@@ -47,10 +48,10 @@ def read_archive(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                         stream = cast(BinaryIO, archive.extractfile(member))
                         batches[name] = read_exactly(stream, BATCH)
         except (tarfile.TarError, ValueError, EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path} is not a whole archive: {error}") from error
+            raise ValueError(f"{path} is not a complete archive: {error}") from error
     for name, expected in originals.CIFAR10.items():
         if name not in batches or hashlib.sha256(batches[name]).hexdigest() != expected:
-            raise ValueError(f"{path} does not hold the published {name}: download it again")
+            raise ValueError(f"{path} does not contain the published {name}: download it again")
     train = b"".join(batches[name] for name in originals.CIFAR10 if name != "test_batch.bin")
     return {"train": decode(train), "test": decode(batches["test_batch.bin"])}
 

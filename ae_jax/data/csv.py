@@ -1,4 +1,4 @@
-"""Tables of numbers in text files: one example a row, as time series often come."""
+"""Tables of numbers in text files, one example per row, as is usual for time series."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LABEL = "label"
 
 
 def load_csv(path: Path, split: str) -> dict[str, np.ndarray]:
-    """Loads a split of a .csv file, of which `splits.hold_out` makes a fixed fifth the test split.
+    """Load a split of a .csv file; `splits.hold_out` puts a fixed fifth into the test split.
 
-    A row is an example: numbers, all rows the same count of them. A first row names the columns if
-    "label" is among its cells, or if none of them is a number. The column "label" (or "Label")
-    holds integers and is no part of the example; every other column is.
+    Each row is an example; all rows have the same number of values. The first row is a header if
+    one of its cells is "label", or if no cell is a number. The column "label" (or "Label") contains
+    integers and does not belong to the example.
 
     Returns:
-      {"x": float32 [N, T]}, and "label": int32 [N] where there is such a column.
+      {"x": float32 [N, T]}, and "label": int32 [N] if the table has that column.
 
     Raises:
-      ValueError: an unknown split, no rows, or a row that does not fit, named by its line.
+      ValueError: an unknown split, no rows, or a row that does not fit (with its line).
       OSError: the file cannot be opened.
     """
     require_split(split, ("train", "test"), path)
@@ -35,7 +35,7 @@ def load_csv(path: Path, split: str) -> dict[str, np.ndarray]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names, table = _read(csv.reader(file))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a table in text: {error}") from None
+        raise ValueError(f"{path} is not a text table: {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     try:
@@ -46,7 +46,7 @@ def load_csv(path: Path, split: str) -> dict[str, np.ndarray]:
 
 
 def _read(reader: Any) -> tuple[list[str] | None, np.ndarray]:
-    """The names of the columns, if a first row has them, and the numbers [N, columns]."""
+    """The names of the columns, or None without a header, and the numbers [N, columns]."""
     names: list[str] | None = None
     rows: list[np.ndarray] = []
     width = 0
@@ -76,7 +76,7 @@ def _columns(table: np.ndarray, names: list[str] | None) -> dict[str, np.ndarray
     at = names.index(LABEL)
     label = table[:, at]
     if not (label == np.rint(label)).all() or (np.abs(label) > np.iinfo(np.int32).max).any():
-        raise ValueError(f"the column {LABEL!r} must hold integers")
+        raise ValueError(f"the column {LABEL!r} must contain integers")
     return {"x": np.delete(table, at, axis=1), "label": label.astype(np.int32)}
 
 

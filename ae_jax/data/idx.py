@@ -25,10 +25,10 @@ PREFIXES = {"train": "train", "test": "t10k"}
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Reads one idx file of unsigned bytes into a uint8 array of the shape its header gives.
+    """Read an idx file of unsigned bytes into a uint8 array; its header states the shape.
 
     Raises:
-      ValueError: not an idx file of unsigned bytes, or truncated, or damaged.
+      ValueError: it is not an idx file of unsigned bytes, or it is damaged.
       OSError: the file cannot be opened.
     """
     with path.open("rb") as raw:
@@ -40,7 +40,7 @@ def read_idx(path: Path) -> np.ndarray:
             with gzip.GzipFile(fileobj=raw) as stream:
                 return _read_stream(cast(BinaryIO, stream))
         except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path} is not a whole idx file: {error}") from error
+            raise ValueError(f"{path} is not a complete idx file: {error}") from error
 
 
 def _read_stream(stream: BinaryIO) -> np.ndarray:
@@ -58,45 +58,45 @@ def _read_stream(stream: BinaryIO) -> np.ndarray:
 
 
 def digest(array: np.ndarray) -> str:
-    """SHA-256 of the idx file that holds this uint8 array, as hex."""
+    """Hexadecimal SHA-256 of the idx file that would contain this uint8 array."""
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
     return hashlib.sha256(header + array.tobytes()).hexdigest()
 
 
 def find(folder: Path, part: str) -> Path | None:
-    """The idx file of a folder such as "train-images-idx3-ubyte", gzipped or not, or None."""
+    """The path of an idx file, such as "train-images-idx3-ubyte", gzipped or not, or None."""
     candidates = (folder / part, folder / f"{part}.gz")
     return next((path for path in candidates if path.is_file()), None)
 
 
 def holds_idx(folder: Path) -> bool:
-    """Whether a folder holds at least the images of one split."""
+    """Whether a folder contains at least the images of one split."""
     return any(find(folder, f"{prefix}-images-idx3-ubyte") for prefix in PREFIXES.values())
 
 
 def read_part(folder: Path, part: str) -> np.ndarray:
-    """Reads the idx file `part` of a folder, gzipped or not.
+    """Read the idx file `part` of a folder, gzipped or not.
 
     Raises:
-      FileNotFoundError: the folder does not hold it.
-      ValueError: as `read_idx`.
+      FileNotFoundError: the folder does not contain it.
+      ValueError: see `read_idx`.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: give the folder of the idx files")
     path = find(folder, part)
     if path is None:
-        raise FileNotFoundError(f"{folder} holds no {part} or {part}.gz: copy the file there")
+        raise FileNotFoundError(f"{folder} has no {part} or {part}.gz: copy the file there")
     return read_idx(path)
 
 
 def load_folder(folder: Path, split: str) -> dict[str, np.ndarray]:
-    """Loads a split of a folder with the four idx files of an MNIST-like set.
+    """Load a split from a folder with the four idx files of an MNIST-like set.
 
     Returns:
       {"x": uint8 [N, H, W, 1], "label": int32 [N]}
 
     Raises:
-      FileNotFoundError: the folder or one of its files is not there.
+      FileNotFoundError: the folder or one of its files does not exist.
       ValueError: an unknown split, a damaged file, or images and labels that do not match.
     """
     require_split(split, PREFIXES, folder)

@@ -1,7 +1,7 @@
-"""The in-memory pipeline: the whole data set on the device, batches gathered inside the program.
+"""The in-memory pipeline: the data set is on the device, and the program gathers the batches.
 
-The order of the examples is a pure function of ``(key, epoch)``, and a batch of its position in the
-epoch: there is no iterator whose state could be lost.
+The order of the examples is a pure function of ``(key, epoch)``, and a batch is a pure function of
+its position in the epoch. So no iterator has a state that could be lost.
 """
 
 import math
@@ -19,16 +19,16 @@ from jax.typing import ArrayLike
 from ae_jax.devices.mesh import put, replicated, split
 
 Order = Callable[[ArrayLike], Array]
-"""Epoch -> the example indices of its batches, [steps, width], traceable.
+"""A traceable function: epoch -> example indices of its batches, [steps, width].
 
-A negative entry is padding, a copy of example ``-1 - entry``: see `row_of`.
+A negative index is padding: a copy of example ``-1 - index`` (see `row_of`).
 """
 
 
 class InMemory:
     """Batches of data that is on every device; `ae_jax.data.stream.Streamed` has the same methods.
 
-    With `padded`, batches have a ``mask`` (see `take`), as they need where `order` has padding.
+    With `padded`, batches have a ``mask`` (see `take`), which is needed if `order` has padding.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class InMemory:
         self._epoch, self._order = 0, self._order_of(0)
 
     def pieces(self, epoch: int, first: int, count: int) -> Iterator[tuple[Any, int, int]]:
-        """``(data, first, count)`` of the stretches that make up these batches of an epoch."""
+        """Yield ``(data, first, count)`` for each part of these batches of an epoch."""
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._order_of(epoch)
         yield (self._data, self._order), first, count
@@ -63,15 +63,14 @@ def epoch_order(
 
 
 def shuffled(key: Array, count: int) -> Array:
-    """``0 .. count - 1`` in random order, [count]: every order as likely as any other, but that two
-    examples with equal random numbers, of at least 32 bits, keep theirs: ``count**2 / 2**33`` pairs
-    are to be expected (of 60,000 examples 0.4).
+    """``0 .. count - 1`` in random order, [count].
 
-    `jax.random.permutation` sorts pairs of a random number and an index, and twice for fewer ties.
-    Here an index lies in the low bits of its random number, which XLA's CPU backend sorts faster;
-    the bits that this takes from it are made up for by sorting again, by others, which is the same
-    as sorting once by both. 60,000 examples take 6.5 ms for 24 (jax 0.12: 6.1 for 9.3), in an epoch
-    of 784-32-784 of 0.2 s.
+    All orders are equally likely, except for ties: two examples with equal random numbers (of at
+    least 32 bits) keep their order. The expected number of such pairs is ``count**2 / 2**33``.
+
+    `jax.random.permutation` sorts pairs of a random number and an index. Here the low bits of a
+    random number are replaced by the index, so that single integers are sorted, which is faster on
+    a CPU. Sorting several times, by fresh random bits, replaces the bits that the index occupies.
     """
     low = max((count - 1).bit_length(), 1)
     if low > 24:  # too few bits a round
@@ -85,21 +84,23 @@ def shuffled(key: Array, count: int) -> Array:
 
 
 def sequential_order(*, count: int, batch_size: int, multiple: int = 1) -> Array:
-    """Every example once, in the order of the data set: [steps, width], as `epoch_order`."""
+    """The example indices of an epoch in the order of the data: [steps, width]; -1 is padding."""
     return _batched(jnp.arange(count), count, batch_size, multiple)
 
 
 def batch_at(
     data: tuple[Mapping[str, Array], Array], i: ArrayLike, *, padded: bool
 ) -> dict[str, Array]:
-    """Batch i of ``data = (arrays, order)``; for use inside the program."""
+    """Batch i of ``data = (arrays, order)``, to be called inside the compiled program."""
     arrays, order = data
     return take(arrays, order[i], padded=padded)
 
 
 def take(data: Mapping[str, Array], indices: Array, *, padded: bool) -> dict[str, Array]:
-    """The batch of these rows. With `padded`, its ``mask`` [B] is 0 where the index is negative
-    (and where the data's own mask is)."""
+    """The batch of the rows `indices` [B].
+
+    With `padded`, its ``mask`` [B] is 0 where the index is negative or the data's own mask is 0.
+    """
     batch = {name: _rows(rows, row_of(indices)) for name, rows in data.items()}
     if padded:
         batch["mask"] = batch.get("mask", 1.0) * (indices >= 0).astype(jnp.float32)
@@ -112,8 +113,8 @@ def row_of(indices: Any) -> Any:
 
 
 def _rows(rows: Array, indices: Array) -> Array:
-    # Gathered flat: on a CPU, XLA would find every byte of 28x28x1 by three indices, here and in
-    # all that it fuses with the batch (a step of 784-32-784 takes 1.1 times as long).
+    # Gathered as flat rows, which is faster on a CPU: XLA would compute three indices for every
+    # byte of an image, here and in every operation that it fuses with the batch.
     flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
     batch = jnp.take(flat, indices, axis=0, mode="clip")
     return batch.reshape(len(indices), *rows.shape[1:])

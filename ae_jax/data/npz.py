@@ -1,32 +1,33 @@
-"""NumPy's .npz archives, read without pickle and without believing their headers."""
+"""NumPy's .npz archives, read without pickle and without trusting their headers."""
 
 from __future__ import annotations
 
 import math
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 
 from ae_jax.data.splits import hold_out, require_split
-from ae_jax.data.validate import KEYS, validated
+from ae_jax.data.validate import validated
 from ae_jax.files import read_exactly
 
-# An OSError too, once the file is open: of seeking to where a damaged directory points.
+# OSError: after the file is open, a damaged directory may point to an offset that does not exist.
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Reads every array of an .npz file; checksums are verified, object arrays refused.
+    """Read all arrays of an .npz file; checksums are verified and object arrays are refused.
 
     Raises:
-      ValueError: not an .npz file of plain arrays, or truncated, or damaged.
+      ValueError: it is not an .npz file of plain arrays, or it is damaged.
       OSError: the file cannot be opened.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path} is not there: give the path of an .npz file")
+        raise FileNotFoundError(f"{path} does not exist: give the path of an .npz file")
     with path.open("rb") as raw:
         try:
             with zipfile.ZipFile(raw) as archive:
@@ -35,7 +36,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                     for info in archive.infolist()
                 }
         except DAMAGED as error:
-            raise ValueError(f"{path} is not a whole .npz file: {error}") from error
+            raise ValueError(f"{path} is not a complete .npz file: {error}") from error
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -47,39 +48,36 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             raise ValueError(f"{info.filename} is an .npy file of version {version}, not (1, 0)")
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
         if dtype.hasobject:
-            raise ValueError(f"{info.filename} holds pickled objects, which are never read")
+            raise ValueError(f"{info.filename} contains pickled objects, which are never read")
         data = read_exactly(stream, math.prod(shape) * dtype.itemsize)
     return np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
 
 
 def load_npz(path: Path, split: str) -> dict[str, np.ndarray]:
-    """Loads a split of an .npz file.
+    """Load a split of an .npz file.
 
-    The file holds either "x_train" and "x_test", and optionally "y_train" and "y_test" (as Keras
-    writes them), or one set: "x" and optionally "label", "length" and "mask", of which
-    `splits.hold_out` makes a fixed fifth the test split. uint8 arrays `[N, H, W]` are images and
-    get a channel axis, floats of any event shape become float32 and are kept as they are.
+    The file contains either "x_train" and "x_test", and optionally "y_train" and "y_test" (the
+    names of Keras), or one set: "x" and optionally "label", "length" and "mask". `splits.hold_out`
+    puts a fixed fifth of one set into the test split. Further columns, one row per example, are
+    kept: "angle", or "angle_train" and "angle_test". uint8 arrays `[N, H, W]` are images and get a
+    channel axis. Floats of any event shape become float32.
 
     Returns:
       {"x": uint8 [N, H, W, C] or float32 [N, ...event], "label": int32 [N], ...}
 
     Raises:
-      ValueError, TypeError: an unknown split, a damaged file, or as `validated`.
+      ValueError, TypeError: an unknown split, a damaged file, or an error of `validated`.
       OSError: the file cannot be opened.
     """
     require_split(split, ("train", "test"), path)
     arrays = read_npz(path)
     if "x" in arrays:
-        data = {key: arrays[key] for key in KEYS if key in arrays}
+        data = arrays
     elif f"x_{split}" in arrays:
-        data = {"x": arrays[f"x_{split}"]}
-        if f"y_{split}" in arrays:
-            label = arrays[f"y_{split}"]
-            # Keras keeps the labels of some sets as a column.
-            data["label"] = label.reshape(-1) if label.shape[1:] == (1,) else label
+        data = _of_split(arrays, split, path)
     else:
         raise ValueError(
-            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}: "
+            f"{path} contains {', '.join(sorted(arrays)) or 'no array'}: "
             f"needs x_{split} (and y_{split}), or x (and label)"
         )
     try:
@@ -90,4 +88,20 @@ def load_npz(path: Path, split: str) -> dict[str, np.ndarray]:
         raise type(error)(f"{path}: {error}") from error
     if data["x"].dtype == np.uint8 and data["x"].ndim == 3:
         data["x"] = data["x"][..., None]
+    return data
+
+
+def _of_split(arrays: Mapping[str, np.ndarray], split: str, path: Path) -> dict[str, np.ndarray]:
+    """The columns of one split: every array must belong to one."""
+    if strays := [key for key in arrays if not key.endswith(("_train", "_test"))]:
+        raise ValueError(
+            f"{path} contains {strays[0]!r} beside x_train: end its name in _train or _test, or "
+            "remove it"
+        )
+    suffix = f"_{split}"
+    data = {k.removesuffix(suffix): array for k, array in arrays.items() if k.endswith(suffix)}
+    if "y" in data:
+        label = data.pop("y")
+        # Keras stores the labels of some sets as a column.
+        data["label"] = label.reshape(-1) if label.shape[1:] == (1,) else label
     return data

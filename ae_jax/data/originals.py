@@ -1,7 +1,7 @@
-"""SHA-256 of the published files, decompressed, by set and file.
+"""SHA-256 of the published files after decompression, by set and file.
 
-Distributors pack the same contents with other gzip headers, so only the contents are compared:
-`zcat FILE | sha256sum` prints these.
+Mirrors pack the same contents with different gzip headers, so only the contents are compared:
+`zcat FILE | sha256sum` prints these digests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which pipeline each data set takes to the devices."""
+"""The choice between the in-memory and the streaming pipeline."""
 
 import logging
 from collections.abc import Mapping
@@ -15,32 +15,40 @@ log = logging.getLogger(__name__)
 def which_to_stream(
     sets: Mapping[str, Mapping[str, np.ndarray]], mesh: Mesh, stream: bool | None
 ) -> dict[str, bool]:
-    """Whether each of the data sets, by name, is streamed (`ae_jax.data.stream`).
+    """Whether each data set, by name, is streamed (see `ae_jax.data.stream`).
 
-    All of them as `stream` says; with None those, the largest first, without which the others take
-    no more than `SHARE` of a device's memory, and that is logged. `Records` always are, which
-    raises `ValueError` if they should not be.
+    Args:
+      sets: the data sets.
+      mesh: the devices.
+      stream: True or False for all of them. With None, the largest sets are streamed until the
+        others fit into `SHARE` of a device's memory; a warning says so.
+
+    Raises:
+      ValueError: `stream` is False and a set is of `Records`, which are always streamed.
     """
-    found = {}
-    there = device_bytes(mesh) if stream is None else None
+    streamed = {}
+    memory = device_bytes(mesh) if stream is None else None
     total = 0
     for name, data in sorted(sets.items(), key=lambda item: data_bytes(item[1])):
         need = data_bytes(data)
         if any(isinstance(array, Records) for array in data.values()):
             if stream is False:
                 raise ValueError(
-                    f"{name}: is decoded while training, so it is streamed: leave out "
-                    "stream=False, or decode it once"
+                    f"{name}: is decoded while training, so it must be streamed: remove "
+                    "stream=False, or load it with decode='once'"
                 )
-            found[name] = True
-        elif there is not None and total + need > SHARE * there:
+            streamed[name] = True
+        elif memory is not None and total + need > SHARE * memory:
             beside = f" and {size(total)} beside it" if total else ""
             log.warning(
                 "%s takes %s%s, more than half of a device's %s: it is streamed from the host",
-                name, size(need), beside, size(there),
-            )  # fmt: skip
-            found[name] = True
+                name,
+                size(need),
+                beside,
+                size(memory),
+            )
+            streamed[name] = True
         else:
-            found[name] = bool(stream)
+            streamed[name] = bool(stream)
             total += need
-    return found
+    return streamed

@@ -1,9 +1,9 @@
-"""Preparing TFDS sets as array_record: MNIST, Fashion-MNIST and CIFAR-10 without TensorFlow.
+"""Prepare TFDS sets as array_record: MNIST, Fashion-MNIST and CIFAR-10 without TensorFlow.
 
-TFDS imports TensorFlow to unpack gzip and to encode PNG. Here the published files are read by our
-own readers and the TFDS builder is handed Pillow images, which it encodes by itself; shuffling,
-sharding and metadata are TFDS's own, so the set is the one TFDS itself prepares: same name,
-version, features, order and pixels.
+TFDS imports TensorFlow to unpack gzip and to encode PNG. Here ae_jax reads the published files and
+passes Pillow images to the TFDS builder, which encodes them without TensorFlow. Shuffling, sharding
+and metadata are those of TFDS, so the result equals the set that TFDS prepares: same name, version,
+features, order and pixels.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ NETWORK_SECONDS = 10
 
 
 def prepare(name: str, data_dir: Path, source: Path | None = None) -> Path:
-    """Prepares a set under `data_dir`, unless it is there already.
+    """Prepare a set under `data_dir`, unless it is already prepared.
 
     Args:
-      name: a TFDS name. MNIST, Fashion-MNIST and CIFAR-10 need no TensorFlow, others do.
+      name: a TFDS name. Sets other than MNIST, Fashion-MNIST and CIFAR-10 need TensorFlow.
       data_dir: the folder of sets; the set goes to `data_dir/name/version`.
-      source: a folder of the already downloaded files; without it they are downloaded, with
-        TFDS's checksums, to `data_dir/downloads`.
+      source: a folder of files that are already downloaded. By default they are downloaded to
+        `data_dir/downloads`, with the checksums of TFDS.
 
     Returns:
       The folder of the set.
 
     Raises:
       FileNotFoundError: `source` lacks a file.
-      ValueError: an unknown name, a damaged file or one with other contents than the published.
+      ValueError: an unknown name, a file that is damaged or differs from the published one.
       ConnectionError: the network is closed.
       OSError: `data_dir` cannot be written.
     """
     if name == "digits":
-        raise ValueError("digits needs no preparing: scikit-learn brings it along")
+        raise ValueError("digits needs no preparation: it is part of scikit-learn")
     catalog.require_known(name)
     if prepared := array_record.find(data_dir, name):
         return prepared
@@ -60,12 +60,12 @@ def prepare(name: str, data_dir: Path, source: Path | None = None) -> Path:
         _prepare_with_tensorflow(name, data_dir, source)
     prepared = array_record.find(data_dir, name)
     if prepared is None:
-        raise ValueError(f"{data_dir / name} is in the way, half-made: delete it and prepare again")
+        raise ValueError(f"{data_dir / name} is incomplete: delete it and prepare the set again")
     return prepared
 
 
 def read_idx_set(name: str, files: Files) -> Splits:
-    """Reads the four idx files of MNIST or Fashion-MNIST, and compares them to the published."""
+    """Read the four idx files of MNIST or Fashion-MNIST, and check that they are the originals."""
     arrays = {}
     for part, expected in originals.IDX[name].items():
         path = files.get(f"{part}.gz") or files.get(part)
@@ -84,7 +84,7 @@ def read_idx_set(name: str, files: Files) -> Splits:
 
 
 def read_cifar10(files: Files) -> Splits:
-    """Reads the archive of the binary version of CIFAR-10."""
+    """Read the archive of the binary version of CIFAR-10."""
     if cifar.ARCHIVE not in files:
         raise FileNotFoundError(f"{cifar.ARCHIVE} is missing: cifar10 needs the binary version")
     return cifar.read_archive(files[cifar.ARCHIVE])
@@ -98,10 +98,10 @@ READERS: dict[str, Callable[[Files], Splits]] = {
 
 
 def write(name: str, splits: Splits, data_dir: Path) -> None:
-    """Writes arrays as the TFDS set `name`, with the features and order of TFDS's own builder.
+    """Write arrays as the TFDS set `name`, with the features and order of TFDS's own builder.
 
     Args:
-      name: a TFDS set of "image" and "label", and "id" (numbered as CIFAR-10 does) if it has one.
+      name: a TFDS set of "image" and "label", and maybe "id" (numbered as in CIFAR-10).
       splits: uint8 images `[N, H, W, C]` and labels `[N]` of each split, in the published order.
       data_dir: the folder of sets.
     """
@@ -112,7 +112,7 @@ def write(name: str, splits: Splits, data_dir: Path) -> None:
 
     class Builder(official, skip_registration=True):  # type: ignore[call-arg]  # TFDS is untyped
         name = official.name
-        __module__ = official.__module__  # recorded in the metadata as where the set comes from
+        __module__ = official.__module__  # the metadata records it as the origin of the set
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
             return {split: self._generate_examples(split) for split in splits}
@@ -128,7 +128,7 @@ def write(name: str, splits: Splits, data_dir: Path) -> None:
     builder = Builder(data_dir=data_dir)
     if name == "cifar10":
         builder.info.features["label"].names = cifar.CLASSES  # TFDS reads them from the archive
-    # TFDS makes a folder for downloads even where there are none, and prints two lines of advice.
+    # TFDS creates a folder for downloads in any case, and prints two lines of advice.
     with tempfile.TemporaryDirectory() as unused, contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(download_dir=unused, file_format="array_record")
 
@@ -146,7 +146,7 @@ def _download(name: str, data_dir: Path) -> Files:
         manager = tfds.download.DownloadManager(
             download_dir=data_dir / "downloads", dataset_name=name, force_checksums_validation=True
         )
-        # One at a time: after a failure, downloads still in flight would hold up the exit.
+        # One at a time: after a failure, other downloads would delay the exit.
         return {filename: manager.download(url) for filename, url in urls.items()}
 
 
@@ -169,7 +169,7 @@ def _prepare_with_tensorflow(name: str, data_dir: Path, source: Path | None) -> 
 
 
 def _require_network(name: str, urls: Iterable[str]) -> None:
-    """Tries the first URL, to fail in seconds on a closed network; TFDS would retry for minutes."""
+    """Request the first URL, to fail early on a closed network; TFDS would retry for minutes."""
     import requests
 
     for url in itertools.islice(urls, 1):
@@ -184,7 +184,7 @@ def _require_network(name: str, urls: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def _one_line_errors(name: str) -> Iterator[None]:
-    """Turns what TFDS raises, often many lines, into one."""
+    """Turn the errors of TFDS, which may have many lines, into errors of one line."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 

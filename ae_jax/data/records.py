@@ -1,4 +1,4 @@
-"""Images of a prepared TFDS set, decoded whenever they are asked for."""
+"""Images of a prepared TFDS set that are decoded whenever they are read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 
 
 class Records:
-    """The images of a split, indexed like an array uint8 [N, H, W, C] by arrays of row numbers.
+    """The images of a split, indexed by arrays of row numbers like a uint8 array [N, H, W, C].
 
-    ``records[np.array([3, 1])]`` decodes those two. What `ae_jax.training.fit` streams from without
-    a decoded copy on the disk or in memory.
+    ``records[np.array([3, 1])]`` decodes two images. `ae_jax.training.fit` streams from records, so
+    that no decoded copy is needed on disk or in memory.
 
-    Raises `ValueError` where the set is damaged, is not of single images of uint8, or they differ
-    in size; an image that is damaged or of another size is found when it is read.
+    Raises `ValueError` if the set is damaged or is not a set of single uint8 images. An image that
+    is damaged, or of another size than the first one, raises `ValueError` when it is read.
     """
 
     ndim = 4
@@ -30,7 +30,7 @@ class Records:
         self.folder = folder
         try:
             builder = tfds.builder_from_directory(folder)
-        except Exception as error:  # of protobuf, JSON or a lookup, as the damage has it
+        except Exception as error:  # of protobuf, JSON or a lookup, depending on the damage
             raise ValueError(
                 f"{folder / 'features.json'} is damaged: {type(error).__name__}"
             ) from error
@@ -41,11 +41,11 @@ class Records:
             first = self._source[0][self._image]
         self.shape, self.dtype = (len(self._source), *first.shape), first.dtype
         if self.dtype != np.uint8:
-            raise ValueError(f"{folder} holds {self.dtype} images: load it with decode='once'")
+            raise ValueError(f"{folder} has {self.dtype} images: load it with decode='once'")
 
     @property
     def nbytes(self) -> int:
-        """Of the decoded images."""
+        """Bytes of the decoded images."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -58,11 +58,11 @@ class Records:
         raise TypeError("these images are decoded while training: load them with decode='once'")
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """``{"x": [n, H, W, C], "label": int32 [n]}``; the latter if the set has labels."""
+        """Decode rows: ``{"x": [n, H, W, C], "label": int32 [n]}`` ("label" if the set has it)."""
         x = np.empty((len(rows), *self.shape[1:]), self.dtype)
         labels = np.empty(len(rows), np.int32)
         with self._reading():
-            # One call for many rows is 3 times faster than one for each.
+            # One call for many rows is faster than a call for each row.
             for i, example in enumerate(self._source.__getitems__(rows.tolist())):
                 image = example[self._image]
                 if image.shape != x.shape[1:]:
@@ -86,7 +86,7 @@ class Records:
 
 
 def _image_and_label(features: Any, folder: Path) -> tuple[str, str | None]:
-    """The keys of the image and the label: those called so, else the only ones of their kind."""
+    """The keys of the image and the label: "image" and "label", else the only one of its type."""
     from tensorflow_datasets.core import features as kinds
 
     def pick(kind: type, usual: str) -> str | None:
@@ -101,7 +101,7 @@ def _image_and_label(features: Any, folder: Path) -> tuple[str, str | None]:
 
 @contextlib.contextmanager
 def _without_opencv_advice() -> Iterator[None]:
-    """Hides TFDS's one line of advice to install OpenCV; Pillow decodes the same bytes."""
+    """Suppress the advice of TFDS to install OpenCV; Pillow decodes the same pixels."""
     logger = logging.getLogger("absl")
 
     def keep(record: logging.LogRecord) -> bool:

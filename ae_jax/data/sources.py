@@ -1,4 +1,4 @@
-"""`load`: one entry to every place data comes from."""
+"""`load` reads a data set by name or from a file."""
 
 from __future__ import annotations
 
@@ -22,33 +22,32 @@ def load(
     *,
     decode: Decode = "once",
 ) -> dict[str, Any]:
-    """Loads one split of a data set. Never touches the network.
+    """Load one split of a data set; the network is never used.
 
     Args:
       name: one of
-        - "digits": 1797 real 8x8 digits inside scikit-learn, 1437 to train and 360 to test, cut
-          by a fixed permutation (`splits.hold_out`), values 0..16 rescaled to 0..255;
-        - a TFDS image set ("mnist", "cifar10", "emnist/letters"), looked for in `data_dir` as
-          TFDS prepares it (array_record), else as raw idx files in a folder of that name;
-        - a folder of raw idx files, gzipped or not: a path, "./fashion" where it is one word;
-        - a path to an .npz file (`npz.load_npz`), or a .csv file (`csv.load_csv`).
-      split: "train", "test", or whatever splits the TFDS set has.
-      data_dir: where sets are looked for by name. Default: the environment variable AE_JAX_DATA,
-        else TFDS's own folder in the home directory. Only read, never written.
-      decode: of a TFDS set: "once" writes a decoded copy to the cache, from where its arrays are
-        mapped into memory, so that they take none until they are used (and are read-only: copy what
-        you want to change); "always" decodes while training, which then waits for it, and has
-        images only.
+        - "digits": 1797 real 8x8 digits of scikit-learn, 1437 for training and 360 for tests
+          (`splits.hold_out`), with values 0..16 rescaled to 0..255;
+        - a TFDS image set ("mnist", "cifar10", "emnist/letters") in `data_dir`, as prepared by
+          TFDS (array_record), or as raw idx files in a folder of that name;
+        - a path to a folder of raw idx files, gzipped or not ("./fashion" if it is one word);
+        - a path to an .npz file (`npz.load_npz`) or a .csv file (`csv.load_csv`).
+      split: "train", "test", or another split of a TFDS set.
+      data_dir: the folder in which sets are searched by name. By default the environment variable
+        AE_JAX_DATA, else the folder of TFDS in the home directory. It is only read.
+      decode: for a TFDS set. "once" writes a decoded copy to the cache and maps its arrays into
+        memory: they are read-only and need no memory until they are used. "always" decodes while
+        training, which is slower, and returns no labels.
 
     Returns:
-      {"x": uint8 [N, H, W, C], "label": int32 [N]}, read in the order of the files. A file may
-      instead hold float32 "x" `[N, ...event]`, and "label" is there if the set has labels. With
-      decode="always", "x" is `records.Records`, which `ae_jax.training.fit` streams from.
+      {"x": uint8 [N, H, W, C], "label": int32 [N]} in the order of the files. From a file, "x" may
+      also be float32 `[N, ...event]`. Sets without labels have no "label". With decode="always",
+      "x" is a `records.Records`, from which `ae_jax.training.fit` streams.
 
     Raises:
-      FileNotFoundError: the set is not there; the message says what to run.
+      FileNotFoundError: the set does not exist; the message contains the command to run.
       ValueError: an unknown name or split, a damaged file, or decode="always" of another set.
-      TypeError: an .npz file holds numbers that are neither uint8 nor floats.
+      TypeError: an .npz file contains numbers that are neither uint8 nor floats.
     """
     if decode == "always":
         return _records(name, split, data_dir)
@@ -75,14 +74,14 @@ def _records(
     prepared = array_record.find(root, str(name)) if catalog.NAME.fullmatch(str(name)) else None
     if prepared is None:
         raise ValueError(
-            f"decode='always' of {name}: only a set that TFDS prepared is decoded while training, "
-            f"and there is none of this name in {root}; leave it out"
+            f"decode='always' of {name}: only a set prepared by TFDS is decoded while training, "
+            f"and {root} has no set of this name; remove decode='always'"
         )
     return array_record.load_prepared(prepared, split, decode="always")
 
 
 def _as_path(name: str | os.PathLike[str]) -> Path | None:
-    """The path that `name` is, or None where it is the name of a set."""
+    """`name` as a path, or None if it is the name of a set."""
     path = Path(name).expanduser()
     written_as_path = isinstance(name, os.PathLike) or name.startswith((".", "/", "~"))
     return (
@@ -93,7 +92,7 @@ def _as_path(name: str | os.PathLike[str]) -> Path | None:
 
 
 def _is_nested_folder(path: Path) -> bool:
-    """Whether this is a folder and more than one word, which alone would be the name of a set."""
+    """Whether this is a folder; a path of one word is the name of a set instead."""
     return len(path.parts) > 1 and path.is_dir()
 
 
@@ -109,7 +108,7 @@ def _idx_folder(root: Path, name: str) -> Path | None:
 
 
 def _require_not_another(folder: Path, name: str) -> None:
-    """Refuses another published set under this name: their files are called the same."""
+    """Raise `ValueError` if the folder holds another published set; all use the same file names."""
     for part in ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"):
         if path := idx.find(folder, part):
             digest = idx.digest(idx.read_idx(path))

@@ -1,9 +1,9 @@
-"""The streaming pipeline: data that stays on the host (or on its disk), read ahead by Grain.
+"""The streaming pipeline: data stays on the host or its disk, and Grain reads it ahead.
 
-The batches are those of the in-memory pipeline, in the same order. They travel in chunks of some
-megabytes: while the device works on one, Grain's threads read the next ones, and the first of them
-is already on its way. A chunk is a pure function of its number, so a run can begin at any; and each
-process reads only the rows that its own devices work on.
+The batches and their order are those of the in-memory pipeline. They are transferred in chunks of
+some megabytes: while the device computes on one chunk, Grain's threads read the next ones. A chunk
+is a pure function of its number, so a run can start at any chunk. Each process reads only the rows
+for its own devices.
 """
 
 import os
@@ -23,16 +23,16 @@ from ae_jax.data.records import Records
 from ae_jax.devices.mesh import split
 
 CHUNK_BYTES = 4 * 2**20
-"""Of one device. Enough to make the cost of a transfer and of a call small."""
-AHEAD = 2  # chunks that are read before they are asked for
+"""Size of a chunk on one device; large enough to make the cost of a transfer and a call small."""
+AHEAD = 2  # chunks that are read in advance
 _FOREVER = 2**62
 
 
 class Streamed:
-    """Batches of `data`, of which a few chunks are on the devices at a time.
+    """Batches of data on the host; only a few chunks are on the devices at a time.
 
     The methods are those of `ae_jax.data.memory.InMemory`. The values of `data` are arrays [N, ...]
-    (memory-mapped ones are read from disk as they are needed), or `Records`.
+    (parts of memory-mapped ones are read from disk when they are needed), or `Records`.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Streamed:
         order_of = lru_cache(2)(lambda epoch: np.asarray(jitted(epoch)))
         steps, self._width = order_of(0).shape
         self._sharding = split(mesh, 1)
-        there = self._sharding.addressable_devices_indices_map((1, self._width)).values()
-        starts = sorted({index[1].indices(self._width)[:2] for index in there if index is not None})
+        indices = self._sharding.addressable_devices_indices_map((1, self._width)).values()
+        starts = sorted({i[1].indices(self._width)[:2] for i in indices if i is not None})
         row = sum(array.nbytes // len(array) for array in data.values())
-        # From the mesh alone, so that all processes cut the same chunks.
+        # Computed from the mesh, so that all processes use the same chunks.
         length = min(max(CHUNK_BYTES // (row * self._width // mesh.size), 1), steps)
         self._reader = _Reader(
             data=data,
@@ -67,7 +67,7 @@ class Streamed:
         self._chunk: dict[str, Array] = {}
 
     def pieces(self, epoch: int, first: int, count: int) -> Iterator[tuple[Any, int, int]]:
-        """``(data, first, count)`` of the stretches that make up these batches of an epoch."""
+        """Yield ``(data, first, count)`` for each part of these batches of an epoch."""
         steps = self._reader.steps
         while count > 0:
             at, offset = divmod(first, steps)
@@ -77,11 +77,11 @@ class Streamed:
 
     @staticmethod
     def batch_at(data: Mapping[str, Array], i: ArrayLike) -> dict[str, Array]:
-        """Batch i of a piece; for use inside the program."""
+        """Batch i of a piece, to be called inside the compiled program."""
         return {name: rows[i] for name, rows in data.items()}
 
     def _on_device(self, number: int) -> dict[str, Array]:
-        """The chunk of this number, of all epochs; chunks are read ahead from it on."""
+        """The chunk of this number, counted over all epochs; the next chunks are read ahead."""
         if number == self._number:
             return self._chunk
         if number != self._number + 1 or number == 0:
@@ -107,21 +107,23 @@ class Streamed:
 
 @dataclass(frozen=True)
 class _Reader:
-    """What reads chunks. Apart from `Streamed`, so that the threads end where that is let go."""
+    """Reads chunks. It is separate so that the threads end when a `Streamed` is deleted."""
 
     data: Mapping[str, np.ndarray | Records]
     padded: bool
     order_of: Callable[[int], np.ndarray]
     columns: np.ndarray
-    """Of a batch, those of this process's devices."""
+    """Columns of a batch that belong to this process's devices."""
     steps: int
-    """Batches to a chunk."""
+    """Batches per chunk."""
     per_epoch: int
-    """Chunks to an epoch."""
+    """Chunks per epoch."""
 
     def read(self, number: int) -> dict[str, np.ndarray]:
-        """This process's rows of a chunk: name -> [steps, rows, ...], the last ones of an epoch
-        made up to the length of the others."""
+        """This process's rows of a chunk: name -> [steps, rows, ...].
+
+        The last chunk of an epoch is padded to the length of the others.
+        """
         epoch, at = divmod(int(number), self.per_epoch)
         first = at * self.steps
         indices = self.order_of(epoch)[first : first + self.steps, self.columns]

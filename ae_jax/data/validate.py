@@ -1,4 +1,4 @@
-"""Checking arrays at the boundary, before anything is traced or trained."""
+"""Check arrays before anything is traced or trained."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def validated(
     unit_interval: bool = False,
     records: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Returns the data set as a dict of NumPy arrays, or says in one line what is wrong with it.
+    """The data set as a dict of checked NumPy arrays; errors are one line.
 
     Args:
       data: an array `[N, ...event]`, or a mapping with "x" `[N, ...event]` and optionally
         "label" `[N]` (integers), "length" `[N]` (real steps of a sequence, 1 to `x.shape[1]`),
-        "mask" `[N]` (1 for a real row, 0 for padding) and any further columns `[N, ...]` that a
-        model reads. NumPy and JAX arrays, and anything else that `np.asarray` takes.
-      unit_interval: refuse float values outside [0, 1], as a Bernoulli likelihood must.
-        uint8 always passes: 0..255 stands for [0, 1].
-      records: let "x" be `Records`, which come back as they are.
+        "mask" `[N]` (1 for a real row, 0 for padding), and any further columns `[N, ...]` that a
+        model reads: NumPy arrays, JAX arrays, or anything that `np.asarray` accepts.
+      unit_interval: refuse float values outside [0, 1], for a Bernoulli likelihood. uint8 values
+        0..255 always pass, since they stand for [0, 1].
+      records: accept `Records` as "x", which are returned unchanged.
 
     Returns:
-      "x" as uint8 (kept) or float32 (from bool and any other float), and, where they were given,
-      "label" and "length" as int32, "mask" as float32, further columns as uint8 (kept), int32 or
-      float32. Arrays that already have the right dtype are not copied.
+      "x" as uint8 (unchanged) or float32 (from bool and other floats), and, if present, "label" and
+      "length" as int32, "mask" as float32, and further columns as uint8 (unchanged), int32 or
+      float32. Arrays of the right dtype are not copied.
 
     Raises:
-      TypeError: a dtype that has no one reading as data (integers other than uint8, complex,
-        strings, objects).
+      TypeError: a dtype whose meaning as data is ambiguous (integers other than uint8, complex
+        numbers, strings, objects).
       ValueError: a wrong shape, an empty data set, NaN or infinity, a value out of range.
     """
     if isinstance(data, str):
@@ -57,7 +57,7 @@ def validated(
         low, high = x.min(), x.max()
         if low < 0 or high > 1:
             raise ValueError(
-                f"x has values in [{low:.4g}, {high:.4g}] given to BCE, which needs [0, 1]: "
+                f"x has values in [{low:.4g}, {high:.4g}], and BCE needs [0, 1]: "
                 "rescale it (pixels: divide by 255) or train with a squared error"
             )
     checked = {"x": x}
@@ -76,18 +76,18 @@ def validated(
 
 
 def _examples(data: ArrayLike | Records, records: bool) -> np.ndarray:
-    """The examples as uint8 or float32 `[N, ...event]`, with no NaN or infinity."""
+    """The examples as uint8 or finite float32 `[N, ...event]`."""
     if records and isinstance(data, Records):
-        return cast(np.ndarray, data)  # in all that follows it behaves like one
+        return cast(np.ndarray, data)  # which has the same interface here
     x = _as_array("x", data)
     if x.dtype.kind in "iu" and x.dtype != np.uint8:
         raise TypeError(
             f"x has dtype {x.dtype}: use x.astype(np.uint8) for pixels 0..255, "
-            "or x.astype(np.float32) for values taken as they are"
+            "or x.astype(np.float32) for other values"
         )
     if x.ndim < 2:
         raise ValueError(
-            f"x has shape {list(x.shape)}: needs [N, ...event], as x.reshape(-1, 1) has"
+            f"x has shape {list(x.shape)}: needs [N, ...event], for example x.reshape(-1, 1)"
         )
     if x.size == 0:
         raise ValueError(
@@ -102,7 +102,7 @@ def _floats(key: str, x: np.ndarray) -> np.ndarray:
         return x
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
-    # In blocks: a set that is mapped from disk may be larger than the memory.
+    # In blocks, because a set that is mapped from disk may be larger than the memory.
     rows = max(1, BLOCK * len(x) // x.nbytes)
     if not all(np.isfinite(x[i : i + rows]).all() for i in range(0, len(x), rows)):
         finite = np.isfinite(x)

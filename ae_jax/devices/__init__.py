@@ -1,1 +1,1 @@
-"""The devices a program runs on: their names, memory, mesh, and how programs are compiled."""
+"""Devices: their names, memory and mesh, the host they belong to, and compiler options."""

@@ -1,5 +1,4 @@
-"""How programs are compiled, the cache that a second start of the same experiment reads, and the
-memory that compiling leaves."""
+"""Compiler options, the cache of compiled programs, and the memory that compiling leaves behind."""
 
 import ctypes
 import hashlib
@@ -24,21 +23,22 @@ ONEDNN = "xla_cpu_experimental_onednn_custom_call"
 
 
 def compilation_cache_dir() -> str:
-    """JAX_COMPILATION_CACHE_DIR (which may be a bucket, gs://...), else in ~/.cache/ae_jax.
+    """The folder of compiled programs: JAX_COMPILATION_CACHE_DIR, else one in ~/.cache/ae_jax.
 
-    A program for one CPU may not run on another, so each kind of CPU has a folder.
+    The variable may name a bucket (gs://...). Each kind of CPU has its own folder, because a
+    program for one CPU may not run on another.
     """
     if VARIABLE in os.environ:
         return os.environ[VARIABLE]
-    kind = cpu_flags() or platform.node()  # not Linux: the machine's name must do
+    kind = cpu_flags() or platform.node()  # not Linux: use the machine's name
     digest = hashlib.sha256(kind.encode()).hexdigest()[:16]
     return str(Path("~/.cache/ae_jax").expanduser() / digest)
 
 
 def use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache, so that the same experiment compiles once.
+    """Keep compiled programs on disk, so that a second run of an experiment need not compile.
 
-    jax's own settings come first: JAX_COMPILATION_CACHE_DIR, or JAX_ENABLE_COMPILATION_CACHE=false.
+    jax's own variables take precedence: JAX_COMPILATION_CACHE_DIR, JAX_ENABLE_COMPILATION_CACHE.
     """
     if VARIABLE not in os.environ:
         jax.config.update("jax_compilation_cache_dir", compilation_cache_dir())
@@ -47,9 +47,9 @@ def use_compilation_cache() -> None:
 
 
 def release_freed_memory() -> None:
-    """Give the system back what this process has freed, where glibc kept it.
+    """Return memory to the system that this process has freed and that glibc still holds.
 
-    Compiling frees a lot in pieces: after 784-32-784 was trained, about 70 MB.
+    Compiling frees many small pieces, which glibc would keep.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
@@ -57,7 +57,7 @@ def release_freed_memory() -> None:
 
 
 def compile_program(lowered: Lowered) -> Compiled:
-    """``lowered.compile()`` with `compiler_options`, those for its own convolutions included."""
+    """``lowered.compile()`` with the `compiler_options` that suit its convolutions."""
     if jax.default_backend() != "cpu":
         return lowered.compile()
     half = bool(re.search(r"stablehlo\.convolution.*bf16", lowered.as_text()))
@@ -65,34 +65,32 @@ def compile_program(lowered: Lowered) -> Compiled:
 
 
 def compiler_options(*, half_convolutions: bool = False) -> dict[str, str | bool]:
-    """What programs that train are compiled with: ``jax.jit(..., compiler_options=this)``.
+    """Options for programs that train: ``jax.jit(fn, compiler_options=compiler_options())``.
 
-    On a CPU, products and sums go to YNNPACK, as by default, but convolutions do not: XLA's own
-    are 1.3 to 2 times as fast for them (3x3 kernels, 64 -> 128 channels at 14x14 and 256 -> 128 at
-    7x7, forward and backward, jax 0.10 and 0.12). Loops use vectors of 512 bits where the CPU has
-    them, instead of 256 (a step of 784-32-784 takes 0.95 to 1.0 of the time, of an LSTM 0.94 to
-    0.98). Empty elsewhere, without what XLA_FLAGS chooses and what XLA does not know.
+    On a CPU, YNNPACK computes matrix products and sums, which is XLA's default, but not
+    convolutions: XLA's own are faster. Loops use vectors of 512 bits if the CPU has them. On other
+    devices there are no options. Options that XLA_FLAGS sets, or that this XLA does not know, are
+    omitted.
 
-    With `half_convolutions`, for programs that convolve in bfloat16, those go to oneDNN where XLA
-    has it and the CPU such products (AMX or AVX-512 BF16): a 3x3 kernel, 64 -> 128 channels at
-    14x14, a batch of 128, takes 1.4 ms instead of 13 with AMX (jax 0.12; 0.10 has it not). It also
-    takes products from YNNPACK, which is faster at those in bfloat16: a dense net is better off
-    without.
+    Args:
+      half_convolutions: for programs with convolutions in bfloat16. OneDNN then computes them, if
+        XLA includes it and the CPU multiplies in bfloat16 (AMX or AVX-512 BF16). OneDNN also
+        computes matrix products then, in which YNNPACK is faster: do not set this for a dense net.
     """
     if jax.default_backend() != "cpu":
         return {}
     kinds = ("INDIVIDUAL_DOT", "REDUCE")
     kept = ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in kinds)
-    wanted: dict[str, str | bool] = {YNNPACK: kept, VECTORS: "512"}
+    options: dict[str, str | bool] = {YNNPACK: kept, VECTORS: "512"}
     if half_convolutions and _onednn_convolves():
-        wanted[ONEDNN] = True
-    given = os.environ.get("XLA_FLAGS", "")
-    return {name: v for name, v in wanted.items() if name not in given and _is_known(name, v)}
+        options[ONEDNN] = True
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {name: v for name, v in options.items() if name not in flags and _is_known(name, v)}
 
 
 @cache
 def _is_known(name: str, value: str | bool) -> bool:
-    """Whether XLA has the option: they are experimental, and other versions may have others."""
+    """Whether this version of XLA knows the option, which is experimental."""
     try:
         jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
     except jax.errors.JaxRuntimeError:

@@ -1,10 +1,10 @@
-"""Where arrays live when a run uses several devices: a mesh over the batch.
+"""The mesh of devices that a run uses, and the placement of arrays on it.
 
-The mesh has one axis, ``data``. Parameters and the data set are on every device; a batch is split
-over them. Under jit XLA then computes what one device would, and adds the sums over devices itself:
-noise is drawn for the whole batch, so results do not depend on the number of devices beyond the
-rounding of sums. The devices may be those of several processes, each of which then makes the same
-calls in the same order, with the same data (`jax.distributed`).
+The mesh has one axis, ``data``. Every device holds the parameters and the data set; a batch is
+split over the devices. Under jit, XLA computes the same as one device would and inserts the sums
+over devices. Noise is drawn for the whole batch. So results do not depend on the number of devices,
+except for the rounding of sums. The devices may belong to several processes (`jax.distributed`):
+each process then makes the same calls in the same order, with the same data.
 """
 
 from typing import Any
@@ -20,46 +20,46 @@ AXIS = "data"
 
 
 def data_mesh(devices: int | None = None) -> Mesh:
-    """The mesh over the first `devices` devices of all processes (None: over all of them).
+    """The mesh over the first `devices` devices of all processes (by default over all).
 
-    Raises `ValueError` if there are not so many.
+    Raises `ValueError` if fewer devices exist.
     """
-    there = jax.devices()
-    count = len(there) if devices is None else devices
-    remedy = f"there are {len(there)} ({there[0].device_kind})"
-    if there[0].platform == "cpu":
-        remedy += "; more of a CPU's: jax.config.update('jax_num_cpu_devices', N) before any array"
-    require(1 <= count <= len(there), "devices", devices, remedy)
-    return jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=there[:count])
+    known = jax.devices()
+    count = len(known) if devices is None else devices
+    remedy = f"there are {len(known)} ({known[0].device_kind})"
+    if known[0].platform == "cpu":
+        remedy += "; for more CPU devices: jax.config.update('jax_num_cpu_devices', N) at the start"
+    require(1 <= count <= len(known), "devices", devices, remedy)
+    return jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=known[:count])
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
+    """The sharding of an array that every device holds in full."""
     return NamedSharding(mesh, P())
 
 
 def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Axis `axis` of the array split over the devices."""
+    """The sharding of an array whose axis `axis` is split over the devices."""
     return NamedSharding(mesh, P(*[None] * axis, AXIS))
 
 
 def put(tree: Any, sharding: NamedSharding) -> Any:
-    """Arrays that every process has, as arrays of that sharding."""
+    """Arrays that every process holds, placed with `sharding`."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
     return jax.jit(lambda tree: tree, out_shardings=sharding)(tree)
 
 
 def may_be_split(x: Array) -> bool:
-    """Whether the program that is being traced may split `x` over devices: its mesh has several."""
+    """Whether the program being traced may split `x`: its mesh has more than one device."""
     return jax.typeof(x).sharding.mesh.size > 1
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes: all are in step, one is enough."""
+    """Whether this process is the one that writes files; the others hold the same results."""
     return jax.process_index() == 0
 
 
 def local(tree: Any) -> Any:
-    """This process's copy of arrays that are whole on every device, to go on with alone."""
+    """This process's own copy of arrays that every device holds in full."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

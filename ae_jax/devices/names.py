@@ -1,4 +1,4 @@
-"""What computes, in words: speeds and rounding depend on it, so records of runs tell it."""
+"""Names of the devices that compute; runs record them, since speed and rounding depend on them."""
 
 import platform
 from pathlib import Path
@@ -17,17 +17,16 @@ _UNITS = {  # the widest first
 
 
 def device_name() -> str:
-    """Of the first device that jax uses: "NVIDIA H200"; of a CPU "AMD EPYC (AVX-512)".
+    """The name of jax's first device: "NVIDIA H200", or for a CPU "AMD EPYC (AVX-512)".
 
-    In brackets are its widest units: clouds give CPUs that differ in them the same name.
+    The brackets name a CPU's widest vector units, because clouds use one name for different CPUs.
     """
     first = jax.devices()[0]
     return cpu_name() if first.platform == "cpu" else first.device_kind
 
 
 def cpu_name() -> str:
-    """The processor's name, or only its architecture where the system tells no more, and, on Linux,
-    its widest units."""
+    """The processor's name (or its architecture), and on Linux its widest vector units."""
     name = " ".join(_field("model name").split()) or platform.processor() or platform.machine()
     flags = cpu_flags().split()
     unit = next((unit for flag, unit in _UNITS.items() if flag in flags), None)
@@ -35,12 +34,12 @@ def cpu_name() -> str:
 
 
 def cpu_flags() -> str:
-    """What the CPU can do, as Linux lists it, separated by spaces; empty on other systems."""
+    """The CPU's features as Linux lists them, separated by spaces; empty on other systems."""
     return _field("flags") or _field("Features")
 
 
 def _field(name: str) -> str:
-    """What Linux tells of the first core under this name; empty where it does not."""
+    """The value of a field of the first core in /proc/cpuinfo, or ""."""
     try:
         lines = _CPUINFO.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a trained autoencoder is compared with and measured by."""
+"""Measures of a trained autoencoder, and the linear models it is compared with."""
 
 from ae_jax.evaluation.latents import latent_metrics
 from ae_jax.evaluation.logistic_pca import LogisticPCA, fit_logistic_pca

@@ -67,9 +67,9 @@ def code_scorers(
 
     ``gaussian`` and ``mixture``: minus the log-density, in nats, of a Gaussian and of a mixture of
     `components` of them, with full covariances, fitted to `normal` (evenly spaced rows of it, if it
-    has more than 10,000). ``neighbors``: the mean Euclidean distance to the so many nearest of
+    has more than 10,000). ``neighbors``: the mean Euclidean distance to the `neighbors` nearest of
     `normal`. Codes are standardized by `normal` first (densities are of the standardized codes);
-    units that are constant there are left out.
+    units that are constant there are omitted.
 
     Raises `ValueError` if there are fewer normal codes than are needed, or all are the same.
     """

@@ -7,10 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from ae_jax.core import Batch, floats_in
 
 BATCH = 1000
+
+
+def real_rows(data: ArrayLike | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns of `data` (an array is its ``"x"``), without the rows that its mask excludes."""
+    columns = dict(data) if isinstance(data, Mapping) else {"x": np.asarray(data)}
+    mask = columns.pop("mask", None)
+    if mask is None:
+        return columns
+    rows = np.flatnonzero(mask)
+    return {name: column[rows] for name, column in columns.items()}
 
 
 def in_batches(

@@ -1,9 +1,9 @@
-"""Small image classifiers that come with the package: features of images for FID and KID.
+"""Small image classifiers of this package; their features are used for FID and KID.
 
 Each is the encoder of an autoencoder with a linear head (`ae_jax.pretraining.classify`), trained by
-``python -m experiments.train_features``; its features are the 64 units before the head, of mean
-square 1 over training images. Figures carry the classifier's name, as in ``fid[mnist-conv-64]``:
-they compare with no others.
+``python -m experiments.train_features``. Its features are the 64 units before the head, with mean
+square 1 over training images. Metrics carry the name of the classifier, as in
+``fid[mnist-conv-64]``, because values of different classifiers are not comparable.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ SPEC = Vanilla(network=ConvNet(filters=(16, 32, 64)), latent_dim=64)
 
 
 class About(NamedTuple):
-    """What a classifier was trained on: the set, the shape of its images; its test accuracy."""
+    """The data set of a classifier, the shape of its images, and its test accuracy."""
 
     data: str
     event_shape: tuple[int, ...]
@@ -48,12 +48,12 @@ def classifier_of(data: str) -> str | None:
 
 
 def build_classifier(event_shape: tuple[int, ...]) -> Autoencoder:
-    """The network of every classifier here, for images of a shape; it gives ``class_logits``."""
+    """The network of all classifiers, for images of a shape; its output is ``class_logits``."""
     return classifier(SPEC.build(event_shape), CLASSES, frozen=False)
 
 
 def load_classifier(name: str) -> tuple[Autoencoder, Variables]:
-    """A classifier with its weights, stored as float16 and used as float32.
+    """A classifier with its weights, which are stored as float16 and used as float32.
 
     Raises `ValueError` for a name that is not in `CLASSIFIERS`, or a damaged file.
     """
@@ -61,14 +61,16 @@ def load_classifier(name: str) -> tuple[Autoencoder, Variables]:
         raise ValueError(f"classifier {name!r}: {nearest(name, CLASSIFIERS)}")
     model = build_classifier(CLASSIFIERS[name].event_shape)
     x = jax.ShapeDtypeStruct((1, *model.event_shape), jnp.float32)
-    wanted = jax.eval_shape(model.module.init, jax.random.key(0), x)
-    weights = read_weights(WEIGHTS / f"{name}.safetensors", wanted, stored="F16")
+    expected = jax.eval_shape(model.module.init, jax.random.key(0), x)
+    weights = read_weights(WEIGHTS / f"{name}.safetensors", expected, stored="F16")
     return model, jax.tree.map(lambda a: a.astype(jnp.float32), weights)
 
 
 def image_features(name: str, images: np.ndarray) -> np.ndarray:
-    """Features [N, 64] of images [N, H, W, C], uint8 or floats in [0, 1]; raises as
-    `load_classifier`, and `ValueError` for images of another shape."""
+    """Features [N, 64] of images [N, H, W, C], which are uint8 or floats in [0, 1].
+
+    Raises `ValueError` for images of another shape, or as `load_classifier`.
+    """
     model, variables = load_classifier(name)
     if images.shape[1:] != model.event_shape:
         raise ValueError(
@@ -78,5 +80,5 @@ def image_features(name: str, images: np.ndarray) -> np.ndarray:
     def fn(variables: Variables, batch: Batch) -> Array:
         return model.encode(variables, batch["x"])
 
-    found: np.ndarray = in_batches(fn, variables, {"x": images})
-    return found
+    features: np.ndarray = in_batches(fn, variables, {"x": images})
+    return features

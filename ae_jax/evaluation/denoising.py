@@ -1,4 +1,4 @@
-"""How much noise a model takes out, beside a Gaussian and a median filter."""
+"""How much noise a model removes, compared with a Gaussian and a median filter."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ Kind = Literal["gaussian", "masking", "salt_and_pepper"]
 
 
 class Filter(NamedTuple):
-    """``apply(images [B, H, W, C], width)``, and the widths to choose from, in pixels."""
+    """A function ``apply(images [B, H, W, C], width)`` and the candidate widths, in pixels."""
 
     apply: Callable[[np.ndarray, float], np.ndarray]
     widths: Sequence[float]
@@ -35,7 +35,7 @@ def gaussian_filter(x: np.ndarray, width: float) -> np.ndarray:
 
 
 def median_filter(x: np.ndarray, width: float) -> np.ndarray:
-    """The median over a square of `width` by `width` pixels of images [B, H, W, C]."""
+    """Images [B, H, W, C] filtered by the median over `width` by `width` pixels."""
     middle: np.ndarray = ndimage.median_filter(x, (1, int(width), int(width), 1))
     return middle
 
@@ -48,8 +48,10 @@ FILTERS = {
 
 @partial(jax.jit, static_argnames="noise")
 def add_noise(key: Array, x: Array, rows: Array, level: float, *, noise: Kind) -> Array:
-    """`x` [B, ...] in [0, 1] with noise (see `corrupt`) that depends on `key` and on each example's
-    number `rows` [B], not on what else is in the batch."""
+    """`x` [B, ...] in [0, 1] with noise (see `corrupt`).
+
+    The noise of an example depends on `key` and its row number in `rows` [B], not on the batch.
+    """
 
     def one(row: Array, x: Array) -> Array:
         return corrupt(jax.random.fold_in(key, row), x, noise=noise, level=level)
@@ -71,7 +73,7 @@ def best_widths(x: np.ndarray, key: Array, *, noise: Kind, level: float) -> dict
 
 
 def filtered(x: ArrayLike, widths: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """What each filter in `widths` makes of the images `x` [B, H, W, C]."""
+    """The images `x` [B, H, W, C] after each filter in `widths`, by its name."""
     return {name: FILTERS[name].apply(np.asarray(x), width) for name, width in widths.items()}
 
 
@@ -85,20 +87,20 @@ def denoising_metrics(
     widths: Mapping[float, Mapping[str, float]],
     batch_size: int = BATCH,
 ) -> dict[float, dict[str, dict[str, float]]]:
-    """How near to `data` the noisy input is, and what the model and the filters make of it.
+    """Distances to `data` of the noisy input, of the model's output, and of filtered images.
 
     Args:
-      ae: any model. What it makes of a noisy input is its reconstruction, without further noise.
-      data: ``"x"`` [N, *event_shape] in [0, 1] or uint8; maybe ``"length"`` [N], where only real
-        steps count.
-      key: of the noise, which is the same for all.
-      noise: its kind, see `corrupt`.
-      widths: for each level of noise the filters' widths (see `best_widths`); none for data that is
-        not images.
+      ae: any model. Its output is the reconstruction of the noisy input, without further noise.
+      data: ``"x"`` [N, *event_shape] in [0, 1] or uint8, maybe with ``"length"`` [N]: then only the
+        real steps of a sequence count.
+      key: key of the noise, which is the same for all methods.
+      noise: kind of noise, see `corrupt`.
+      widths: the widths of the filters for each level of noise (see `best_widths`); empty for data
+        that is not images.
 
     Returns:
-      ``{level: {"noisy" | "model" | a filter: {"mse", "psnr", "ssim"}}}`` as in `mean_metrics`;
-      ssim for images.
+      ``{level: {"noisy" | "model" | filter: {"mse", "psnr", "ssim"}}}`` as in `mean_metrics`, with
+      ssim only for images.
     """
     images = are_images(ae.event_shape)
     reconstruct = jax.jit(ae.reconstruct)
@@ -118,10 +120,10 @@ def denoising_metrics(
             outputs = {"noisy": noisy, "model": recon, **filtered(noisy, widths[level])}
             yield {name: jax.device_get(errors(x, batch)) for name, x in outputs.items()}
 
-    figures: dict[float, dict[str, dict[str, float]]] = {}
+    metrics: dict[float, dict[str, dict[str, float]]] = {}
     for level in widths:
-        found = list(parts(level))
-        for name in found[0]:
-            errors_of = jax.tree.map(lambda *a: np.concatenate(a), *(part[name] for part in found))
-            figures.setdefault(level, {})[name] = mean_metrics(errors_of)
-    return figures
+        batches = list(parts(level))
+        for name in batches[0]:
+            joined = jax.tree.map(lambda *a: np.concatenate(a), *(batch[name] for batch in batches))
+            metrics.setdefault(level, {})[name] = mean_metrics(joined)
+    return metrics

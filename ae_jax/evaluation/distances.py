@@ -1,7 +1,7 @@
-"""Distances between two sets of features [N, D], as FID and KID take them.
+"""Distances between two sets of features [N, D]: FID and KID.
 
-A figure means something only beside the network that the features are from: the published ones
-are from an Inception network, and compare with no other.
+Values are comparable only for features of the same network. Published values use features of an
+Inception network.
 """
 
 import numpy as np
@@ -12,9 +12,9 @@ def frechet_distance(
 ) -> float:
     """Squared Frechet (2-Wasserstein) distance of two Gaussians, in float64; never negative.
 
-    ``|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2))``, where the trace of the root is the sum of
-    the singular values of ``A^(1/2) B^(1/2)``: symmetric roots only, and no complex numbers for
-    covariances without full rank.
+    ``|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2))``. The trace of the root is the sum of the
+    singular values of ``A^(1/2) B^(1/2)``. This form needs only roots of symmetric matrices, and
+    avoids complex numbers for covariances without full rank.
 
     Source: Dowson & Landau, The Frechet distance between multivariate normal distributions, 1982.
     """
@@ -27,7 +27,7 @@ def frechet_distance(
 def fid(features_a: np.ndarray, features_b: np.ndarray) -> float:
     """Frechet distance of the Gaussians with the means and covariances of two sets of features.
 
-    It is biased upwards by some 1/N: compare only figures of sets of the same sizes.
+    It has a positive bias of order 1/N: compare only values for sets of the same size.
 
     Source: Heusel et al., GANs trained by a two time-scale update rule, 2017, section 3.
 
@@ -59,12 +59,12 @@ def kid(
     a, b = _checked(features_a, features_b)
     rng = np.random.default_rng(seed)
     size = min(size, len(a), len(b))
-    found = []
+    values = []
     for _ in range(subsets):
         x, y = (features[rng.choice(len(features), size, replace=False)] for features in (a, b))
         within = _mean_off_diagonal(_kernel(x, x)) + _mean_off_diagonal(_kernel(y, y))
-        found.append(within - 2 * _kernel(x, y).mean())
-    return float(np.mean(found))
+        values.append(within - 2 * _kernel(x, y).mean())
+    return float(np.mean(values))
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -89,5 +89,5 @@ def _checked(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"features must be [N, D] and [M, D] with N, M >= 2, got {a.shape} and {b.shape}"
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("features must be finite, got NaN or infinity: so are the images?")
+        raise ValueError("features must be finite, got NaN or infinity: check the images")
     return a, b

@@ -1,4 +1,4 @@
-"""What a model has learnt to look at: the filters of its first layer, and when its units fire."""
+"""The filters of a model's first layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ from ae_jax.core import Autoencoder, Variables
 
 
 def first_filters(ae: Autoencoder, variables: Variables) -> np.ndarray:
-    """The weights of the encoder's first layer, a filter for each of its units.
+    """The weights of the encoder's first layer, one filter for each unit.
 
-    Of a dense layer [units, *event_shape], of a convolution [channels, kh, kw, C]. The first layer
-    is the first module in the order of execution that has a matrix of its own.
+    The shape is [units, *event_shape] for a dense layer and [channels, kh, kw, C] for a
+    convolution. The first layer is the module with a weight matrix that is executed first.
 
-    Raises `ValueError` if it reads a piece of an example at a time, as a recurrent layer does.
+    Raises `ValueError` for layers that read only a part of an example at a time (recurrent ones).
     """
     kernel = _first_kernel(ae, variables)
     if kernel.ndim == 4:
@@ -26,12 +26,12 @@ def first_filters(ae: Autoencoder, variables: Variables) -> np.ndarray:
         return kernel.T.reshape(-1, *ae.event_shape)
     raise ValueError(
         f"the first layer has weights of shape {kernel.shape} and reads a piece of an example of "
-        f"shape {ae.event_shape} at a time: only dense and convolutional ones have filters to show"
+        f"shape {ae.event_shape} at a time: only dense and convolutional layers have filters"
     )
 
 
 def _first_kernel(ae: Autoencoder, variables: Variables) -> np.ndarray:
-    found: list[np.ndarray] = []
+    kernels: list[np.ndarray] = []
 
     def note(
         method: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
@@ -39,10 +39,10 @@ def _first_kernel(ae: Autoencoder, variables: Variables) -> np.ndarray:
         own: Any = variables["params"]
         for name in context.module.path:
             own = own.get(name, {})
-        found.extend(np.asarray(own[name]) for name in sorted(own) if np.ndim(own[name]) > 1)
+        kernels.extend(np.asarray(own[name]) for name in sorted(own) if np.ndim(own[name]) > 1)
         return method(*args, **kwargs)
 
     x = jnp.zeros((1, *ae.event_shape))
     with nn.intercept_methods(note):
         jax.eval_shape(lambda: ae.encode(variables, x))
-    return found[0]
+    return kernels[0]

@@ -1,4 +1,4 @@
-"""How well a linear classifier of given features does with few labels."""
+"""The accuracy of a linear classifier on features when only few labels are known."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,34 +16,36 @@ def few_label_accuracy(
     draws: int = 5,
     seed: int = 0,
 ) -> np.ndarray:
-    """Test accuracies [draws], each of logistic regression on `count` labeled rows of `train`.
+    """Test accuracies [draws] of logistic regression on `count` labeled rows of `train`.
 
-    All rows of `train`, without their labels, set the features' means to 0 and their mean variance
-    to 1; a scale for each would raise what hardly varies to the weight of what does. The penalty is
-    ``|weights|^2 / 2`` beside the cross-entropy summed over the labeled rows. These depend on
-    `train_label`, `count` and `seed` only, so that features can be compared draw by draw.
+    Features are shifted to mean 0 and scaled, all by one factor, to mean variance 1, both measured
+    on all rows of `train`. (A factor for each feature would amplify those that hardly vary.) The
+    loss is the cross-entropy, summed over the labeled rows, plus ``|weights|^2 / 2``. The labeled
+    rows depend only on `train_label`, `count` and `seed`, so features can be compared by draw.
 
     Args:
       train, test: features [N, ...] and [M, ...].
       train_label, test_label: classes [N] and [M].
       count: how many labels, 2 to N (see `balanced_rows`).
       draws: how often rows are drawn and a classifier is fitted.
-      seed: of the draws.
+      seed: seed of the draws.
 
     Raises:
-      ValueError: for another `count`, or a single class.
+      ValueError: `count` is not in 2 to N, or all labels are equal.
     """
     x, tested = (np.asarray(a, np.float32) for a in (train, test))
     x, tested = x.reshape(len(x), -1), tested.reshape(len(tested), -1)
     label = np.asarray(train_label)
     if not 2 <= count <= len(label):
-        raise ValueError(f"count={count}: must be 2 to {len(label)}, the examples with a label")
+        raise ValueError(
+            f"count={count}: must be 2 to {len(label)}, the number of labeled examples"
+        )
     if len(np.unique(label)) < 2:
         raise ValueError(f"all labels are {label[0]}: a classifier needs two classes")
     mean, scale = x.mean(0), np.sqrt(x.var(0).mean()) or 1.0
     x, tested = (x - mean) / scale, (tested - mean) / scale
     accuracies = []
-    with threadpool_limits(1):  # for products as small as these, more threads mostly wait
+    with threadpool_limits(1):  # more threads do not help with small matrices
         for draw in range(draws):
             rows = balanced_rows(label, count, np.random.default_rng((seed, draw)))
             model = LogisticRegression(max_iter=1000).fit(x[rows], label[rows])
@@ -52,11 +54,11 @@ def few_label_accuracy(
 
 
 def balanced_rows(label: ArrayLike, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` random rows of `label` [N], all different, as evenly from each class as there are."""
+    """`count` different random rows of `label` [N], balanced over classes as far as possible."""
     shuffled = rng.permutation(len(np.asarray(label)))
     labels = np.asarray(label)[shuffled]
-    place = np.empty(len(labels), int)  # of a row among those of its class
-    for one in np.unique(labels):
-        mine = labels == one
-        place[mine] = np.arange(mine.sum())
-    return shuffled[np.argsort(place, kind="stable")[:count]]
+    rank = np.empty(len(labels), int)  # of a row within its class
+    for value in np.unique(labels):
+        members = labels == value
+        rank[members] = np.arange(members.sum())
+    return shuffled[np.argsort(rank, kind="stable")[:count]]

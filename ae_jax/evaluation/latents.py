@@ -7,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ae_jax.core import Autoencoder, Batch, Variables
-from ae_jax.evaluation.batches import BATCH, in_batches
+from ae_jax.evaluation.batches import BATCH, in_batches, real_rows
 from ae_jax.spec import require
 
 NEAR_ZERO = 1e-3
@@ -32,13 +32,14 @@ def encode_all(
 def latent_metrics(
     ae: Autoencoder,
     variables: Variables,
-    x: ArrayLike,
+    data: ArrayLike | Mapping[str, np.ndarray],
     *,
     near_zero: float = NEAR_ZERO,
     batch_size: int = BATCH,
 ) -> dict[str, float]:
-    """`activity_metrics` of the codes of `x` [N, *event_shape]."""
-    z = encode_all(ae, variables, {"x": np.asarray(x)}, batch_size=batch_size)
+    """The `activity_metrics` of the latents of `data`: ``"x"`` [N, *event_shape] and what else the
+    model reads. Rows that ``"mask"`` excludes do not count."""
+    z = encode_all(ae, variables, real_rows(data), batch_size=batch_size)
     return activity_metrics(z, near_zero=near_zero)
 
 

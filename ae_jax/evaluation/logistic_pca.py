@@ -1,11 +1,11 @@
-"""Logistic PCA: low-rank logits fitted by cross-entropy, PCA for data in [0, 1].
+"""Logistic PCA for data in [0, 1]: low-rank logits fitted by cross-entropy.
 
     logits = z @ components + bias        recon = sigmoid(logits)
     minimize  sum_pixels bce(logits, x) + ridge / 2 * logits^2   over z, components and bias
 
-(Collins, Dasgupta & Schapire 2001; Schein, Saul & Ungar 2003). Every code is inferred by its own
-convex minimization, so that no encoder could do better with these components. An autoencoder with
-a linear code layer and logistic outputs has the same decoder, but one matrix for an encoder.
+(Collins, Dasgupta & Schapire 2001; Schein, Saul & Ungar 2003). Each latent is inferred by a convex
+minimization of its own, so no encoder could do better with these components. An autoencoder with
+linear latents and logistic outputs has the same decoder, but its encoder is a single matrix.
 
 With 30 components, fitted to the 60000 MNIST training images with the defaults below, the summed
 squared error per test image is 2.89 and the cross-entropy 56.8 nats. For "logistic PCA" Hinton &
@@ -28,12 +28,12 @@ _matmul = partial(jnp.matmul, precision="highest")
 
 @struct.dataclass
 class LogisticPCA:
-    """A fitted logistic PCA with K components of events with D elements. A pytree of arrays.
+    """A fitted logistic PCA with K components, for events with D elements; a pytree of arrays.
 
     Attributes:
-        components: `[K, D]`, orthonormal rows, largest variance of the codes first; the entry of
-            largest size in each row is positive.
-        bias: `[D]`, the logits at z = 0, which is the mean of the fitted codes.
+        components: `[K, D]`, orthonormal rows, largest variance of the latents first; the entry of
+            largest magnitude in each row is positive.
+        bias: `[D]`, the logits at z = 0, which is the mean of the fitted latents.
         ridge: scalar, the weight of the penalty on the logits.
         history: `[S]`, the objective in nats per training example after each sweep of the fit.
         event_shape: the shape of one example, with D elements (static).
@@ -47,9 +47,9 @@ class LogisticPCA:
 
     @partial(jax.jit, static_argnames="chunk_size")
     def encode(self, x: ArrayLike, *, iterations: int = 20, chunk_size: int = 1000) -> jax.Array:
-        """Codes `[B, K]` that minimize the objective for x `[B, *event]`, components held fixed.
+        """Latents `[B, K]` that minimize the objective for x `[B, *event]` with fixed components.
 
-        Newton's method from z = 0, which never raises an example's objective. On MNIST 15
+        Newton's method from z = 0; no step raises an example's objective. On MNIST 15
         iterations reach the minimum to float32 precision. uint8 is read as x/255; other values
         must lie in [0, 1], which is not checked here.
         """
@@ -59,14 +59,14 @@ class LogisticPCA:
 
         def infer(x):
             def step(_, z):
-                return _newton_codes(x, z, self.components, self.bias, products, self.ridge)
+                return _newton_latents(x, z, self.components, self.bias, products, self.ridge)
 
             return jax.lax.fori_loop(0, iterations, step, jnp.zeros((len(x), k)))
 
         return jax.lax.map(infer, _in_chunks(rows, chunk_size)).reshape(-1, k)[: len(rows)]
 
     def decode(self, z: ArrayLike) -> jax.Array:
-        """Reconstructions `[B, *event]` in [0, 1] of codes z `[B, K]`."""
+        """Reconstructions `[B, *event]` in [0, 1] of latents z `[B, K]`."""
         logits = _matmul(z, self.components) + self.bias
         return jax.nn.sigmoid(logits).reshape(-1, *self.event_shape)
 
@@ -81,17 +81,17 @@ def fit_logistic_pca(
 ) -> LogisticPCA:
     """Fit logistic PCA by alternating damped Newton steps, starting from PCA.
 
-    A sweep improves every code with the components held fixed, then every pixel's component
-    weights and bias with the codes held fixed. Either half is a batch of convex logistic
-    regressions, and neither can raise the objective (`LogisticPCA.history`). The fit is compiled,
-    has no randomness, and needs memory for x, the codes and a few chunks.
+    A sweep improves the latents with fixed components, then each pixel's weights and bias with
+    fixed latents. Both halves are batches of convex logistic regressions, and neither can raise the
+    objective (`LogisticPCA.history`). The fit is compiled and deterministic, and needs memory for
+    x, the latents and a few chunks.
 
     Args:
         x: `[N, *event]`, floats in [0, 1], or uint8, which is read as x/255.
         latent_dim: the number of components K, at most min(N, D).
         ridge: weight of `logits^2 / 2` in each pixel's loss, in nats. It must be positive: without
             it pixels that are always 0 push their logits to minus infinity.
-        sweeps: how often to go through the data.
+        sweeps: number of passes over the data.
         chunk_size: rows processed at a time, which bounds the memory.
 
     Raises:
@@ -108,9 +108,9 @@ def fit_logistic_pca(
     pca = fit_pca(x, latent_dim)
     mean = (pca.mean * len(x) + 0.5) / (len(x) + 1)  # strictly inside (0, 1)
     weights = jnp.concatenate([pca.components, jax.scipy.special.logit(mean)[None]])
-    codes = 4 * pca.encode(x)  # at 0, a logit changes 4 times as fast as its sigmoid
+    z = 4 * pca.encode(x)  # at 0, a logit changes 4 times as fast as its sigmoid
     real = jnp.ones(len(x))  # the rows that fill up the last chunk get 0
-    chunks = [_in_chunks(a, chunk_size) for a in (x.reshape(len(x), -1), real, codes)]
+    chunks = [_in_chunks(a, chunk_size) for a in (x.reshape(len(x), -1), real, z)]
     components, bias, history = _fit(*chunks, weights, ridge, sweeps)
     return LogisticPCA(
         components=components,
@@ -130,7 +130,7 @@ def _fit(x, real, z, weights, ridge, sweeps):
 
     def sweep(carry, _):
         z, weights = carry
-        z, gradient, hessian, objective = _improve_codes(x, real, z, weights, ridge)
+        z, gradient, hessian, objective = _improve_latents(x, real, z, weights, ridge)
         direction = _solve(hessian, gradient)  # [D, K + 1]
 
         def largest_change(chunk):
@@ -144,14 +144,14 @@ def _fit(x, real, z, weights, ridge, sweeps):
     return *_canonical(z, real, weights), history
 
 
-def _improve_codes(x, real, z, weights, ridge):
-    """One pass over the data: new codes, and there the weights' derivatives and the objective."""
+def _improve_latents(x, real, z, weights, ridge):
+    """One pass over the data: new latents, the derivatives by the weights, and the objective."""
     products = _products(weights[:-1].T)
 
     def visit(totals, chunk):
         x, real, z = chunk
         x = flatten_events(x, x.shape[1:])
-        z = _newton_codes(x, z, weights[:-1], weights[-1], products, ridge)
+        z = _newton_latents(x, z, weights[:-1], weights[-1], products, ridge)
         design = _with_ones(z)  # [B, K + 1]
         logits = _matmul(design, weights)
         slope, curvature = _derivatives(logits, x, ridge)
@@ -166,14 +166,14 @@ def _improve_codes(x, real, z, weights, ridge):
     return z, *totals
 
 
-def _newton_codes(x, z, components, bias, products, ridge):
-    """One Newton step for the codes z `[B, K]` of x `[B, D]`."""
+def _newton_latents(x, z, components, bias, products, ridge):
+    """One Newton step for the latents z `[B, K]` of x `[B, D]`."""
     logits = _matmul(z, components) + bias
     slope, curvature = _derivatives(logits, x, ridge)
     direction = _solve(_matmul(curvature, products), _matmul(slope, components.T))
     change = _matmul(direction, components)
     safe = _safe_step(jnp.abs(change).max(axis=1))
-    # The safe step allows for the worst; a longer one is often better, and is tried.
+    # The safe step is a lower bound; longer steps are often better, so they are tried too.
     steps = jnp.stack([safe, jnp.sqrt(safe), jnp.ones_like(safe)])  # [3, B]
     losses = jax.vmap(lambda step: _losses(logits - step[:, None] * change, x, ridge))(steps)
     best = jnp.take_along_axis(steps, losses.argmin(axis=0)[None], axis=0)[0]
@@ -181,7 +181,7 @@ def _newton_codes(x, z, components, bias, products, ridge):
 
 
 def _safe_step(change):
-    """The fraction s of a Newton step that is sure not to raise the objective f.
+    """A fraction s of a Newton step that cannot raise the objective f.
 
     With r the largest change of a logit over the whole step, |f'''| <= r f'' along it (the
     logistic loss is self-concordant in this sense: Bach 2010, section 2), so that
@@ -194,7 +194,7 @@ def _safe_step(change):
 
 def _losses(logits, x, ridge):
     """The objective `[B]` of each row, in nats."""
-    # Rounding errors of 1e-7 a pixel do not matter here, and this is twice as fast as softplus.
+    # Faster than softplus; its rounding errors of 1e-7 per pixel do not matter here.
     softplus = jnp.maximum(logits, 0) + jnp.log(1 + jnp.exp(-jnp.abs(logits)))
     return (softplus - x * logits + ridge / 2 * logits**2).sum(axis=-1)
 
@@ -208,7 +208,7 @@ def _derivatives(logits, x, ridge):
 def _products(a):
     """The products `[B, K (K + 1) / 2]` of all pairs of columns of a `[B, K]`.
 
-    They make any weighted sum of the rows' outer products one matrix product.
+    With them, a weighted sum of the rows' outer products is one matrix product.
     """
     rows, columns = np.triu_indices(a.shape[1])
     return a[:, rows] * a[:, columns]
@@ -221,15 +221,14 @@ def _solve(hessian, gradient):
     position = np.zeros((k, k), int)
     position[rows, columns] = position[columns, rows] = np.arange(len(rows))
     hessian = hessian[:, position]
-    # A code that is 0 for all data leaves the weights' Hessian singular. Damping it only
-    # shortens the step.
+    # A latent that is 0 for all data makes the Hessian singular. Damping only shortens the step.
     damping = 1e-6 * jnp.trace(hessian, axis1=1, axis2=2) / k
     factor = jnp.linalg.cholesky(hessian + damping[:, None, None] * jnp.eye(k))
     return jax.scipy.linalg.cho_solve((factor, True), gradient[..., None])[..., 0]
 
 
 def _canonical(z, real, weights):
-    """Components and bias that give the same logits, with centered and uncorrelated codes."""
+    """Components and bias with the same logits, for centered and uncorrelated latents."""
     z, real = z.reshape(-1, z.shape[-1]), real.reshape(-1, 1)
     mean = (real * z).sum(axis=0) / real.sum()
     covariance = _matmul((real * (z - mean)).T, z - mean)

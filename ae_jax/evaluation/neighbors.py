@@ -1,4 +1,4 @@
-"""What a code keeps of the data: its neighborhoods, and what classifiers can read from it."""
+"""How well latents preserve the neighborhoods of the data and the labels."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike
 from ae_jax.spec import require
 
 
-def neighborhood_figures(x: ArrayLike, z: ArrayLike, *, neighbors: int = 12) -> dict[str, float]:
-    """How far the nearest neighbors of rows x [N, D] and of their codes z [N, K] are the same.
+def neighborhood_metrics(x: ArrayLike, z: ArrayLike, *, neighbors: int = 12) -> dict[str, float]:
+    """Agreement of the nearest neighbors of rows x [N, D] and of their latents z [N, K].
 
-    ``trustworthiness`` falls with neighbors of a code that are far away in the data, and
-    ``continuity`` with neighbors in the data that are far away in the code: each is 1 where there
-    are none. Euclidean distances; memory grows with N^2.
+    ``trustworthiness`` is smaller than 1 if neighbors among the latents are far apart in the data,
+    ``continuity`` if neighbors in the data are far apart among the latents. Distances are
+    Euclidean; memory grows with N^2.
 
     Source: Venna & Kaski, Neighborhood preservation in nonlinear projection methods, 2001.
 
@@ -30,20 +30,20 @@ def neighborhood_figures(x: ArrayLike, z: ArrayLike, *, neighbors: int = 12) -> 
     }
 
 
-def probe_figures(
+def probe_metrics(
     train: tuple[ArrayLike, ArrayLike],
     test: tuple[ArrayLike, ArrayLike],
     *,
     neighbors: Sequence[int] = (1, 5, 10),
 ) -> dict[str, float]:
-    """Test accuracy of simple classifiers of codes, each pair being codes [N, K] and labels [N].
+    """Test accuracies of simple classifiers; `train` and `test` are latents [N, K] and labels [N].
 
-    ``knn_1`` and so on: the most common label of the nearest training codes (Euclidean; of labels
-    that are equally common the smallest). ``linear``: logistic regression on standardized codes,
-    with scikit-learn's default ridge.
+    ``knn_1`` and so on predict the most common label of the nearest training latents (Euclidean
+    distances; the smallest label wins a tie). ``linear`` is logistic regression on standardized
+    latents, with scikit-learn's default penalty.
 
     Raises:
-      ValueError: the training labels are all the same, or there are too few examples.
+      ValueError: all training labels are equal, or there are fewer examples than neighbors.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import NearestNeighbors
@@ -56,14 +56,14 @@ def probe_figures(
     most = max(neighbors)
     require(most <= len(z), "neighbors", most, f"there are {len(z)} training examples")
     _, nearest = NearestNeighbors(n_neighbors=most).fit(z).kneighbors(test_z)
-    figures = {}
+    metrics = {}
     for k in neighbors:
         votes = (label[nearest[:, :k], None] == np.unique(label)).sum(axis=1)  # [N, classes]
-        found = np.unique(label)[votes.argmax(axis=1)]
-        figures[f"knn_{k}"] = float((found == test_label).mean())
+        predicted = np.unique(label)[votes.argmax(axis=1)]
+        metrics[f"knn_{k}"] = float((predicted == test_label).mean())
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(z, label)
-    figures["linear"] = float(probe.score(test_z, test_label))
-    return figures
+    metrics["linear"] = float(probe.score(test_z, test_label))
+    return metrics
 
 
 def _rows(x: ArrayLike) -> np.ndarray:

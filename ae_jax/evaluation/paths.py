@@ -1,4 +1,4 @@
-"""Paths through the code space: between two codes, and along one of its dimensions."""
+"""Paths through the latent space: between two latents, and along one dimension."""
 
 import numpy as np
 
@@ -6,16 +6,17 @@ NEARLY = 1e-6
 
 
 def straight(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
-    """Codes on the line from `a` to `b`, both [...] and both included: [steps, ...]."""
+    """Latents on the line from `a` [...] to `b` [...], both included: [steps, ...]."""
     return np.stack([(1 - t) * a + t * b for t in np.linspace(0, 1, steps)])
 
 
 def spherical(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
-    """Codes on the great arc from `a` to `b`, both [...] and both included: [steps, ...].
+    """Latents on the great arc from `a` [...] to `b` [...], both included: [steps, ...].
 
     With t from 0 to 1 and the angle w between them: ``(sin((1 - t) w) a + sin(t w) b) / sin(w)``.
-    Codes of a Gaussian prior in many dimensions are all about as long; so are those on the arc, and
-    not those on the line. Between codes on one line through the origin it is the straight path.
+    Samples of a Gaussian prior in many dimensions have nearly the same norm. Latents on the arc
+    have it too, and latents on the line do not. If `a` and `b` lie on one line through the origin,
+    the result is the straight path.
 
     Source: Shoemake, Animating rotation with quaternion curves, 1985; White, Sampling generative
     networks, 2016.
@@ -34,7 +35,7 @@ def spherical(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
 
 
 def traversal(z: np.ndarray, dimension: int, values: np.ndarray) -> np.ndarray:
-    """The code `z` [K] with each of `values` [S] in one dimension: [S, K]."""
-    codes = np.repeat(z[None], len(values), axis=0)
-    codes[:, dimension] = values
-    return codes
+    """Copies of the latent `z` [K] with each of `values` [S] in one dimension: [S, K]."""
+    path = np.repeat(z[None], len(values), axis=0)
+    path[:, dimension] = values
+    return path

@@ -1,4 +1,4 @@
-"""Principal component analysis: the linear autoencoder every nonlinear one is compared with."""
+"""Principal component analysis: the linear autoencoder with which others are compared."""
 
 import math
 
@@ -11,13 +11,13 @@ from jax.typing import ArrayLike
 
 @struct.dataclass
 class PCA:
-    """A fitted PCA with K components of events with D elements. A pytree of arrays.
+    """A fitted PCA with K components, for events with D elements; a pytree of arrays.
 
     Attributes:
         mean: `[D]`, the mean training row.
         components: `[K, D]`, orthonormal rows, largest variance first; the entry of largest
-            size in each row is positive, so that the signs do not depend on the solver.
-        explained_variance: `[K]`, the variance of each code over the training rows (divisor N).
+            magnitude in each row is positive, so that the signs do not depend on the solver.
+        explained_variance: `[K]`, the variance of each latent over the training rows (divisor N).
         event_shape: the shape of one example, with D elements (static).
     """
 
@@ -27,12 +27,12 @@ class PCA:
     event_shape: tuple[int, ...] = struct.field(pytree_node=False)
 
     def encode(self, x: ArrayLike) -> jax.Array:
-        """Codes `[B, K]` of x `[B, *event]` (uint8 is read as x/255)."""
+        """Latents `[B, K]` of x `[B, *event]` (uint8 is read as x/255)."""
         rows = flatten_events(x, self.event_shape)
         return jnp.matmul(rows - self.mean, self.components.T, precision="highest")
 
     def decode(self, z: ArrayLike) -> jax.Array:
-        """Reconstructions `[B, *event]` of codes z `[B, K]`; not clipped to the data's range."""
+        """Reconstructions `[B, *event]` of latents z `[B, K]`; not clipped to the data's range."""
         rows = jnp.matmul(z, self.components, precision="highest") + self.mean
         return rows.reshape(-1, *self.event_shape)
 
@@ -41,8 +41,8 @@ def fit_pca(x: ArrayLike, latent_dim: int, *, chunk_size: int = 1_000) -> PCA:
     """Fit PCA by the eigen-decomposition of the covariance, in float64 on the host.
 
     Args:
-        x: `[N, *event]`, finite floats, or uint8, which is read as x/255. With D elements an
-            event the cost is O(N D^2 + D^3): seconds at D = 784, minutes at D = 4096.
+        x: `[N, *event]`, finite floats, or uint8, which is read as x/255. With D elements
+            per event the cost is O(N D^2 + D^3).
         latent_dim: the number of components K, at most min(N, D).
         chunk_size: rows converted to float64 at a time, which bounds the memory.
 
@@ -69,7 +69,7 @@ def fit_pca(x: ArrayLike, latent_dim: int, *, chunk_size: int = 1_000) -> PCA:
 
 
 def check_data(x: ArrayLike, latent_dim: int) -> np.ndarray:
-    """x `[N, *event]` as a NumPy array of its own dtype, or the error that `fit_pca` documents."""
+    """x `[N, *event]` as a NumPy array of the same dtype; raises the errors of `fit_pca`."""
     x = np.asarray(x)
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"x must be [N, *event] with no empty axis, got shape {x.shape}")
@@ -86,7 +86,7 @@ def check_data(x: ArrayLike, latent_dim: int) -> np.ndarray:
 
 
 def orient(components: jax.Array) -> jax.Array:
-    """The rows of components `[K, D]`, each with the sign that makes its largest entry positive."""
+    """Components `[K, D]`, with the sign of each row that makes its largest entry positive."""
     largest = jnp.abs(components).argmax(axis=1, keepdims=True)
     return components * jnp.sign(jnp.take_along_axis(components, largest, axis=1))
 

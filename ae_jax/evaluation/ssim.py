@@ -15,9 +15,8 @@ K1, K2 = 0.01, 0.03
 def ssim(a: ArrayLike, b: ArrayLike) -> Array:
     """Structural similarity of images `a` and `b` in [0, 1], [B, H, W, C] -> [B], at most 1.
 
-    The mean over channels and over the positions of a Gaussian window of 11 by 11 pixels (sigma
-    1.5) that lies inside the image, for a peak of 1; of an image that is smaller, the window is of
-    the largest odd size that fits.
+    The mean over channels and over all positions of a Gaussian window inside the image, for a peak
+    of 1. The window has 11 by 11 pixels (sigma 1.5), or the largest odd size that fits the image.
 
     Source: Wang, Bovik, Sheikh & Simoncelli, Image quality assessment: from error visibility to
     structural similarity, 2004, section III.
@@ -30,7 +29,7 @@ def ssim(a: ArrayLike, b: ArrayLike) -> Array:
     def blur(image: Array) -> Array:
         return jnp.einsum("ih,bhwc,jw->bijc", rows, image, columns, precision="highest")
 
-    # Moments about the windows' means cancel less when the images' own means are gone from them.
+    # Without the images' means, the moments lose less precision by cancellation.
     center = a.mean((1, 2), keepdims=True)
     u, v = a - center, b - center
     mean_u, mean_v = blur(u), blur(v)
@@ -43,12 +42,12 @@ def ssim(a: ArrayLike, b: ArrayLike) -> Array:
 
 
 def are_images(event_shape: Sequence[int]) -> bool:
-    """Whether examples of this shape are images [H, W, 1] or [H, W, 3], above 2 pixels a side."""
+    """Whether examples of this shape are images [H, W, 1 or 3] with sides of more than 2 pixels."""
     return len(event_shape) == 3 and event_shape[2] in (1, 3) and min(event_shape[:2]) > 2
 
 
 def _window_means(size: int) -> np.ndarray:
-    """[positions, size], each row the weights of one position of the window along an axis."""
+    """[positions, size]: each row has the weights of one position of the window along an axis."""
     width = min(WINDOW, size - (size + 1) % 2)
     offsets = np.arange(width) - width // 2
     weights = np.exp(-0.5 * (offsets / SIGMA) ** 2)

@@ -1,4 +1,4 @@
-"""The skeleton: an autoencoder as a choice for each of its slots, all of which combine."""
+"""The skeleton: an autoencoder is a choice for each of its slots, and all choices combine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,29 +37,38 @@ class AE(Spec):
     bound: ELBO = ELBO()
     """How a stochastic bottleneck is pressed towards the prior."""
     corruption: Noise | None = None
-    """Of the input; the target stays clean."""
+    """Noise on the input; the target stays clean."""
     penalties: tuple[Penalty, ...] = ()
     tied: bool = False
-    """Whether the decoder uses the encoder's kernels, transposed: for a mirrored MLP."""
+    """Use the encoder's kernels, transposed, in the decoder (for a mirrored MLP)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.bottleneck.latent_dim is None:
-            needs = "only convolutional and recurrent networks do without a latent layer"
+        bottleneck, likelihood = self.bottleneck, self.likelihood
+        if bottleneck.latent_dim is None:
+            needs = f"{_name(self.network)} needs a number; a ConvNet or an RNN can do without"
             require(not self.network.flat_features, "latent_dim", None, needs)
-        if self.bottleneck.stochastic:
-            needs = "a stochastic bottleneck needs a density, such as Bernoulli()"
-            require(self.likelihood.density, "likelihood", self.likelihood, needs)
+        if bottleneck.stochastic:
+            needs = f"{_name(bottleneck)} latents need Bernoulli() or GaussianLikelihood()"
+            require(likelihood.density, "likelihood", likelihood, needs)
+        else:
+            needs = f"is for a stochastic bottleneck, such as Gaussian(), not {_name(bottleneck)}"
+            require(self.bound == ELBO(), "bound", self.bound, needs)
         if self.tied:
-            ok = isinstance(self.network, MLP) and self.network.decoder_widths is None
-            require(ok, "network", self.network, "tied weights need an MLP, mirrored")
+            needs = "tied weights need an MLP, whose decoder mirrors its encoder"
+            require(isinstance(self.network, MLP), "network", self.network, needs)
+            decoder = getattr(self.network, "decoder_widths", None)
+            require(decoder is None, "decoder_widths", decoder, f"{needs}: use None")
             needs = "tied weights need a Linear bottleneck"
-            require(not self.bottleneck.stochastic, "bottleneck", self.bottleneck, needs)
-        binarize = getattr(self.likelihood, "binarize", False)
-        needs = "noise on the input and binarize draw the input twice: choose one"
-        require(not (binarize and self.corruption), "corruption", self.corruption, needs)
+            require(not bottleneck.stochastic, "bottleneck", bottleneck, needs)
+        if getattr(likelihood, "binarize", False):
+            needs = "binarize would draw the target from the noisy input: use one of the two"
+            require(self.corruption is None, "corruption", self.corruption, needs)
+        kinds = [penalty.kind for penalty in self.penalties]
         for penalty in self.penalties:
-            penalty.check(self.bottleneck)
+            penalty.check(bottleneck)
+            needs = f"give {_name(penalty)} once, with the sum of the weights"
+            require(kinds.count(penalty.kind) == 1, "penalties", kinds, needs)
 
     def parts(self) -> "AE":
         """Itself; of a family, the skeleton that it is a preset of."""
@@ -74,9 +83,7 @@ class AE(Spec):
             objective |= self.bound.terms(self.prior)
         for penalty in self.penalties:
             module = penalty.wrap(module)
-            (name, term), *_ = penalty.terms().items()
-            require(name not in objective, "penalties", name, "each term can occur only once")
-            objective[name] = term
+            objective |= penalty.terms()
         if self.corruption is not None:
             module = self.corruption.wrap(module, clip=self.likelihood.unit_interval)
         return Autoencoder(
@@ -117,3 +124,7 @@ class Preset(Spec):
     def build(self, event_shape: Sequence[int]) -> Autoencoder:
         """The autoencoder for examples of `event_shape`."""
         return replace(self.parts().build(event_shape), spec=self)
+
+
+def _name(spec: Spec) -> str:
+    return type(spec).__name__

@@ -61,9 +61,9 @@ class KLSparsity(Spec):
 
     def check(self, bottleneck: Bottleneck) -> None:
         """Raises `ValueError` unless activations lie in (0, 1)."""
-        ok = getattr(bottleneck, "activation", "") == "sigmoid" and bottleneck.latent_dim
-        needs = "needs a latent layer with a sigmoid activation"
-        require(bool(ok), "penalty", "kl", needs)
+        sigmoid = getattr(bottleneck, "activation", None) == "sigmoid"
+        needs = "KL sparsity needs latents in (0, 1): a latent_dim and the activation 'sigmoid'"
+        require(sigmoid and bottleneck.latent_dim is not None, "bottleneck", bottleneck, needs)
 
     def wrap(self, module: nn.Module) -> nn.Module:
         return module

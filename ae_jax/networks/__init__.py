@@ -1,4 +1,4 @@
-"""Encoders and decoders, without objectives. `Network` is the closed table of specifications."""
+"""Encoders and decoders without objectives. `Network` is the union of their specifications."""
 
 from ae_jax.networks.convnet import ConvNet
 from ae_jax.networks.mlp import MLP

@@ -1,4 +1,4 @@
-"""Convolutional encoders and decoders for images of any size, odd ones included."""
+"""Convolutional encoders and decoders for images of any size, even or odd."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,15 @@ from ae_jax.spec import Spec, require
 
 @dataclass(frozen=True, kw_only=True)
 class ConvNet(Spec):
-    """One level per entry of `filters`, each halving height and width, and its mirror image.
+    """A convolutional encoder and its mirrored decoder, with one level per entry of `filters`.
 
-    Going down, a level is `convs` convolutions and a 2x2 max-pool, or ends in a convolution of
-    stride 2. Going up, a convolution of the smallest feature map comes first; then each level
-    doubles the size, by nearest upsampling and a convolution or by a transposed one of stride 2,
-    and adds the remaining ``convs - 1`` convolutions. The last layer is linear, with the image's
-    channels. The output always has the input's shape. Images are ``[H, W]`` or ``[H, W, C]``.
+    Each encoder level has `convs` convolutions and halves height and width, by a 2x2 max-pool or by
+    a stride of 2 in its last convolution. The decoder starts with a convolution of the smallest
+    feature map (not with ``up="transpose"``). Each decoder level then doubles the size, by nearest
+    upsampling and a convolution or by a transposed convolution of stride 2, and applies the
+    remaining ``convs - 1`` convolutions. The last layer is linear and has the image's channels.
+
+    The output always has the shape of the input: images ``[H, W]`` or ``[H, W, C]``.
     """
 
     kind: ClassVar[str] = "convnet"
@@ -32,29 +34,33 @@ class ConvNet(Spec):
     columns: ClassVar[tuple[str, ...]] = ()
 
     filters: tuple[int, ...] = (16, 8, 8)
-    """Channels of each level, from the input to the code."""
+    """Channels of each level, from the input to the latents."""
     bottleneck: int | None = None
-    """Channels of one more convolution at the smallest size."""
+    """Channels of an additional convolution at the smallest size."""
     convs: int = 1
     """Convolutions per level."""
     kernel: int = 3
+    """Height and width of every kernel."""
     down: Literal["pool", "stride"] = "pool"
+    """How an encoder level halves the size: 2x2 max-pool, or stride 2 in its last convolution."""
     up: Literal["nearest", "transpose"] = "nearest"
+    """How a decoder level doubles the size: nearest upsampling, or transposed convolution."""
     odd: Literal["crop", "valid", "floor"] = "crop"
-    """What an odd size becomes. ``crop``: half of it rounded up, and cropped after doubling.
-    ``valid``: likewise, but the surplus is carried upwards until a convolution without padding
-    removes it. ``floor``: half of it rounded down (the last row is never seen by the pool), and a
-    transposed convolution without padding restores it."""
+    """How an odd size is halved and doubled. ``crop``: halved and rounded up, then cropped after
+    doubling. ``valid``: the same, but the surplus is kept until a convolution without padding
+    removes it. ``floor``: halved and rounded down (the pool ignores the last row and column), then
+    restored by a transposed convolution without padding."""
     activation: Activation = "relu"
+    """The activation after every layer but the last."""
     remat: bool = False
-    """Compute each level again in the backward pass instead of keeping what it made: between the
-    passes only the levels' inputs are held, for about a third more work. XLA's CPU backend spends
-    the work without saving memory (68 MB either way for three levels of 6 convolutions)."""
+    """Recompute each level in the backward pass instead of storing its activations. Between the
+    passes only the inputs of the levels stay in memory, for about a third more computation. XLA's
+    CPU backend saves no memory by this."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         ok = len(self.filters) > 0 and all(f >= 1 for f in self.filters)
-        require(ok, "filters", self.filters, "needs at least one level, of at least 1 channel")
+        require(ok, "filters", self.filters, "must have at least one entry, each at least 1")
         for name in ("convs", "kernel", "bottleneck"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, value, "must be at least 1")
@@ -65,31 +71,39 @@ class ConvNet(Spec):
             require(self.up == "nearest", "odd", "valid", "needs up='nearest'")
 
     def encoder(self, event_shape: Sequence[int]) -> nn.Module:
-        """A module ``[B, *event_shape] -> [B, h, w, channels]``."""
+        """Return a module ``[B, *event_shape] -> [B, h, w, channels]``.
+
+        Raises `ValueError` if `event_shape` is not an image, or too small for the number of levels.
+        """
         self._sizes(event_shape)
         return ConvNetEncoder(self)
 
     def decoder(self, event_shape: Sequence[int], *, flat_latent: bool = True) -> nn.Module:
-        """A module ``[B, code]`` (or the encoder's feature map) ``-> [B, *event_shape]``, linear
-        at the end. A flat code first goes through a dense layer to the smallest feature map."""
+        """Return a module ``[B, ...latent] -> [B, *event_shape]`` with a linear last layer.
+
+        The input is the encoder's feature map, or with `flat_latent` a vector [B, latent_dim],
+        which a dense layer first turns into the smallest feature map. Raises like `encoder`.
+        """
         sizes = self._sizes(event_shape)
         channels = event_shape[2] if len(event_shape) == 3 else 1
         return ConvNetDecoder(self, tuple(event_shape), sizes, channels, flat_latent)
 
     @property
     def kernel_size(self) -> tuple[int, int]:
+        """Height and width of every kernel."""
         return self.kernel, self.kernel
 
     @property
     def kernel_init(self) -> Initializer:
+        """The initializer of the kernels."""
         return kernel_init(self.activation)
 
     def _sizes(self, event_shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
-        """Height and width of each level, the image's first."""
+        """Return the height and width of the image and of each level's output."""
         if len(event_shape) not in (2, 3):
             raise ValueError(
-                f"event_shape={tuple(event_shape)}: a convolutional network needs images, [H, W] "
-                "or [H, W, C]; use a dense one for vectors"
+                f"event_shape={tuple(event_shape)}: a ConvNet needs images, [H, W] or "
+                "[H, W, C]; use an MLP for vectors"
             )
         sizes = [(event_shape[0], event_shape[1])]
         for _ in self.filters:
@@ -98,12 +112,14 @@ class ConvNet(Spec):
         if min(sizes[-1]) < 1:
             raise ValueError(
                 f"event_shape={tuple(event_shape)}: too small to be halved {len(self.filters)} "
-                "times, rounding down; use fewer filters or odd='crop'"
+                "times with odd='floor': use fewer filters or odd='crop'"
             )
         return tuple(sizes)
 
 
 class ConvNetEncoder(nn.Module):
+    """The encoder of a `ConvNet`."""
+
     spec: ConvNet
 
     @nn.compact
@@ -121,9 +137,10 @@ class ConvNetEncoder(nn.Module):
         return activation(spec.activation)(layer(h))
 
     def level(self, h: Array, filters: int) -> Array:
+        """One level: ``[B, H, W, C] -> [B, H/2, W/2, filters]``."""
         spec = self.spec
         padding: Padding = "VALID" if spec.odd == "floor" else "SAME"
-        # The maximum of what an increasing activation makes is what it makes of the maximum.
+        # An increasing activation commutes with the maximum: pooling first leaves fewer elements.
         early = spec.down == "pool" and spec.activation in INCREASING
         for i in range(spec.convs):
             last = i == spec.convs - 1
@@ -141,6 +158,8 @@ class ConvNetEncoder(nn.Module):
 
 
 class ConvNetDecoder(nn.Module):
+    """The decoder of a `ConvNet`; `sizes` are those of the image and of each encoder level."""
+
     spec: ConvNet
     event_shape: tuple[int, ...]
     sizes: tuple[tuple[int, int], ...]
@@ -165,6 +184,7 @@ class ConvNetDecoder(nn.Module):
         return h[:, :height, :width].reshape(z.shape[0], *self.event_shape)
 
     def level(self, h: Array, index: int) -> Array:
+        """Level `index`: ``[B, H, W, C] -> [B, 2H, 2W, channels]``, or less for an odd size."""
         spec = self.spec
         out = spec.filters[index - 1] if index else self.channels
         for i in range(spec.convs):
@@ -181,7 +201,7 @@ class ConvNetDecoder(nn.Module):
         spec, (height, width) = self.spec, self.sizes[index]
         kernel, init = spec.kernel_size, spec.kernel_init
         if spec.up == "transpose":
-            # Without padding 2h becomes 2h + 1 (and more for kernels above 3), which is cropped.
+            # Without padding the size becomes 2h + kernel - 2, at least 2h + 1, and is cropped.
             odd = spec.odd == "floor" and (height % 2 or width % 2)
             padding: Padding = "VALID" if odd else "SAME"
             h = ConvTranspose(features, kernel, strides=2, padding=padding, kernel_init=init)(h)

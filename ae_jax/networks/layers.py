@@ -1,8 +1,8 @@
-"""Flax layers on `ae_jax.ops.convolution` and `ae_jax.ops.product`.
+"""Flax layers that use `ae_jax.ops.convolution` and `ae_jax.ops.product`.
 
-Names, shapes and initializers of the parameters are those of `flax.linen.Conv` and
-`flax.linen.ConvTranspose` (``kernel`` ``[kh, kw, C, features]``, ``bias`` ``[features]``), so
-weights can be exchanged with them. Images are ``[B, H, W, C]``.
+Weights can be exchanged with `flax.linen.Conv` and `flax.linen.ConvTranspose`: the parameters have
+the same names, shapes and initializers (``kernel`` [kh, kw, C, features], ``bias`` [features]).
+Images are [B, H, W, C].
 """
 
 from abc import abstractmethod
@@ -31,21 +31,21 @@ __all__ = ["Conv", "ConvTranspose", "UpsampleConv", "dense", "max_pool", "upsamp
 
 
 def dense(features: int, after: Activation = "linear", **options: Any) -> nn.Dense:
-    """A `flax.linen.Dense` whose kernel starts for the activation that comes after it."""
+    """Return a `flax.linen.Dense` whose initial kernel suits the activation `after` it."""
     return nn.Dense(
         features, kernel_init=kernel_init(after), dot_general=dense_dot_general, **options
     )
 
 
 class _KernelLayer(nn.Module):
-    """A kernel, a bias, and in a subclass the convolution that uses them."""
+    """A layer with a kernel and a bias; subclasses define its convolution."""
 
     features: int
     kernel_size: tuple[int, int] = (3, 3)
     padding: Padding = "SAME"
     use_bias: bool = True
     dtype: DTypeLike | None = None
-    """Of the computation; by default what inputs and parameters promote to."""
+    """The dtype of the computation; by default the promoted dtype of inputs and parameters."""
     param_dtype: DTypeLike = jnp.float32
     kernel_init: Initializer = nn.initializers.lecun_normal()
     bias_init: Initializer = nn.initializers.zeros
@@ -67,9 +67,9 @@ class _KernelLayer(nn.Module):
 
 
 class Conv(_KernelLayer):
-    """`flax.linen.Conv` for images; with `pool`, `max_pool` of this padding follows.
+    """`flax.linen.Conv` for images, optionally followed by `max_pool` with the padding `pool`.
 
-    The bias is added last, since it is the same for all pixels of a window.
+    The bias is added after the pool, because it is the same for all pixels of a window.
     """
 
     strides: int | tuple[int, int] = 1
@@ -82,7 +82,7 @@ class Conv(_KernelLayer):
 
 
 class ConvTranspose(_KernelLayer):
-    """`flax.linen.ConvTranspose` for images: ``stride`` times the height and width."""
+    """`flax.linen.ConvTranspose` for images: height and width are multiplied by `strides`."""
 
     strides: int | tuple[int, int] = 1
 

@@ -15,9 +15,10 @@ from ae_jax.spec import Spec, require
 
 @dataclass(frozen=True, kw_only=True)
 class MLP(Spec):
-    """Hidden layers on each side of the code; the code and the output have layers of their own.
+    """The hidden layers of a fully connected encoder and decoder.
 
-    ``Dense(widths=(128, 64))`` around a code of 32 on 28x28 images is 784-128-64-32-64-128-784.
+    The layers of the latents and of the output are separate: ``MLP(widths=(128, 64))`` with 32
+    latents on 28x28 images is 784-128-64-32-64-128-784.
     """
 
     kind: ClassVar[str] = "mlp"
@@ -25,28 +26,33 @@ class MLP(Spec):
     columns: ClassVar[tuple[str, ...]] = ()
 
     widths: tuple[int, ...] = ()
-    """Units of the encoder's hidden layers, from the input to the code."""
+    """Units of the encoder's hidden layers, from the input to the latents."""
     decoder_widths: tuple[int, ...] | None = None
-    """Units of the decoder's hidden layers, from the code to the output; by default mirrored."""
+    """Units of the decoder's hidden layers, from the latents to the output; by default those of
+    the encoder in reverse order."""
     activation: Activation = "relu"
+    """The activation of the hidden layers."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("widths", "decoder_widths"):
             widths = getattr(self, name)
-            require(all(width >= 1 for width in widths or ()), name, widths, "widths start at 1")
+            ok = all(width >= 1 for width in widths or ())
+            require(ok, name, widths, "each width must be at least 1")
 
     def encoder(self, event_shape: Sequence[int]) -> nn.Module:
-        """A module ``[B, *event_shape] -> [B, features]``."""
+        """Return a module ``[B, *event_shape] -> [B, features]``."""
         return MLPEncoder(self.widths, self.activation)
 
     def decoder(self, event_shape: Sequence[int], *, flat_latent: bool = True) -> nn.Module:
-        """A module ``[B, code] -> [B, *event_shape]``, linear at the end."""
+        """Return a module ``[B, latent_dim] -> [B, *event_shape]`` with a linear last layer."""
         widths = self.widths[::-1] if self.decoder_widths is None else self.decoder_widths
         return MLPDecoder(widths, self.activation, tuple(event_shape))
 
 
 class MLPEncoder(nn.Module):
+    """The encoder of an `MLP`."""
+
     widths: tuple[int, ...]
     activation: Activation
 
@@ -59,6 +65,8 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
+    """The decoder of an `MLP`."""
+
     widths: tuple[int, ...]
     activation: Activation
     event_shape: tuple[int, ...]

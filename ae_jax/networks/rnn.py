@@ -1,4 +1,4 @@
-"""RNN encoders and decoders for sequences, of one length or of many in a batch."""
+"""Recurrent encoders and decoders for sequences, of equal or different lengths in a batch."""
 
 import math
 from collections.abc import Sequence
@@ -19,13 +19,16 @@ from ae_jax.spec import Spec, require
 
 @dataclass(frozen=True, kw_only=True)
 class RNN(Spec):
-    """Stacked recurrent layers that read ``[T, ...]``, or series of single values ``[T]``; the code
-    is repeated T times and read back.
+    """A recurrent encoder and its mirrored decoder, for sequences ``[T, ...]`` or ``[T]``.
 
-    The encoder's features are the last layer's state after the last real step: with
-    ``widths=(100, 30)`` and no code layer (``latent_dim=None``) that is an LSTM of 100, one of 30,
-    repeat, an LSTM of 100, and a dense layer per step. Padding after a sequence's ``length``
-    changes nothing before it. Images are read row by row.
+    The encoder is a stack of recurrent layers. Its features are the last layer's state after the
+    last step of a sequence. The decoder repeats the latents T times, and applies recurrent layers
+    and one dense layer per step. For example ``widths=(100, 30)`` without a latent layer
+    (``latent_dim=None``) is an LSTM of 100 units and one of 30, then an LSTM of 100 units and the
+    dense layer.
+
+    Padding after a sequence's ``length`` has no influence on the features. Images are sequences of
+    rows.
     """
 
     kind: ClassVar[str] = "rnn"
@@ -33,31 +36,39 @@ class RNN(Spec):
     columns: ClassVar[tuple[str, ...]] = ("length",)
 
     widths: tuple[int, ...] = (100, 30)
-    """Units of the encoder's layers, which the decoder mirrors; without a code layer all but the
-    last, whose state is the code."""
+    """Units of the encoder's layers. The decoder has the same in reverse order, without the last
+    one if its state is the latents (``latent_dim=None``)."""
     cell: Literal["lstm", "gru"] = "lstm"
+    """The kind of recurrent layer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         ok = len(self.widths) > 0 and all(width >= 1 for width in self.widths)
-        require(ok, "widths", self.widths, "needs at least one layer, of at least 1 unit")
+        require(ok, "widths", self.widths, "must have at least one entry, each at least 1")
 
     def encoder(self, event_shape: Sequence[int]) -> nn.Module:
-        """A module ``[B, T, ...] -> [B, widths[-1]]``."""
+        """Return a module ``[B, T, ...] -> [B, widths[-1]]``."""
         return RNNEncoder(self.widths, self.cell)
 
     def decoder(self, event_shape: Sequence[int], *, flat_latent: bool = True) -> nn.Module:
-        """A module ``[B, code] -> [B, T, ...]``, linear at the end."""
+        """Return a module ``[B, latent_dim] -> [B, T, ...]`` with a linear last layer.
+
+        Raises `ValueError` if the decoder would have no recurrent layer.
+        """
+        shape = tuple(event_shape)
+        require(len(shape) > 0, "event_shape", shape, "an RNN needs sequences, [T] or [T, ...]")
         widths = self.widths if flat_latent else self.widths[:-1]
-        if not widths:
-            raise ValueError(
-                f"widths={self.widths}: without a code layer the last is the code, which leaves "
-                "the decoder none: give two or more, or a latent_dim"
-            )
-        return RNNDecoder(widths[::-1], self.cell, tuple(event_shape))
+        needs = (
+            "with latent_dim=None the decoder has one layer fewer than the encoder: use two or "
+            "more widths, or a latent_dim"
+        )
+        require(len(widths) > 0, "widths", self.widths, needs)
+        return RNNDecoder(widths[::-1], self.cell, shape)
 
 
 class RNNEncoder(nn.Module):
+    """The encoder of an `RNN`."""
+
     widths: tuple[int, ...]
     cell: str
 
@@ -72,6 +83,8 @@ class RNNEncoder(nn.Module):
 
 
 class RNNDecoder(nn.Module):
+    """The decoder of an `RNN`."""
+
     widths: tuple[int, ...]
     cell: str
     event_shape: tuple[int, ...]
@@ -79,7 +92,7 @@ class RNNDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: Array) -> Array:
         steps = self.event_shape[0]
-        h = z[None]  # [1, B, code]: the same at every step
+        h = z[None]  # [1, B, latent_dim]: the same input at every step
         for width in self.widths:
             h = RecurrentLayer(width, self.cell)(h, steps)
         h = dense(math.prod(self.event_shape[1:]))(h)
@@ -88,11 +101,11 @@ class RNNDecoder(nn.Module):
 
 
 class RecurrentLayer(nn.Module):
-    """``[T, B, D] -> [T, B, width]``, the state after each step, from a state of zeros.
+    """A recurrent layer ``[T, B, D] -> [T, B, width]``: the state after each step.
 
-    Time comes first, so that a step is one piece of memory; inputs [1, B, D] are the same at each
-    of `steps`. A GRU resets after the recurrent product (Keras' ``reset_after``), which needs its
-    second bias.
+    The first state is zero. Time is the first axis, so that a step is contiguous in memory. An
+    input [1, B, D] is repeated for each of `steps`. A GRU applies its reset gate after the
+    recurrent product (Keras' ``reset_after``), which needs a second bias.
 
     Source: Hochreiter & Schmidhuber, Long short-term memory, 1997; Cho et al., Learning phrase
     representations using RNN encoder-decoder, 2014.
@@ -116,7 +129,7 @@ class RecurrentLayer(nn.Module):
         return gru(x, kernel, bias, recurrent, recurrent_bias, steps)
 
     def _bias_init(self, key: Array, shape: Sequence[int], dtype: DTypeLike) -> Array:
-        """Zeros, but ones for an LSTM's forget gate (Jozefowicz et al., 2015)."""
+        """Return zeros, with ones for an LSTM's forget gate (Jozefowicz et al., 2015)."""
         bias = jnp.zeros(shape, dtype)
         if self.cell == "lstm":
             bias = bias.at[self.width : 2 * self.width].set(1.0)

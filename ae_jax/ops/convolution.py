@@ -1,10 +1,10 @@
 """Convolution, transposed convolution, upsampling and pooling of images, fast on every platform.
 
-Images are ``[B, H, W, C]``, kernels ``[kh, kw, C, features]``, of one floating dtype. Each function
-is what `jax.lax` computes, with derivatives of any order and mode, under jit, vmap, scan and pmap
-(but no forward mode in bfloat16). GPU and TPU run `jax.lax` as it is. The CPU backend has no fast
-routine for the convolutions that differentiation makes inside a loop (`lax.scan`), so what is
-compiled for a CPU takes other forms (see `ae_jax.ops.cpu_convolution`).
+Images are ``[B, H, W, C]`` and kernels ``[kh, kw, C, features]``, of one floating dtype. The
+results equal those of `jax.lax`. Derivatives exist in any order and mode (in bfloat16 without
+forward mode), under jit, vmap, scan and pmap. GPU and TPU run `jax.lax` itself. For gradients of
+convolutions inside a loop (`lax.scan`) the CPU backend has no fast routine, so programs for a CPU
+use other forms (see `ae_jax.ops.cpu_convolution`).
 """
 
 from functools import partial
@@ -40,8 +40,8 @@ __all__ = [
 def conv(x: Array, kernel: Array, *, strides: int | Pair = 1, padding: Padding = "SAME") -> Array:
     """Convolution, ``[B, H, W, C], [kh, kw, C, features] -> [B, H', W', features]``.
 
-    As in every neural-network library, the kernel is not flipped. ``H' = ceil(H / stride)`` for
-    SAME, ``ceil((H - kh + 1) / stride)`` for VALID.
+    The kernel is not flipped, as usual for neural networks. ``H' = ceil(H / stride)`` for SAME,
+    ``ceil((H - kh + 1) / stride)`` for VALID.
 
     Raises `ValueError` for shapes that do not fit and `TypeError` for dtypes that differ.
     """
@@ -64,10 +64,10 @@ def pooled_conv(
     padding: Padding = "SAME",
     pool: Padding = "SAME",
 ) -> Array:
-    """``max_pool(conv(x, kernel, strides=strides, padding=padding), padding=pool)``.
+    """A convolution and 2x2 max-pooling: ``max_pool(conv(x, kernel, ...), padding=pool)``.
 
-    ``[B, H, W, C], [kh, kw, C, features] -> [B, H', W', features]``, the sizes of `conv` halved (up
-    for SAME, down for VALID). Raises what these raise.
+    ``[B, H, W, C], [kh, kw, C, features] -> [B, H', W', features]``, half the sizes of `conv`
+    (rounded up for SAME, down for VALID). Raises the errors of `conv` and `max_pool`.
     """
     _check(x, kernel, padding)
     _check_padding(pool)
@@ -89,7 +89,7 @@ def conv_transpose(
 ) -> Array:
     """Transposed convolution, ``[B, H, W, C], [kh, kw, C, features] -> [B, H', W', features]``.
 
-    The convolution of `x` with ``stride - 1`` zeros put between its pixels, as by default in
+    The convolution of `x` with ``stride - 1`` zeros between its pixels, which is the default of
     `jax.lax.conv_transpose` and `flax.linen.ConvTranspose`. ``H' = H * stride`` for SAME and
     ``H * stride + max(kh - stride, 0)`` for VALID. Keras' ``Conv2DTranspose`` is the same with the
     kernel flipped in height and width and its last two axes swapped.
@@ -103,7 +103,7 @@ def conv_transpose(
 
 
 def upsample_conv(x: Array, kernel: Array, *, padding: Padding = "SAME") -> Array:
-    """``conv(upsample(x), kernel, padding=padding)``, on a CPU without making the large image.
+    """``conv(upsample(x), kernel, padding=padding)``; on a CPU the large image is never created.
 
     ``[B, H, W, C], [kh, kw, C, features] -> [B, H', W', features]``, ``H' = 2 H`` for SAME and
     ``2 H - kh + 1`` for VALID.
@@ -125,7 +125,7 @@ def max_pool(
     strides: int | Pair | None = None,
     padding: Padding = "SAME",
 ) -> Array:
-    """Max-pooling, ``[B, H, W, C] -> [B, H', W', C]``; `strides` is `window` unless given.
+    """Max-pooling, ``[B, H, W, C] -> [B, H', W', C]``; by default `strides` equals `window`.
 
     ``H' = ceil(H / stride)`` for SAME (padding is never the maximum), and
     ``ceil((H - window + 1) / stride)`` for VALID. Pixels that tie for a maximum share its gradient.

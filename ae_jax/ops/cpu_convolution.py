@@ -1,4 +1,4 @@
-"""Convolutions in the forms that XLA's CPU backend is fast at, inside loops too."""
+"""Convolutions in forms that XLA's CPU backend computes fast, also inside loops."""
 
 from functools import partial
 
@@ -14,17 +14,16 @@ from ae_jax.ops.phases import Phases, block_phases, each_phase
 from ae_jax.ops.product import product
 
 FEW_FEATURES = 4  # the phases of a gray image
-FEW_CHANNELS = 3  # gray and color images; with 8, patches no longer pay
+FEW_CHANNELS = 3  # gray and color images; for more channels patches are slower
 MANY_CHANNELS = 16
-SPREAD = 2**15  # numbers of an example that stay in the cache, in a batch of 128
-SEPARATE = 128  # channels; with 64 it is no faster
+SPREAD = 2**15  # numbers per example that still fit into the cache, in a batch of 128
+SEPARATE = 128  # channels; with fewer it is not faster
 
 
 def cpu_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
     if _is_in_blocks(kernel, strides):
-        # All four pixels of a 2x2 block from one patch that is one pixel larger. Forward and
-        # backward, 3x3 kernels on 28x28 pixels, 1 -> 16 channels: 5 times faster than _loop_conv,
-        # 2 times faster than a patch for each pixel; 3 -> 32: 2.6 and 1.1 times.
+        # All four pixels of a 2x2 block are computed from one patch that is one pixel larger. For
+        # gray and color images this is faster than _loop_conv, and than a patch for each pixel.
         sizes = zip(x.shape[1:3], kernel.shape[:2], pads, strict=True)
         return phase_conv(x, kernel, *(block_phases(n, k, pad) for n, k, pad in sizes))
     if kernel.shape[2] > FEW_CHANNELS:
@@ -37,18 +36,17 @@ def cpu_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
 
 
 def cpu_pooled_conv(x: Array, kernel: Array, strides: Pair, pads: Pads, pool_pads: Pads) -> Array:
-    """`cpu_conv`, and the maximum of each 2x2 block: ``[B, H', W', features]``, halved."""
+    """`cpu_conv` and the maximum of each 2x2 block: ``[B, H', W', features]`` of half the size."""
     y = cpu_conv(x, kernel, strides, pads)
     batch, height, width, features = y.shape
     if not _is_in_blocks(kernel, strides) or height % 2 or width % 2:
         return max_of_windows(y, (2, 2), (2, 2), pool_pads)
-    # As the convolution has made them: to put the pixels in their places and to take them from
-    # there cancel. Forward and backward, with the bias and ReLU after it, 28x28 pixels,
-    # 1 -> 16 channels: the whole step of that net takes 0.8 of the time.
+    # The pixels stay in the order in which the convolution computes them, as four groups of
+    # channels. This avoids moving them to their places and back, which is faster.
     y = y.reshape(batch, height // 2, 2, width // 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
     y = y.reshape(batch, height // 2, width // 2, 4 * features)
     a, b, c, d = lax.split(y, (features,) * 4, axis=3)
-    return jnp.maximum(jnp.maximum(a, c), jnp.maximum(b, d))  # as `max_of_windows` pairs them
+    return jnp.maximum(jnp.maximum(a, c), jnp.maximum(b, d))  # in the order of `max_of_windows`
 
 
 def _is_in_blocks(kernel: Array, strides: Pair) -> bool:
@@ -56,19 +54,17 @@ def _is_in_blocks(kernel: Array, strides: Pair) -> bool:
 
 
 def _patch_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
-    """Shifted copies of the image side by side, and one matrix product."""
+    """A convolution as one matrix product with shifted copies of the image side by side."""
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     patches = jnp.concatenate(list(views(x, kernel.shape[:2], strides)), axis=-1)
-    # Two axes, because the gradient of a product over four is 2 to 5 times slower.
+    # With two axes, because the gradient of a product over four axes is slower.
     y = product(patches.reshape(-1, patches.shape[-1]), kernel.reshape(-1, kernel.shape[-1]))
     return y.reshape(*patches.shape[:3], -1)
 
 
 def _is_spread(x: Array, kernel: Array) -> bool:
-    # Forward and backward, 3x3 kernels, batches of 128, the time of _loop_conv: 16 -> 4 channels at
-    # 14x14 pixels 0.4, 16 -> 8 0.6, 8 -> 8 0.8, 16 -> 12 0.97, 8 -> 12 1.3, 64 -> 16 0.6,
-    # 16 -> 16 1.2; at 28x28 16 -> 1 0.4 to 0.7, 32 -> 3 0.4, but 16 -> 8 1.2, 4 -> 4 0.9 to 1.2.
-    # Of larger kernels, at 28x28: 5x5, 16 -> 1 and 32 -> 3 1.2 to 1.4; 7x7, 16 -> 1 2.2.
+    # Faster than _loop_conv for small kernels with few features, as long as the spread products fit
+    # into the cache. The limits were chosen by measuring forward and backward passes.
     (_, height, width, channels), (kh, kw, _, features) = x.shape, kernel.shape
     if x.dtype != jnp.float32 or kh * kw > 9 or features > min(channels, MANY_CHANNELS):
         return False
@@ -79,14 +75,17 @@ def _is_spread(x: Array, kernel: Array) -> bool:
 
 
 def _spread_conv(x: Array, kernel: Array, pads: Pads) -> Array:
-    """What each pixel adds to those around it as one matrix product, shifted and summed: the
-    transpose of `_patch_conv`, for few features. ``[B, H, W, C] -> [B, H', W', features]``."""
+    """A convolution for few features, ``[B, H, W, C] -> [B, H', W', features]``.
+
+    One matrix product computes the contributions of each pixel to its neighbors; they are shifted
+    and summed. This is the transpose of `_patch_conv`.
+    """
     (batch, height, width, channels), (kh, kw, _, features) = x.shape, kernel.shape
     each = product(x.reshape(-1, channels), kernel.transpose(2, 0, 1, 3).reshape(channels, -1))
     each = each.reshape(batch, height, width, kh * kw * features)
     parts = lax.split(each, (features,) * (kh * kw), axis=3)
-    # Padded, and only their sum cut: the gradient then is slices of one padded array, side by side
-    # (cut first, it takes twice as long).
+    # The parts are padded, and only their sum is cut, because the gradient then consists of slices
+    # of one padded array, which is faster.
     total = sum(
         jnp.pad(part, ((0, 0), (kh - 1 - u, u), (kw - 1 - v, v), (0, 0)))
         for part, (u, v) in zip(parts, np.ndindex(kh, kw), strict=True)
@@ -99,10 +98,10 @@ def _spread_conv(x: Array, kernel: Array, pads: Pads) -> Array:
 def _loop_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
     """`lax_conv`, with gradients that are as fast inside a loop as outside.
 
-    The fast routine takes convolutions of ``NHWC`` images and ``HWIO`` kernels; the gradients that
-    `jax.lax` makes have other layouts, which XLA puts right outside of loops only. Here they are
-    convolutions in that layout, of transposed operands. (An image smaller than the kernel is the
-    exception: XLA then swaps the two.)
+    XLA's fast routine needs ``NHWC`` images and ``HWIO`` kernels. The gradients of `jax.lax` have
+    other layouts, which XLA converts only outside of loops. Here the gradients are convolutions of
+    transposed operands in the fast layout. (For an image smaller than the kernel XLA swaps the two,
+    so that case stays slow.)
     """
     return lax_conv(x, kernel, strides, pads)
 
@@ -111,8 +110,8 @@ def _loop_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
 def _loop_conv_jvp(
     strides: Pair, pads: Pads, primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
-    # Each term of the tangent is the transpose of a gradient, so that transposing it, as reverse
-    # mode does, gives that gradient as it is written below. (A custom_vjp would forbid jvp.)
+    # Each term of the tangent is the transpose of a gradient. Reverse mode transposes it again, and
+    # so uses the gradient that is written below. (A custom_vjp would exclude forward mode.)
     (x, kernel), (dx, dkernel) = primals, tangents
     y = _loop_conv(x, kernel, strides, pads)
     dy = jnp.zeros_like(y)
@@ -128,7 +127,7 @@ def _loop_conv_jvp(
 def _image_gradient(
     dy: Array, *, kernel: Array, x_shape: tuple[int, ...], strides: Pair, pads: Pads
 ) -> Array:
-    """The gradient with respect to `x`: `dy`, its pixels `strides` apart, with a flipped kernel."""
+    """The gradient by `x`: `dy`, dilated by `strides`, convolved with the flipped kernel."""
     flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
     back = [
         (k - 1 - low, n + low - (m - 1) * s - 1)
@@ -149,8 +148,10 @@ def _image_gradient(
 def _kernel_gradient(
     dy: Array, *, x: Array, taps: tuple[int, ...], strides: Pair, pads: Pads
 ) -> Array:
-    """The gradient with respect to the kernel, ``[kh, kw, C, features]``: `x` convolved with `dy`,
-    summed over the batch. Of `pads` only those before the image matter, since the taps are known.
+    """The gradient by the kernel, ``[kh, kw, C, features]``: `x` convolved with `dy`.
+
+    It is summed over the batch. Only the padding before the image matters, because
+    the size of the kernel is known.
     """
     around = [
         (low, k - 1 + (m - 1) * s + 1 - n - low)
@@ -158,9 +159,8 @@ def _kernel_gradient(
             x.shape[1:3], dy.shape[1:3], taps, strides, pads, strict=True
         )
     ]
-    # A call of its own. Fused with what has made x (a bias, a pooling, a ReLU), that would be made
-    # again, from arrays read across memory: without it a step of 64, 128 and 256 channels, on 28x28
-    # pixels, takes 1.2 times as long.
+    # The transpose is a separate call. Otherwise XLA fuses it with the operations before it (bias,
+    # pooling, ReLU) and computes them again with strided reads, which is slower.
     with set_xla_metadata(inlineable="false"):
         images = _channels_first(x)
     gradient = lax.conv_general_dilated(
@@ -181,11 +181,10 @@ def _channels_first(x: Array) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _half_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
-    """`_loop_conv` in bfloat16, without a forward mode.
+    """`_loop_conv` in bfloat16, without forward mode.
 
-    oneDNN takes only what is written in its layout; what is left of a gradient that was transposed
-    twice goes to XLA's own routine, by way of float32. 128 -> 256 channels at 7x7, a batch of 128:
-    2 ms for the image's gradient, and 12 for that of `_loop_conv`.
+    OneDNN computes only convolutions that are written in its layout. A gradient that was transposed
+    twice is not: XLA would compute it in float32, which is slower.
     """
     return lax_conv(x, kernel, strides, pads)
 
@@ -204,8 +203,8 @@ def _half_conv_backward(
     taps = kernel.shape[:2]
     if strides != (1, 1) or not MANY_CHANNELS <= x.shape[3] < dy.shape[3]:
         return dx, _kernel_gradient(dy, x=x, taps=taps, strides=strides, pads=pads)
-    # With the smaller of the two as the kernel, since oneDNN spends its time on bringing that into
-    # a form of its own: the output's pixels then are the taps from last to first.
+    # The smaller of the two arrays is the kernel, because oneDNN copies the kernel to another
+    # layout. The pixels of the output are then the taps in reverse order.
     top, left = ((k - 1 - low, k - 1 - high) for k, (low, high) in zip(taps, pads, strict=True))
     gradient = _kernel_gradient(x, x=dy, taps=taps, strides=strides, pads=(top, left))
     return dx, gradient[::-1, ::-1].swapaxes(2, 3)
@@ -215,11 +214,11 @@ _half_conv.defvjp(_half_conv_forward, _half_conv_backward)
 
 
 def phase_conv(x: Array, kernel: Array, rows: Phases, cols: Phases) -> Array:
-    """All phases, put where they belong.
+    """Compute all phases and interleave their pixels.
 
-    As channels of one convolution, whose taps are those that any phase has; from `SEPARATE`
-    channels on it pays to multiply by no zeros: each phase then is a convolution of its own
-    (upsampling 7x7 pixels, 128 -> 64 channels, forward and backward: 0.65 of the time).
+    The phases are channels of one convolution, whose kernel has the taps of all phases (zero where
+    a phase lacks one). From `SEPARATE` channels on, each phase is a convolution of its own, which
+    is faster because it multiplies by no zeros.
     """
     batch, channels, features = x.shape[0], *kernel.shape[2:]
     r, s = rows.taps.shape[1], cols.taps.shape[1]
@@ -236,7 +235,7 @@ def phase_conv(x: Array, kernel: Array, rows: Phases, cols: Phases) -> Array:
 
 
 def _joint_conv(x: Array, kernel: Array, rows: Phases, cols: Phases) -> Array:
-    """Phases as channels of one convolution, ``[B, H, W, C] -> [B, H', W', phases * features]``."""
+    """Phases as channels of one convolution: [B, H, W, C] -> [B, H', W', phases * features]."""
     (kh, r, _), (kw, s, _) = rows.taps.shape, cols.taps.shape
     channels, features = kernel.shape[2:]
     taps = jnp.asarray(np.einsum("drt,esu->derstu", rows.taps, cols.taps), kernel.dtype)

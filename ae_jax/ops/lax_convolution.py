@@ -1,4 +1,4 @@
-"""Convolutions as `jax.lax` has them: what GPU and TPU run, and what every other form must equal.
+"""Convolutions by `jax.lax`: GPU and TPU run them, and all other forms must equal them.
 
 Images are ``[B, H, W, C]``, kernels ``[kh, kw, C, features]``.
 """
@@ -18,6 +18,7 @@ Pads = tuple[Pair, Pair]  # (before, after) for height, then width
 
 
 def lax_conv(x: Array, kernel: Array, strides: Pair, pads: Pads) -> Array:
+    """Convolution, ``[B, H, W, C] -> [B, H', W', features]``."""
     layout = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=layout)
 
@@ -26,9 +27,9 @@ class Stretch(NamedTuple):
     """One axis of a convolution over a stretched image."""
 
     factor: int
-    """Distance between neighboring pixels once stretched."""
+    """Distance between neighboring pixels in the stretched image."""
     hold: bool
-    """Whether what lies between them repeats the pixel before (upsampling) or is zero."""
+    """Whether pixels between them repeat the one before (upsampling) or are zero."""
     size: int
     """Pixels of the stretched image."""
     taps: int
@@ -40,10 +41,12 @@ class Stretch(NamedTuple):
 
     @property
     def high(self) -> int:
+        """Padding after the stretched image."""
         return self.out + self.taps - 1 - self.low - self.size
 
 
 def lax_stretch_conv(x: Array, kernel: Array, height: Stretch, width: Stretch) -> Array:
+    """Convolution over a stretched image, ``[B, H, W, C] -> [B, H', W', features]``."""
     if height.hold:
         x = upsample(x, height.factor)
     return lax.conv_general_dilated(
@@ -63,7 +66,7 @@ def upsample(x: Array, factor: int = 2) -> Array:
 
 
 def views(x: Array, window: tuple[int, ...], strides: Pair) -> Iterator[Array]:
-    """The image seen by each pixel of a window that moves over it, row by row."""
+    """For each pixel of a moving window, the image of the pixels under it, row by row."""
     height, width = (
         (n - k) // s + 1 for n, k, s in zip(x.shape[1:3], window, strides, strict=True)
     )
@@ -74,10 +77,12 @@ def views(x: Array, window: tuple[int, ...], strides: Pair) -> Iterator[Array]:
 
 
 def max_of_windows(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
-    """Of the pixels above each other first, then of those side by side: of pixels that tie, the
-    order decides on their shares of the gradient."""
+    """The maximum of each window, first over its rows and then over its columns.
+
+    The order matters for pixels that tie, because it determines their shares of the gradient.
+    """
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
-    # Strided views, because the gradient of lax.reduce_window is 5 times slower on a CPU.
+    # Strided views, because the gradient of lax.reduce_window is slower on a CPU.
     x = reduce(jnp.maximum, views(x, (window[0], 1), (strides[0], 1)))
     return reduce(jnp.maximum, views(x, (1, window[1]), (1, strides[1])))
 
@@ -85,6 +90,7 @@ def max_of_windows(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
 def window_pads(
     size: tuple[int, ...], window: tuple[int, ...], strides: Pair, padding: Padding
 ) -> Pads:
+    """Padding (before, after) for height and width; raises `ValueError` for an image too small."""
     top, left = lax.padtype_to_pads(size, window, strides, padding)
     if padding == "VALID" and (size[0] < window[0] or size[1] < window[1]):
         raise ValueError(

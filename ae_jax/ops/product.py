@@ -1,28 +1,26 @@
-"""Matrix products that are fast in bfloat16, and to a few outputs, as well.
+"""Matrix products that are also fast in bfloat16 and for few outputs.
 
-In bfloat16, XLA's CPU backend computes a product with a bfloat16 result by way of float32, slower
-than float32 itself. With a float32 result it runs on the matrix unit of CPUs that have one (AMX).
-The gradients of such a product are not of that form, so they are written out here: a step of
-784-1000-500-250-30 then takes 0.75 to 0.84 of the time in float32. Elsewhere the two are the same,
-since all devices sum in float32.
+In bfloat16, XLA's CPU backend converts a product with a bfloat16 result to float32, which is slower
+than float32 itself. A product with a float32 result uses the matrix unit of CPUs that have one
+(AMX). The gradients of such a product do not have that form, so they are written out here. On other
+devices both forms are equal, because all of them sum in float32.
 
-To a few outputs, as those of a small code, the CPU backend is slow at the gradient of the weights
-(512 -> 2, a batch of 128: 90 us, and 9 for its transpose): a step of a variational 784-512-2 takes
-0.95 to 0.97 of the time. float32 otherwise takes `jax.lax` as it is.
+For few outputs, such as small latents, the CPU backend is slow at the gradient of the weights, so
+its transpose is computed. Other products in float32 are those of `jax.lax`.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-# To one output XLA is fast by itself; from 28 on the transpose is no faster in every case.
+# For one output XLA itself is fast; for more outputs than this the transpose is not always faster.
 FEW_OUTPUTS = 24
 
 
 def product(x: Array, w: Array) -> Array:
-    """``x @ w``, [..., K] and [K, N] -> [..., N], in the dtype they share.
+    """``x @ w``, [..., K] and [K, N] -> [..., N], of the same dtype.
 
-    In bfloat16 it has no forward-mode derivative.
+    In bfloat16 there is no forward-mode derivative.
     """
     if x.dtype != jnp.bfloat16:
         if not 1 < w.shape[1] <= min(FEW_OUTPUTS, w.shape[0]):
@@ -37,7 +35,7 @@ def dense_dot_general(x: Array, w: Array, dimensions, precision=None, **options)
 
 
 def _narrow_product(x: Array, w: Array) -> Array:
-    # The gradient of w is then a product of its own, [N, K], and transposed afterwards.
+    # The gradient of w is then a separate product, [N, K], which is transposed afterwards.
     w = lax.optimization_barrier(w.T)
     return lax.dot_general(x, w, (((x.ndim - 1,), (1,)), ((), ())))
 
@@ -53,7 +51,7 @@ def _forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, w = residuals
-    # dy @ w.T: a transposed matrix would be brought to float32 first.
+    # Equal to dy @ w.T, but a transposed matrix would be converted to float32 first.
     dx = lax.dot_general(dy, w, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32)
     return dx.astype(x.dtype), _half_product(x.T, dy)
 

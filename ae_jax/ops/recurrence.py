@@ -1,12 +1,11 @@
-"""LSTM and GRU over time, [T, B, D] -> [T, B, H], from a state of zeros.
+"""LSTM and GRU over time, [T, B, D] -> [T, B, H], with an initial state of zeros.
 
-Inputs are [T, B, D], or [1, B, D] where they are the same at each of `steps`: those are not
-broadcast, because XLA's CPU backend takes longer to sum their gradients over time than for all the
-rest. The kernels of the G gates lie side by side, [D, G H] and [H, G H], to share one product.
+Inputs are [T, B, D], or [1, B, D] if they are equal at all `steps`. Equal inputs are not broadcast,
+because the sum of their gradients over time would be slow on a CPU. The kernels of the G gates are
+side by side, [D, G H] and [H, G H], so that they share one product.
 
-The gradient of the weights is one product after the loop. Summed within it, as reverse mode would,
-it is also summed over devices at every step of time: a training step of LSTMs of 100 and 30 units
-over 28 steps takes 38 ms for 40 on two CPU devices, in turns in one process (and 47 for 45 on one).
+The gradient of the weights is one product after the loop. Reverse mode would sum it inside the
+loop, and so also over devices at every time step, which is slower on several devices.
 """
 
 from collections.abc import Callable
@@ -26,10 +25,12 @@ State = tuple[Array, ...]  # [B, H] each, h first
 
 
 class Cell(NamedTuple):
+    """A recurrent cell."""
+
     step: Callable[[Array, Array, State], State]
-    """From what the inputs and what the state give to the gates, [B, G H] each, to the state."""
+    """(input's part of the gates [B, G H], state's part [B, G H], state) -> new state."""
     states: int
-    """Arrays of the state."""
+    """Number of arrays in the state."""
 
 
 def gru(
@@ -40,19 +41,19 @@ def gru(
     recurrent_bias: Array,
     steps: int | None = None,
 ) -> Array:
-    """Gates are reset, update and new state; the reset comes after the recurrent product."""
+    """GRU with the gates reset, update and new state; the reset follows the recurrent product."""
     cell = Cell(_gru_step, states=1)
     return _recur(cell, False, steps, product(x, kernel) + bias, recurrent, recurrent_bias)
 
 
-def _gru_step(given: Array, own: Array, state: State) -> State:
-    (r, u, n), (hr, hu, hn) = jnp.split(given, 3, axis=-1), jnp.split(own, 3, axis=-1)
+def _gru_step(inputs: Array, recurrent: Array, state: State) -> State:
+    (r, u, n), (hr, hu, hn) = jnp.split(inputs, 3, axis=-1), jnp.split(recurrent, 3, axis=-1)
     u = jax.nn.sigmoid(u + hu)
     return (u * state[0] + (1 - u) * jnp.tanh(n + jax.nn.sigmoid(r + hr) * hn),)
 
 
 def lstm(x: Array, kernel: Array, bias: Array, recurrent: Array, steps: int | None = None) -> Array:
-    """Gates are input, forget, new value and output."""
+    """LSTM with the gates input, forget, new value and output."""
     weights = (kernel, bias, recurrent)
     if (steps is not None and len(x) == 1) or x.shape[-1] > len(recurrent):
         return _lstm(x, *weights, steps=steps)
@@ -62,29 +63,28 @@ def lstm(x: Array, kernel: Array, bias: Array, recurrent: Array, steps: int | No
 def _lstm(
     x: Array, kernel: Array, bias: Array, recurrent: Array, steps: int | None = None
 ) -> Array:
-    """The inputs' products of all steps are one."""
+    """An LSTM with one product for the inputs of all steps."""
     cell = Cell(_lstm_step, states=2)
     return _recur(cell, False, steps, product(x, kernel), recurrent, bias)
 
 
 def _joint_lstm(x: Array, kernel: Array, bias: Array, recurrent: Array) -> Array:
-    """A step's inputs share the product of its state.
+    """An LSTM with one product per step, for the inputs and the state together.
 
-    On a CPU, where the gates of all steps do not fit in the cache, that is faster than `_lstm` for
-    inputs that are not wider than the state: forward and backward, 28 inputs, 100 units, 0.7 of the
-    time (and 1.6 for 100 inputs, 30 units).
+    On a CPU the gates of all steps do not fit into the cache. So this form is faster than `_lstm`
+    for inputs that are not wider than the state, and slower for wider ones.
     """
     cell = Cell(_lstm_step, states=2)
     return _recur(cell, True, None, x, jnp.concatenate([kernel, recurrent]), bias)
 
 
-# Recomputed in the backward pass: to keep a step's gates takes longer than to make them again.
+# Recomputed in the backward pass, which is faster than storing the gates of each step.
 @jax.checkpoint
-def _lstm_step(given: Array, own: Array, state: State) -> State:
+def _lstm_step(inputs: Array, recurrent: Array, state: State) -> State:
     _, c = state
-    # sigmoid(x) = (1 + tanh(x / 2)) / 2, so that all gates are one tanh.
+    # sigmoid(x) = (1 + tanh(x / 2)) / 2, so all gates share one tanh.
     half = jnp.asarray(np.repeat([0.5, 0.5, 1.0, 0.5], c.shape[-1]), c.dtype)
-    i, f, g, o = jnp.split(jnp.tanh((given + own) * half), 4, axis=-1)
+    i, f, g, o = jnp.split(jnp.tanh((inputs + recurrent) * half), 4, axis=-1)
     c = (0.5 * f + 0.5) * c + (0.5 * i + 0.5) * g
     return (0.5 * o + 0.5) * jnp.tanh(c), c
 
@@ -93,7 +93,7 @@ def _lstm_step(given: Array, own: Array, state: State) -> State:
 def _recur(
     cell: Cell, joint: bool, steps: int | None, x: Array, weights: Array, bias: Array
 ) -> Array:
-    """h [T, B, H] after each step of ``state = cell.step(x[t], h @ weights + bias, state)``.
+    """The states h [T, B, H] of ``state = cell.step(x[t], h @ weights + bias, state)``.
 
     x is [T or 1, B, G H], weights [H, G H], bias [G H]. With `joint`, x is [T, B, D], weights
     [D + H, G H], and the step is ``cell.step(0, [x[t], h] @ weights + bias, state)``.
@@ -103,27 +103,27 @@ def _recur(
 
 @partial(_recur.defjvp, symbolic_zeros=True)
 def _recur_jvp(cell: Cell, joint: bool, steps: int | None, primals: tuple, tangents: tuple):
-    # The loop is linearised in what is added to its products alone. All that the weights add, at
-    # all steps, is one product with what they read: h, which the loop has made by then.
+    # The loop is linearized only in terms that are added to its products. The contribution of the
+    # weights' tangent, at all steps, is one product with h, which is known after the loop.
     x, weights, bias = primals
     dx, dweights, dbias = (
         jnp.zeros(t.shape, t.dtype) if isinstance(t, SymbolicZero) else t for t in tangents
     )
-    none = _zeros(x, (steps or len(x), x.shape[1], len(bias)))
+    zeros = _zeros(x, (steps or len(x), x.shape[1], len(bias)))
 
     def loop(x: Array, more: Array) -> Array:
         return _loop(cell, joint, steps, x, weights, bias, more)
 
     if joint:
-        h, linear = jax.linearize(partial(loop, x), none)
+        h, linear = jax.linearize(partial(loop, x), zeros)
     else:
-        h, linear = jax.linearize(loop, x, none)
+        h, linear = jax.linearize(loop, x, zeros)
         linear = partial(linear, dx)
     read = jnp.concatenate([jnp.zeros_like(h[:1]), h[:-1]])
     if joint:
         read = jnp.concatenate([x, read], axis=-1)
-    # The transpose of a gradient, so that reverse mode has that gradient as it is written below.
-    more = jax.linear_transpose(partial(_weights_gradient, read), none)(dweights)[0] + dbias
+    # The transpose of a gradient, so that reverse mode uses the gradient that is written below.
+    more = jax.linear_transpose(partial(_weights_gradient, read), zeros)(dweights)[0] + dbias
     if joint and not isinstance(tangents[0], SymbolicZero):
         more += product(dx, weights[: x.shape[-1]])
     return h, linear(more)
@@ -138,16 +138,16 @@ def _loop(
     bias: Array,
     more: Array | None,
 ) -> Array:
-    """`_recur`, with `more` [T, B, G H] added to its products."""
+    """`_recur` with `more` [T, B, G H] added to its products."""
     same = steps is not None and len(x) == 1
 
-    def step(state: State, at: tuple[Array | None, Array | None]) -> tuple[State, Array]:
-        now, more = at
-        now = x[0] if now is None else now
-        read = jnp.concatenate([now, state[0]], axis=1) if joint else state[0]
-        own = product(read, weights) + bias
-        own = own if more is None else own + more
-        state = cell.step(jnp.zeros_like(own) if joint else now, own, state)
+    def step(state: State, inputs: tuple[Array | None, Array | None]) -> tuple[State, Array]:
+        x_t, more = inputs
+        x_t = x[0] if x_t is None else x_t
+        read = jnp.concatenate([x_t, state[0]], axis=1) if joint else state[0]
+        gates = product(read, weights) + bias
+        gates = gates if more is None else gates + more
+        state = cell.step(jnp.zeros_like(gates) if joint else x_t, gates, state)
         return state, state[0]
 
     width = len(weights) - (x.shape[-1] if joint else 0)
@@ -156,11 +156,11 @@ def _loop(
 
 
 def _weights_gradient(read: Array, dy: Array) -> Array:
-    """[T, B, N], [T, B, M] -> [N, M], by a product of two matrices.
+    """The product [T, B, N], [T, B, M] -> [N, M], computed with two matrices.
 
-    More than one axis to sum over would make XLA's CPU backend transpose them, which takes longer.
+    With more than one axis to sum over, XLA's CPU backend would transpose the arrays first.
     """
-    if may_be_split(dy):  # the batch first, or else T and B together could not stay split
+    if may_be_split(dy):  # with the batch first, T and B together stay split over devices
         read, dy = read.swapaxes(0, 1), dy.swapaxes(0, 1)
     read, dy = (a.reshape(-1, a.shape[-1]) for a in (read, dy))
     dtype = jnp.promote_types(dy.dtype, jnp.float32)
@@ -168,5 +168,5 @@ def _weights_gradient(read: Array, dy: Array) -> Array:
 
 
 def _zeros(x: Array, shape: tuple[int, ...]) -> Array:
-    # Made from x, so that under shard_map they vary over devices as it does.
+    # Computed from x, so that under shard_map they vary over the same devices.
     return jnp.broadcast_to(jnp.zeros_like(x[0, :, :1]), shape)

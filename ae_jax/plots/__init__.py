@@ -1,8 +1,8 @@
-"""Figures: arrays in, a matplotlib `Figure` out, which `save` writes as PNG.
+"""Figures: functions from arrays to a matplotlib `Figure`, which `save` writes as PNG.
 
-Nothing here touches pyplot or a display, so figures can be made anywhere. Images are `[N, H, W]`,
-`[N, H, W, 1]` or `[N, H, W, 3]`, uint8 or floats in [0, 1]; sequences `[N, T, D]` are drawn as
-images with time running down. The label of a figure says in words what it shows.
+Neither pyplot nor a display is needed. Images are `[N, H, W]`, `[N, H, W, 1]` or `[N, H, W, 3]`,
+uint8 or floats in [0, 1]. Sequences `[N, T, D]` are drawn as images with time from top to bottom.
+The label of a figure describes its content.
 """
 
 from ae_jax.plots.curves import loss_curves, size_curves
@@ -10,18 +10,20 @@ from ae_jax.plots.denoising import noise_curves
 from ae_jax.plots.detection import roc_curves, score_histogram
 from ae_jax.plots.features import filters, label_curves, unit_histograms
 from ae_jax.plots.figure import save
-from ae_jax.plots.images import image_rows, reconstructions, samples
-from ae_jax.plots.latents import code_images, code_scatter, manifold, manifold_codes
+from ae_jax.plots.images import drawn_as_image, image_rows, reconstructions, samples
+from ae_jax.plots.latents import latent_images, latent_scatter, manifold, manifold_latents
 
+# Former names, until all callers use the new ones.
 __all__ = [
-    "code_images",
-    "code_scatter",
+    "drawn_as_image",
     "filters",
     "image_rows",
     "label_curves",
+    "latent_images",
+    "latent_scatter",
     "loss_curves",
     "manifold",
-    "manifold_codes",
+    "manifold_latents",
     "noise_curves",
     "reconstructions",
     "roc_curves",

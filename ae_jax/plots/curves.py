@@ -1,4 +1,4 @@
-"""Figures of curves: losses over a run, error against code size."""
+"""Figures of curves: losses over a run, error against latent size."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -18,11 +18,11 @@ NOT_TERMS = {"step", "epoch", "split", "loss", "images_per_second"}
 
 
 def loss_curves(rows: Sequence[Mapping[str, Any]], *, unit: str = "") -> Figure:
-    """Training curves from the rows of `metrics.jsonl`: the loss, and every raw term if several.
+    """Training curves from the rows of `metrics.jsonl`: the loss, and the raw terms if several.
 
-    The axis counts epochs where each split has at most one row an epoch, else steps. A panel is
-    logarithmic when its values are positive and span a factor of 10. Values that are not finite
-    leave a gap, and the panel's title says how many there are.
+    The axis shows epochs if each split has at most one row per epoch, else steps. A panel is
+    logarithmic if its values are positive and span a factor of 10. Values that are not finite are
+    gaps, and the title of the panel has their number.
 
     Args:
         rows: dicts with `step`, `split` ("train" or "test"), `loss`, maybe `epoch` and raw terms.
@@ -50,9 +50,9 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], *, unit: str = "") -> Figure:
 def size_curves(
     table: Mapping[str, Mapping[int, float]], *, unit: str = "mean squared error"
 ) -> Figure:
-    """Test error against code size, `{name: {code size: error}}`, on logarithmic axes."""
+    """Test error against latent size, `{name: {latent size: error}}`, on logarithmic axes."""
     if not any(table.values()):
-        raise ValueError("table is empty: give at least one name with a code size and its error")
+        raise ValueError("table is empty: give at least one name with a latent size and its error")
     fig = new_figure(6.4, 4.2)
     ax = fig.add_subplot()
     for index, (name, curve) in enumerate(table.items()):
@@ -65,11 +65,11 @@ def size_curves(
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
     _log_values(ax)
-    ax.set_xlabel("code size")
+    ax.set_xlabel("latent size")
     ax.set_ylabel(f"test {unit}")
     tidy(ax)
     ax.legend(frameon=False)
-    fig.set_label(f"Test {unit} by code size: {', '.join(table)}")
+    fig.set_label(f"Test {unit} by latent size: {', '.join(table)}")
     return fig
 
 
@@ -94,7 +94,7 @@ def _draw_curves(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, clock: 
 
 
 def _log_values(ax: Axes) -> None:
-    """A logarithmic y axis with readable numbers, even when it spans less than a factor of 10."""
+    """A logarithmic y axis with readable numbers, even if it spans less than a factor of 10."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))

@@ -1,4 +1,4 @@
-"""Figures of denoising: how near to clean against how much noise."""
+"""Figures of denoising: quality against the level of noise."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from ae_jax.plots.latents import MARKERS
 
 
 def noise_curves(table: Mapping[str, Mapping[str, Mapping[float, Mapping[str, float]]]]) -> Figure:
-    """A panel for each measure (down) and kind of noise (across), with one curve a method.
+    """Panels for each measure (rows) and kind of noise (columns), with one curve per method.
 
     Args:
         table: ``{measure: {kind: {level: {method: value}}}}``, the same kinds for each measure.

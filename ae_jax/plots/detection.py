@@ -1,4 +1,4 @@
-"""Figures of anomaly detection: ROC curves, and how scores are spread."""
+"""Figures of anomaly detection: ROC curves, and histograms of scores."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from ae_jax.plots.figure import PALETTE, new_figure, tidy
 
 
 def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
-    """ROC curves by name, each its false and its true positive rates, [P] in [0, 1]."""
+    """ROC curves by name; each is a pair of false and true positive rates, [P] in [0, 1]."""
     if not curves:
         raise ValueError("curves is empty: give at least one name with its two rates")
     fig = new_figure(7.4, 5.0)
@@ -36,9 +36,9 @@ def score_histogram(
     name: str = "score",
     bins: int = 60,
 ) -> Figure:
-    """How `scores` [N] are spread over normal and `anomalous` [N] examples, as densities.
+    """Histograms of `scores` [N] of normal and of `anomalous` [N] examples, as shares of each kind.
 
-    The axis is logarithmic where the scores are positive and span a factor of 10.
+    The axis is logarithmic if the scores are positive and span a factor of 10.
     """
     values, mask = np.asarray(scores, float), np.asarray(anomalous, bool)
     if values.size == 0 or values.shape != mask.shape or not np.isfinite(values).all():
@@ -52,7 +52,7 @@ def score_histogram(
     ax = fig.add_subplot()
     for label, rows, color in (("normal", ~mask, PALETTE[0]), ("anomalous", mask, PALETTE[2])):
         if rows.any():
-            # Shares of each kind: there may be many more of one.
+            # Shares of each kind, because one may be much more frequent.
             weights = np.full(rows.sum(), 1.0 / rows.sum())
             name_of = f"{label} ({rows.sum()})"
             ax.hist(

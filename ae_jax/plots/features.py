@@ -1,4 +1,4 @@
-"""Figures of features: filters, when units fire, and what few labels make of them."""
+"""Figures of features: filters, activations of units, accuracy with few labels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,43 +13,43 @@ from ae_jax.plots.latents import MARKERS
 
 
 def filters(weights: ArrayLike, *, count: int = 64, columns: int = 8) -> Figure:
-    """The `count` filters with the largest weights (by norm), largest first, in reading order.
+    """The `count` filters of largest norm, largest first, in reading order.
 
-    Each is scaled by its own largest weight: red is positive and blue negative, white is 0; of
-    three channels, the colors are brighter or darker than a gray that is 0.
+    Each is scaled by its largest weight: red is positive, blue negative and white 0. For three
+    channels, brighter than gray is positive and darker is negative.
 
     Args:
         weights: `[units, h, w]`, `[units, h, w, 1]` or `[units, h, w, 3]`.
-        count: at most so many are drawn.
-        columns: how many side by side.
+        count: the number of drawn filters, at most.
+        columns: the number of filters side by side.
     """
-    found = np.asarray(weights, np.float32)
-    if found.ndim < 3 or found.size == 0:
-        raise ValueError(f"weights must be [units, h, w] or [units, h, w, C], got {found.shape}")
-    flat = found.reshape(len(found), -1)
+    kernels = np.asarray(weights, np.float32)
+    if kernels.ndim < 3 or kernels.size == 0:
+        raise ValueError(f"weights must be [units, h, w] or [units, h, w, C], got {kernels.shape}")
+    flat = kernels.reshape(len(kernels), -1)
     chosen = np.argsort(-np.linalg.norm(flat, axis=1), kind="stable")[:count]
-    reach = np.abs(flat).max(axis=1).reshape(-1, *[1] * (found.ndim - 1))
-    images = as_images((found / np.where(reach > 0, reach, 1))[chosen])
-    zoom = -(-20 // max(images.shape[1:3]))  # keeps the gaps, of whole pixels, narrow
+    reach = np.abs(flat).max(axis=1).reshape(-1, *[1] * (kernels.ndim - 1))
+    images = as_images((kernels / np.where(reach > 0, reach, 1))[chosen])
+    zoom = -(-20 // max(images.shape[1:3]))  # keeps the gaps between filters narrow
     images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
     columns = min(columns, len(images))
     fig, ax = grid_figure(images, columns)
-    ax.set_facecolor("0.8")  # of the gaps: white is a weight
+    ax.set_facecolor("0.8")  # the color of the gaps, because white is a weight
     draw(ax, images, (-1, 1), columns=columns, cmap="RdBu_r")
-    all_of_them = len(images) == len(found)
-    which = f"{len(found)} filters" if all_of_them else f"{len(images)} of {len(found)} filters"
+    complete = len(images) == len(kernels)
+    which = f"{len(kernels)} filters" if complete else f"{len(images)} of {len(kernels)} filters"
     ax.set_title(f"{which} of the first layer", fontsize=11)
     fig.set_label(f"{which} of the first layer, those with the largest weights first")
     return fig
 
 
 def unit_histograms(z: ArrayLike, names: Sequence[str], *, columns: int = 5) -> Figure:
-    """A histogram for each unit of codes `z` [N, K], as percentages of the examples.
+    """A histogram for each unit of latents `z` [N, K], as percentages of the examples.
 
     Args:
-        z: codes, finite.
-        names: K names of units, printed above them.
-        columns: how many panels side by side.
+        z: finite latents.
+        names: K names of units, printed above the panels.
+        columns: the number of panels side by side.
     """
     codes = np.asarray(z, np.float32)
     if codes.ndim != 2 or codes.size == 0 or codes.shape[1] != len(names):
@@ -85,7 +85,9 @@ def label_curves(table: Mapping[str, Mapping[int, tuple[float, float]]]) -> Figu
     for index, (name, curve) in enumerate(table.items()):
         x = np.array(sorted(curve), float)
         mean, deviation = np.array([curve[count] for count in sorted(curve)]).T
-        beside = x * 1.06 ** (index - (len(table) - 1) / 2)  # so that bars do not cover each other
+        beside = x * 1.06 ** (
+            index - (len(table) - 1) / 2
+        )  # shifted, so that bars do not cover each other
         color, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
         ax.errorbar(
             beside, mean, deviation, color=color, marker=marker, markersize=5, capsize=3, label=name

@@ -1,4 +1,4 @@
-"""What every figure shares: colors, a canvas, and saving as PNG."""
+"""Shared parts of all figures: colors, a canvas, and saving as PNG."""
 
 import os
 from pathlib import Path
@@ -19,9 +19,9 @@ UNIT = (0.0, 1.0)
 
 
 def save(fig: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Path:
-    """Write fig as PNG with its label as "Description", and give back the path.
+    """Write a figure as PNG, with its label as the field "Description", and return the path.
 
-    The file appears whole or not at all: it is written beside `path` and then renamed.
+    The file is written beside `path` and then renamed, so it is never incomplete.
     """
     path = Path(path)
     if path.suffix != ".png":
@@ -37,21 +37,21 @@ def save(fig: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Path:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches, drawn by Agg, laid out so that no text overlaps."""
+    """An empty figure of this size in inches, with a layout in which texts do not overlap."""
     fig = Figure(figsize=(width, height), layout="compressed")
     FigureCanvasAgg(fig)
     return fig
 
 
 def tidy(ax: Axes) -> None:
-    """No box around the plot, and a faint grid behind it."""
+    """Remove the box around a plot, and draw a faint grid behind it."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="0.9", linewidth=0.6)
     ax.set_axisbelow(True)
 
 
 def first(x: ArrayLike, count: int | None = None) -> np.ndarray:
-    """The first rows of x `[N, ...]` as float32, uint8 divided by 255; at least one."""
+    """The first rows of x `[N, ...]` as float32 (uint8 is divided by 255); raises if x is empty."""
     array = np.asarray(x)
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"need an array [N, ...] with something to draw, got shape {array.shape}")
@@ -61,6 +61,7 @@ def first(x: ArrayLike, count: int | None = None) -> np.ndarray:
 
 
 def label_names(labels: ArrayLike | None, count: int) -> list[str]:
+    """The first `count` labels as texts, or empty texts; raises `ValueError` for too few."""
     names = [""] * count if labels is None else [str(name) for name in np.asarray(labels)[:count]]
     if len(names) != count:
         raise ValueError(f"labels must name all {count} examples, got {len(names)}")

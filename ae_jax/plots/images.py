@@ -1,6 +1,6 @@
 """Figures of images, sequences and vectors: rows, grids and reconstructions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,18 +13,27 @@ from ae_jax.plots.figure import PALETTE, UNIT, first, label_names, new_figure, t
 CELL = 0.85  # inches, the width of one small image
 
 
+def drawn_as_image(shape: Sequence[int]) -> bool:
+    """Whether examples of this shape are drawn as images, and not as lines: [H, W], [H, W, 1 or 3].
+
+    A side of one or two pixels makes no image.
+    """
+    fits = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+    return fits and min(shape[:2]) > 2
+
+
 def reconstructions(
     x: ArrayLike, recon: ArrayLike, *, count: int = 10, labels: ArrayLike | None = None
 ) -> Figure:
     """Inputs, reconstructions and differences of the first `count` examples.
 
-    Images and sequences make three rows, with the squared error summed over the example below
-    each column. Vectors `[N, D]` and series `[N, T, 1]` make one panel of lines an example.
+    Images and sequences are drawn in three rows, with the summed squared error of each example
+    below its column. Vectors `[N, D]` and series `[N, T, 1]` are drawn as lines, one panel each.
 
     Args:
         x: `[N, *event]`, the inputs.
         recon: `[N, *event]`, the reconstructions, on the scale of x.
-        count: how many examples are drawn.
+        count: the number of drawn examples.
         labels: `[N]`, printed above the examples.
     """
     inputs, outputs = first(x, count), first(recon, count)
@@ -74,10 +83,10 @@ def image_rows(
     """Rows of images by name: `{"noisy": ..., "denoised": ..., "clean": ...}`.
 
     Args:
-        rows: name -> images, all of the same shape.
-        count: how many images of each row are drawn.
+        rows: images by name, all of the same shape.
+        count: the number of drawn images in each row.
         title: printed above the rows.
-        limits: the values drawn as black and as white; those beyond look the same.
+        limits: the values drawn as black and as white; others are clipped.
     """
     if not rows:
         raise ValueError("rows is empty: give at least one name with images")
@@ -123,7 +132,7 @@ def as_images(x: np.ndarray) -> np.ndarray:
 
 
 def _largest(values: np.ndarray) -> float:
-    """The largest finite value, for a scale: 1 where there is none above 0."""
+    """The largest finite value, for a scale; 1 if no value is above 0."""
     return float(values[np.isfinite(values)].max(initial=0.0)) or 1.0
 
 
@@ -135,7 +144,7 @@ def draw(
     columns: int | None = None,
     cmap: str = "gray",
 ) -> AxesImage:
-    """Draw images as one mosaic with thin gaps, in one row unless `columns` says otherwise."""
+    """Draw images as one mosaic with thin gaps, by default in one row."""
     columns = columns or len(images)
     low, high = limits
     h, w = images.shape[1:3]
@@ -159,7 +168,7 @@ def draw(
 
 
 def centers(images: np.ndarray, count: int | None = None, *, axis: int = 1) -> np.ndarray:
-    """Where the columns (axis 1) or rows (axis 0) of drawn images have their centers."""
+    """The centers of the columns (axis 1) or rows (axis 0) of drawn images."""
     size = images.shape[1 + axis]
     return np.arange(count or len(images)) * (size + _gaps(images)[axis]) + (size - 1) / 2
 
@@ -171,13 +180,13 @@ def _gaps(images: np.ndarray) -> tuple[int, int]:
 
 
 def _height(images: np.ndarray) -> float:
-    """The height of an image as drawn, in widths: extreme shapes are squeezed to be seen at all."""
+    """The drawn height of an image in units of its width; extreme shapes are squeezed."""
     h, w = images.shape[1:3]
     return float(np.clip(h / w, 1 / 8, 2))
 
 
 def _inches(images: np.ndarray, columns: int, cell: float) -> tuple[float, float]:
-    """The size of a drawn grid of images that are `cell` inches wide, gaps included."""
+    """The size in inches of a drawn grid of images of width `cell`, with gaps."""
     h, w = images.shape[1:3]
     down, across = _gaps(images)
     rows = -(-len(images) // columns)
@@ -185,13 +194,14 @@ def _inches(images: np.ndarray, columns: int, cell: float) -> tuple[float, float
 
 
 def grid_figure(images: np.ndarray, columns: int, *, cell: float = CELL) -> tuple[Figure, Axes]:
+    """A figure, and its axes, for a grid of images that are `cell` inches wide."""
     width, height = _inches(images, columns, cell)
     fig = new_figure(0.3 + width, 0.5 + height)
     return fig, fig.add_subplot()
 
 
 def _row_figure(images: np.ndarray, names: list[str]) -> tuple[Figure, list[Axes]]:
-    """A figure for rows like images, one below the other, and the axes with these names."""
+    """A figure for rows of images, one below the other, and its axes with these names."""
     width, height = _inches(images, len(images), CELL)
     fig = new_figure(2.2 + width, 0.6 + (0.1 + height) * len(names))
     axes = [fig.add_subplot(len(names), 1, row + 1) for row in range(len(names))]

@@ -1,4 +1,4 @@
-"""Figures of codes: scatter plots, the latent manifold, codes as images."""
+"""Figures of latents: scatter plots, the manifold, spatial latents as images."""
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -18,29 +18,29 @@ MARKERS = "os^Dvphd*X"
 MAX_CLASSES = 2 * len(PALETTE)
 
 
-def code_scatter(
+def latent_scatter(
     z: ArrayLike,
     label: ArrayLike | None = None,
     *,
     class_names: Sequence[str] | None = None,
-    title: str = "codes",
+    title: str = "latents",
     axes: tuple[str, str] = ("$z_1$", "$z_2$"),
     max_points: int = 10_000,
 ) -> Figure:
-    """The codes as points on a plane, colored by label.
+    """The latents as points on a plane, colored by label.
 
-    Codes of size 2 are drawn as they are, larger ones on their first two principal components (the
-    title says how much of the variance these hold), codes of size 1 as one strip a class, or
-    without labels as a histogram. Spatial codes `[N, H, W, C]` are flattened.
+    Latents of size 2 are drawn directly, and larger ones by their first two principal components
+    (the title has their share of the variance). Latents of size 1 are one strip per class, or
+    without labels a histogram. Spatial latents `[N, H, W, C]` are flattened.
 
     Args:
-        z: `[N, ...]`, finite codes.
+        z: `[N, ...]`, finite latents.
         label: `[N]`. Up to 20 different integers or strings are drawn as classes, other numbers
             on a continuous scale of colors.
         class_names: the names of the integer classes 0, 1, ...
         title: printed above the points.
         axes: the names of two coordinates.
-        max_points: of more codes than this, so many are drawn, evenly spaced over the rows.
+        max_points: the number of drawn rows, at most; they are evenly spaced.
     """
     codes = first(z)
     codes = codes.reshape(len(codes), -1)
@@ -60,7 +60,7 @@ def code_scatter(
     fig = new_figure(6.4, 5.0)
     ax = fig.add_subplot()
     tidy(ax)
-    fig.set_label(f"{title}: {len(codes)} codes of size {codes.shape[1]}")
+    fig.set_label(f"{title}: {len(codes)} latents of size {codes.shape[1]}")
     ax.set_xlabel(axes[0])
     ax.set_ylabel(axes[1])
     if codes.shape[1] > 2:
@@ -75,7 +75,7 @@ def code_scatter(
             _name_classes(fig, ax, codes, index, names)
     elif labels is None:
         ax.hist(codes[:, 0], bins=50, color=PALETTE[0])
-        ax.set_ylabel("number of codes")
+        ax.set_ylabel("number of examples")
     else:
         ax.set_ylabel("label")
         height = labels if index is None else index + rng.uniform(-0.4, 0.4, len(index))
@@ -85,12 +85,12 @@ def code_scatter(
     return fig
 
 
-def manifold_codes(n: int = 20, *, tail: float = 0.05) -> np.ndarray:
-    """An n x n grid of 2-D codes `[n * n, 2]`, evenly spaced in the prior's probability.
+def manifold_latents(n: int = 20, *, tail: float = 0.05) -> np.ndarray:
+    """An n x n grid of 2-D latents `[n * n, 2]`, evenly spaced in the prior's probability.
 
-    Each coordinate runs through the standard normal's quantiles from `tail` to `1 - tail` (Kingma
-    & Welling 2014, appendix A). In reading order: the first code is the top left corner, where the
-    first coordinate is smallest and the second is largest.
+    The coordinates are quantiles of the standard normal from `tail` to `1 - tail` (Kingma & Welling
+    2014, appendix A). The order is reading order: the first row is the top left corner, with the
+    smallest first and the largest second coordinate.
     """
     if n < 2 or not 0 < tail < 0.5:
         raise ValueError(f"need n >= 2 and 0 < tail < 0.5, got n = {n} and tail = {tail}")
@@ -106,7 +106,7 @@ def manifold(
     title: str = "latent manifold",
     limits: tuple[float, float] = UNIT,
 ) -> Figure:
-    """Images `[n * n, ...]` decoded from `manifold_codes(n, tail=tail)`, on the plane of codes.
+    """Images `[n * n, ...]` decoded from `manifold_latents(n, tail=tail)`, on the latent plane.
 
     `limits` are the values drawn as black and as white.
     """
@@ -116,7 +116,7 @@ def manifold(
         raise ValueError(f"images must be a square grid of n * n >= 4 images, got {len(grid)}")
     fig, ax = grid_figure(grid, n, cell=min(CELL, 8 / n))
     draw(ax, grid, limits, columns=n)
-    values = manifold_codes(n, tail=tail)[:n, 0]
+    values = manifold_latents(n, tail=tail)[:n, 0]
     marks = np.unique(np.linspace(0, n - 1, min(n, 7)).round().astype(int))
     texts = [f"{value:.1f}" for value in values[marks].round(1) + 0.0]  # no "-0.0"
     ax.set_xticks(centers(grid, n)[marks], texts)
@@ -124,16 +124,16 @@ def manifold(
     ax.set_xlabel("$z_1$")
     ax.set_ylabel("$z_2$")
     ax.set_title(title, fontsize=11)
-    fig.set_label(f"{title}: images decoded from a {n} x {n} grid of codes")
+    fig.set_label(f"{title}: images decoded from a {n} x {n} grid of latents")
     return fig
 
 
-def code_images(z: ArrayLike, *, count: int = 10, labels: ArrayLike | None = None) -> Figure:
-    """Spatial codes `[N, H, W, C]`, each as one H x (C W) image: its channels side by side.
+def latent_images(z: ArrayLike, *, count: int = 10, labels: ArrayLike | None = None) -> Figure:
+    """Spatial latents `[N, H, W, C]`, each as one H x (C W) image with its channels side by side.
 
     Args:
-        z: the codes; the first `count` are drawn, one below the other.
-        count: how many codes are drawn.
+        z: the latents; the first `count` are drawn, one below the other.
+        count: the number of drawn examples.
         labels: `[N]`, printed beside them.
     """
     codes = first(z, count)
@@ -150,13 +150,13 @@ def code_images(z: ArrayLike, *, count: int = 10, labels: ArrayLike | None = Non
     ax.set_yticks(centers(strips, axis=0), label_names(labels, n))
     ax.set_xlabel("channel", fontsize=9)
     fig.colorbar(drawn, ax=ax, fraction=0.03, pad=0.01, aspect=30)
-    ax.set_title(f"{h} x {w} x {c} codes of {n} examples", fontsize=11)
-    fig.set_label(f"The codes of {n} examples as {h} x {c * w} images")
+    ax.set_title(f"{h} x {w} x {c} latents of {n} examples", fontsize=11)
+    fig.set_label(f"The latents of {n} examples as {h} x {c * w} images")
     return fig
 
 
 def _classes(labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """The distinct labels and each point's place among them; none if not drawn as classes."""
+    """The distinct labels and the index of each point's label; None if they are not classes."""
     if labels is None or labels.dtype.kind == "f":
         return np.empty(0), None
     classes, index = np.unique(labels, return_inverse=True)
@@ -174,16 +174,16 @@ def _draw_points(
     labels: np.ndarray | None,
     index: np.ndarray | None,
 ) -> None:
-    """Points `[N, 2]` in the colors of their class, of their label, or all in one."""
+    """Points `[N, 2]` in the color of their class or label, or in one color."""
     x, y = points.T
     size = float(np.clip(20_000 / len(points), 3, 30))
     if index is not None:
         turn, color = np.divmod(index, len(PALETTE))
         colors = np.array(PALETTE)[color]
-        for k in np.unique(turn):  # beyond ten classes, the colors again with other markers
-            now = turn == k
+        for k in np.unique(turn):  # more than ten classes repeat the colors with other markers
+            rows = turn == k
             mark = MARKERS[k]
-            ax.scatter(x[now], y[now], size, colors[now], marker=mark, linewidths=0, alpha=0.8)
+            ax.scatter(x[rows], y[rows], size, colors[rows], marker=mark, linewidths=0, alpha=0.8)
     elif labels is not None:
         drawn = ax.scatter(x, y, size, labels, linewidths=0, cmap="viridis")
         fig.colorbar(drawn, ax=ax, label="label", fraction=0.05, pad=0.02)
@@ -194,15 +194,15 @@ def _draw_points(
 def _name_classes(
     fig: Figure, ax: Axes, points: np.ndarray, index: np.ndarray, names: list[str]
 ) -> None:
-    """A legend, and each class's name at its median, as far as there is room for it.
+    """A legend, and the name of each class at its median unless it would cover another name.
 
-    The names are for readers who cannot tell the colors apart.
+    The names help readers who cannot tell the colors apart.
     """
     for number, name in enumerate(names):
         turn, color = divmod(number, len(PALETTE))
         ax.scatter([], [], s=30, color=PALETTE[color], marker=MARKERS[turn], label=name)
     fig.legend(loc="outside right center", frameon=False)
-    fig.draw_without_rendering()  # settles the layout, so that texts know their places
+    fig.draw_without_rendering()  # computes the layout, which determines the positions of texts
     boxes: list[Bbox] = []
     for number, name in enumerate(names):
         x, y = np.median(points[index == number], axis=0)
@@ -216,7 +216,7 @@ def _name_classes(
 
 
 def _principal_components(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The codes on their first two principal axes `[N, 2]`, and the axes' parts of the variance."""
+    """The first two principal components `[N, 2]`, and their shares of the variance."""
     centered = z - z.mean(axis=0)
     _, sizes, axes = np.linalg.svd(centered, full_matrices=False)
     return centered @ axes[:2].T, sizes[:2] ** 2 / ((sizes**2).sum() or 1.0)

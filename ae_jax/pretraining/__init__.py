@@ -1,4 +1,4 @@
-"""Ways to start from trained parameters: layer by layer, from RBMs, or a head on an encoder."""
+"""Pretraining: layer by layer, by stacked RBMs, or a classifier head on a trained encoder."""
 
 from ae_jax.pretraining.classify import accuracy, classifier, freeze_encoder, labeled, with_encoder
 from ae_jax.pretraining.greedy import fit_greedy

@@ -1,6 +1,6 @@
-"""A classifier head on an encoder, to train on few labels: encoder frozen, fine-tuned, or fresh.
+"""Train a classifier head on an encoder with few labels; the encoder is frozen or fine-tuned.
 
-From a trained `ae` and its state to a figure:
+The accuracy of 10 classes on the latents of a trained `ae`, from 10 labels each:
 
     model = classifier(ae, 10)
     few = labeled({"x": x, "label": label}, 10)
@@ -30,7 +30,7 @@ from ae_jax.training.step import make_eval_step
 
 
 class Classifier(nn.Module):
-    """``x -> encode of `inner` -> z -> linear head -> class_logits`` [B, classes]."""
+    """A linear head on the latents of `inner`: ``[B, *event] -> class_logits [B, classes]``."""
 
     inner: nn.Module
     classes: int
@@ -40,27 +40,30 @@ class Classifier(nn.Module):
         self.head = nn.Dense(self.classes)
 
     def __call__(self, x: Array, **columns: Any) -> Outputs:
+        """Return the latents ``z`` and ``class_logits``."""
         z = self.encode(x, **columns)
         features = lax.stop_gradient(z) if self.frozen else z
         return {"z": z, "class_logits": self.head(features.reshape(len(z), -1))}
 
     def encode(self, x: Array, **columns: Any) -> Array:
+        """Return the latents of `inner`."""
         z: Array = self.inner.encode(x, **columns)
         return z
 
 
 def classifier(ae: Autoencoder, classes: int, *, frozen: bool = True) -> Autoencoder:
-    """A linear classifier of `ae`'s codes, to be trained by `fit` on ``{"x", "label"}``.
+    """Return a linear classifier on the latents of `ae`, to train by `fit` on ``{"x", "label"}``.
 
-    Its loss is ``cross_entropy``, in nats per example; ``accuracy`` is logged beside it. Features
-    are what ``ae.encode`` gives, without noise: of a variational model the posterior's mean. There
-    is no decoder; the other parameters are those of `ae`.
+    The loss is ``cross_entropy`` in nats per example, and ``accuracy`` is a further metric. The
+    features are the latents of ``ae.encode``, without noise: for a variational model the mean of
+    the posterior. The classifier has the parameters of `ae` without its decoder, and those of the
+    head.
 
     Args:
       ae: any model.
-      classes: their number; labels are 0 .. classes - 1 (see `labeled`).
-      frozen: train the head only. An optimizer that moves parameters even without a gradient, as
-        weight decay does, needs `freeze_encoder` too.
+      classes: number of classes; the labels are 0 .. classes - 1 (see `labeled`).
+      frozen: train only the head. With an optimizer that changes parameters of zero gradient, for
+        example by weight decay, use `freeze_encoder` too.
 
     Raises:
       ValueError: fewer than two classes.
@@ -72,49 +75,49 @@ def classifier(ae: Autoencoder, classes: int, *, frozen: bool = True) -> Autoenc
 
 
 def with_encoder(model: Autoencoder, params: Any, *, seed: int = 0) -> dict[str, Any]:
-    """Initial parameters of the classifier `model`, with the encoder of trained `params`.
+    """Return initial parameters of the classifier `model`, with the encoder of trained `params`.
 
     Args:
-      model: from ``classifier(ae, ...)``.
-      params: parameters of that `ae`. What `model` has no use for (the decoder) is left out.
-      seed: of the head's initial weights.
+      model: a classifier from ``classifier(ae, ...)``.
+      params: trained parameters of that `ae`; the decoder's are ignored.
+      seed: seed of the head's initial weights.
 
     Raises:
-      ValueError: `params` lacks a part of the encoder, or has it in another shape.
+      ValueError: a parameter of the encoder is missing from `params`, or has another shape.
     """
 
     def fresh(key: Array) -> Any:
         return init_state(model, optax.identity(), key).params
 
     key = jax.random.key(seed)
-    given = dict(jax.tree_util.tree_leaves_with_path(params))
+    trained = dict(jax.tree_util.tree_leaves_with_path(params))
 
-    def pick(path, wanted):
-        if path not in given or np.shape(given[path]) != wanted.shape:
+    def pick(path, expected):
+        if path not in trained or np.shape(trained[path]) != expected.shape:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            has = f"of shape {np.shape(given[path])}" if path in given else "missing"
-            raise ValueError(f"params: {name} is {has}; the encoder's is of shape {wanted.shape}")
-        return given[path]
+            problem = f"has shape {np.shape(trained[path])}" if path in trained else "is missing"
+            raise ValueError(f"params: {name} {problem}; the encoder's has shape {expected.shape}")
+        return trained[path]
 
     encoder = jax.tree_util.tree_map_with_path(pick, jax.eval_shape(fresh, key)["inner"])
     return {"inner": encoder, "head": jax.jit(lambda key: fresh(key)["head"])(key)}
 
 
 def freeze_encoder(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`tx` on a classifier's head; its encoder stays as it is, bit for bit."""
+    """Return `tx` for a classifier's head only; its encoder does not change, bit for bit."""
     labels = {"head": "head", "inner": "inner"}
     return optax.multi_transform({"head": tx, "inner": optax.set_to_zero()}, labels)
 
 
 def labeled(data: Mapping[str, ArrayLike], classes: int) -> dict[str, np.ndarray]:
-    """`data` as `fit` takes it, with labels that are sure to be classes.
+    """Return `data` for `fit` after checking that all labels are in 0 .. classes - 1.
 
-    Raises `ValueError` where ``"label"`` is missing or not in 0 .. classes - 1; `TypeError` where
-    it is not of integers. A compiled step could not refuse it.
+    A compiled train step cannot check this. Raises `ValueError` if ``"label"`` is missing or out of
+    range, and `TypeError` if it does not contain integers.
     """
     checked = validated(data)
     if "label" not in checked:
-        raise ValueError(f"data has no 'label', only {sorted(checked)}: a classifier needs labels")
+        raise ValueError(f"data has no 'label', only {sorted(checked)}: add the labels")
     label = checked["label"]
     if label.min() < 0 or label.max() >= classes:
         i = int(np.argmax((label < 0) | (label >= classes)))
@@ -125,19 +128,19 @@ def labeled(data: Mapping[str, ArrayLike], classes: int) -> dict[str, np.ndarray
 def accuracy(
     model: Autoencoder, state: TrainState, data: Mapping[str, ArrayLike], *, batch_size: int = 1000
 ) -> float:
-    """The fraction of `data` whose largest logit is that of its label.
+    """Return the fraction of `data` that `model` classifies as its label.
 
-    Raises what `labeled` raises, and `TypeError` if `model` is not from `classifier`.
+    Raises the errors of `labeled`, and `TypeError` if `model` is not from `classifier`.
     """
     if not isinstance(model.module, Classifier):
         kind = type(model.module).__name__
-        raise TypeError(f"model is a {kind}: make a classifier of it with classifier(ae, ...)")
+        raise TypeError(f"model is a {kind}: turn it into a classifier with classifier(ae, ...)")
     examples = labeled(data, model.module.classes)
     count = len(examples["x"])
     order = sequential_order(count=count, batch_size=min(batch_size, count))
     evaluate = jax.jit(make_eval_loop(make_eval_step(model), partial(batch_at, padded=True)))
-    none, placed = no_sums(metric_names(model.objective)), (jax.device_put(examples), order)
-    sums = evaluate(state, none, placed, 0, len(order), jax.random.key(0), 0)
+    zeros, placed = no_sums(metric_names(model.objective)), (jax.device_put(examples), order)
+    sums = evaluate(state, zeros, placed, 0, len(order), jax.random.key(0), 0)
     return float(sums.mean()["accuracy"])
 
 

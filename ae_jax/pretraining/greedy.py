@@ -1,4 +1,4 @@
-"""Greedy layer-by-layer training of a deep autoencoder, each layer by the ordinary `fit`."""
+"""Greedy layer-by-layer pretraining of a deep autoencoder: one call of `fit` for each layer."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,22 +28,23 @@ def fit_greedy(
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
-    """Parameters of `ae`, each layer of which was trained on the latents of the layers before it.
+    """Return parameters of `ae` that were trained layer by layer.
 
-    Stage i is a shallow autoencoder: layer i of the encoder, and its mirror image in the decoder.
-    The first has the model's own loss and output. The others reconstruct latents, by squared error,
-    and their output has the activation of the hidden layers, as in the deep model. No stage moves
-    the layers of another. To fine-tune: ``fit(ae, x, params=fit_greedy(ae, x, ...), ...)``.
+    Stage i trains a shallow autoencoder: layer i of the encoder and its mirror image in the
+    decoder. Stage 0 has the loss and the output of `ae`. Each later stage reconstructs the latents
+    of the stage before it, by squared error, and its output has the activation of the hidden
+    layers, as in `ae`. A stage does not change the layers of the others. To fine-tune the result:
+    ``fit(ae, x, params=fit_greedy(ae, x, ...), ...)``.
 
     Args:
-      ae: built from a `Vanilla` or `Tied` on a mirrored MLP.
+      ae: a model of the specification `Vanilla` or `Tied` with a mirrored MLP.
       x: examples [N, *event_shape], uint8 or float.
-      epochs: for each stage.
-      seed: of stage 0; stage i takes ``seed + i``.
-      batch_size, optimizer, callbacks: of each stage, see `fit`.
+      epochs: epochs of each stage.
+      seed: seed of stage 0; stage i has ``seed + i``.
+      batch_size, optimizer, callbacks: settings of each stage (see `fit`).
 
     Raises:
-      ValueError, TypeError: for another kind of model, and for what `fit` refuses.
+      ValueError, TypeError: another kind of model, or an error of `fit`.
 
     Source: Bengio et al., Greedy layer-wise training of deep networks, 2007.
     """
@@ -72,7 +73,7 @@ def fit_greedy(
 
 
 def plain_mlp(ae: Autoencoder) -> AE:
-    """The skeleton of `ae`, which must be a plain autoencoder on a mirrored `MLP`.
+    """Return the parts of `ae`, which must be a plain autoencoder with a mirrored `MLP`.
 
     Raises `ValueError` for another network, a stochastic bottleneck, noise or a penalty.
     """
@@ -81,8 +82,8 @@ def plain_mlp(ae: Autoencoder) -> AE:
     ok = ok and isinstance(parts.bottleneck, Linear) and isinstance(parts.likelihood, Error)
     if not ok or parts.corruption is not None or parts.penalties:
         raise ValueError(
-            f"ae.spec={ae.spec!r}: must be a plain autoencoder on an MLP, without noise or "
-            "penalties, such as a Vanilla"
+            f"ae.spec={ae.spec!r}: must be a plain autoencoder with an MLP, without noise or "
+            "penalties, such as Vanilla()"
         )
     mirrored = parts.network.decoder_widths in (None, parts.network.widths[::-1])
     require(mirrored, "decoder_widths", parts.network.decoder_widths, "must mirror widths")
@@ -90,25 +91,26 @@ def plain_mlp(ae: Autoencoder) -> AE:
 
 
 def layer_widths(parts: AE) -> tuple[int, ...]:
-    """The widths of the encoder's layers, down to the latents."""
+    """Return the widths of the encoder's layers, from the first to the latents."""
     assert isinstance(parts.network, MLP) and parts.bottleneck.latent_dim is not None
     return (*parts.network.widths, parts.bottleneck.latent_dim)
 
 
 def dense_params(down: Sequence[Any], up: Sequence[Any]) -> dict[str, Any]:
-    """Parameters of a `Vanilla` on `MLP` from its layers, ``{"kernel", "bias"}`` each.
+    """Return the parameters of a `Vanilla` with an `MLP` from its layers.
 
-    `down` goes from the input to the code, `up` from the code to the output.
+    Each layer is ``{"kernel", "bias"}``. `down` lists the layers from the input to the latents, and
+    `up` those from the latents to the output.
     """
-    *encoder, code = down
-    params = {"code": code, "decoder": {f"Dense_{i}": layer for i, layer in enumerate(up)}}
-    if encoder:  # an encoder without layers has no parameters, nor a place among them
+    *encoder, latent = down
+    params = {"code": latent, "decoder": {f"Dense_{i}": layer for i, layer in enumerate(up)}}
+    if encoder:  # an encoder without layers has no entry
         params["encoder"] = {f"Dense_{i}": layer for i, layer in enumerate(encoder)}
     return params
 
 
 def _stages(parts: AE) -> list[AE]:
-    """The shallow autoencoder of each layer."""
+    """Return the specification of each stage's shallow autoencoder."""
     assert isinstance(parts.network, MLP) and isinstance(parts.likelihood, Error)
     hidden = parts.network.activation
     stages = [

@@ -1,12 +1,12 @@
-"""Restricted Boltzmann machines, and a stack of them as the start of a deep autoencoder.
+"""Restricted Boltzmann machines (RBMs), and pretraining a deep autoencoder by a stack of them.
 
-A machine has visible units v and hidden units h in {0, 1}, and the energy
+An RBM has visible units v and hidden units h in {0, 1}, with the energy and the probability
 
     E(v, h) = -b.v - c.h - v W h        p(v, h) = exp(-E(v, h)) / Z
 
-or, with linear hidden units (Gaussian, of unit variance), ``|h - c|^2 / 2`` in place of ``-c.h``.
-Each is trained on what the one below it makes of the data, by contrastive divergence; unrolled,
-the stack is an encoder and a decoder that share their weights, to be fine-tuned by `fit`.
+With linear hidden units (Gaussian, of unit variance) the term ``-c.h`` is ``|h - c|^2 / 2``. Each
+RBM of a stack is trained by contrastive divergence on the hidden means of the one below it.
+Unrolled, the stack is an encoder, and a decoder with the transposed weights, to fine-tune by `fit`.
 
 Sources: Hinton & Salakhutdinov, Reducing the dimensionality of data with neural networks, Science
 313, 2006, with its supporting online material; Hinton, Training products of experts by minimizing
@@ -33,7 +33,7 @@ from ae_jax.spec import require
 
 
 class RBM(NamedTuple):
-    """The parameters of a machine of V visible and H hidden units."""
+    """The parameters of an RBM with V visible and H hidden units."""
 
     kernel: Array
     """W: [V, H]"""
@@ -47,31 +47,31 @@ Callback = Callable[[RBM, dict[str, Any]], object]
 
 
 def init_rbm(key: Array, visible: int, hidden: int, *, std: float = 0.1) -> RBM:
-    """Weights from N(0, std^2), biases 0."""
+    """Return an RBM with weights drawn from N(0, std^2) and biases of 0."""
     kernel = std * jax.random.normal(key, (visible, hidden))
     return RBM(kernel, jnp.zeros(visible), jnp.zeros(hidden))
 
 
 @partial(jax.jit, static_argnames="linear_hidden")
 def hidden_mean(params: RBM, v: ArrayLike, *, linear_hidden: bool = False) -> Array:
-    """``E[h | v]``: probabilities, or the means of linear units. [B, V] -> [B, H].
+    """Return ``E[h | v]``, [B, V] -> [B, H]: probabilities, or the means of linear units.
 
-    `v` may hold probabilities (or uint8 pixels) in place of binary states.
+    `v` may contain probabilities or uint8 pixels instead of binary states.
     """
     total = as_floats(v) @ params.kernel + params.hidden_bias
     return total if linear_hidden else jax.nn.sigmoid(total)
 
 
 def visible_mean(params: RBM, h: Array) -> Array:
-    """``p(v = 1 | h)``, for either kind of hidden units. [B, H] -> [B, V]."""
+    """Return ``p(v = 1 | h)``, [B, H] -> [B, V], for binary or linear hidden units."""
     return jax.nn.sigmoid(h @ params.kernel.T + params.visible_bias)
 
 
 def free_energy(params: RBM, v: Array, *, linear_hidden: bool = False) -> Array:
-    """``F(v) = -log sum_h exp(-E(v, h))``, in nats: [B, V] -> [B]. ``p(v) = exp(-F(v)) / Z``.
+    """Return ``F(v) = -log sum_h exp(-E(v, h))`` in nats, [B, V] -> [B].
 
-    Over linear hidden units the sum is an integral, here without its constant,
-    ``H / 2 log 2 pi``.
+    It defines ``p(v) = exp(-F(v)) / Z``. Over linear hidden units the sum is an integral, and its
+    constant ``H / 2 log 2 pi`` is omitted.
     """
     drive = v @ params.kernel
     if linear_hidden:
@@ -89,18 +89,19 @@ def cd1_gradient(
     linear_hidden: bool = False,
     where: Array | None = None,
 ) -> tuple[RBM, Array]:
-    """CD-1 in place of the gradient of ``mean_B(-log p(v))``, and the reconstructions [B, V].
+    """Return CD-1's estimate of the gradient of ``mean_B(-log p(v))``, and reconstructions [B, V].
 
-    Where maximum likelihood would have samples of the model, CD-1 has what one step from the data
-    gives: hidden states drawn given `v`, then the probabilities of the visible units given those.
-    For the kernel that is ``mean_B(v1 E[h | v1]^T - v E[h | v]^T)``. To descend along.
+    The exact gradient needs samples of the model. CD-1 (contrastive divergence with one step)
+    replaces them by a reconstruction v1 of the data: hidden states are drawn given `v`, and v1 is
+    the probabilities of the visible units given these states. The gradient of the kernel is
+    ``mean_B(v1 E[h | v1]^T - v E[h | v]^T)``; subtract it to reduce the loss.
 
     Args:
-      params: the machine.
-      key: of the hidden states.
+      params: the RBM.
+      key: random key of the hidden states.
       v: data [B, V] in [0, 1].
       linear_hidden: hidden units are Gaussian with unit variance instead of binary.
-      where: [B], which rows are real.
+      where: mask [B], False for padding.
     """
     h = hidden_mean(params, v, linear_hidden=linear_hidden)
     if linear_hidden:
@@ -109,7 +110,7 @@ def cd1_gradient(
         h = jax.random.bernoulli(key, h).astype(h.dtype)
     recon = visible_mean(params, h)
 
-    def contrast(params: RBM) -> Array:  # dF/dparams are the statistics that CD compares
+    def contrast(params: RBM) -> Array:  # its gradient is the difference of the statistics above
         energy = partial(free_energy, params, linear_hidden=linear_hidden)
         return batch_mean(energy(v) - energy(recon), where=where)
 
@@ -129,28 +130,29 @@ def train_rbm(
     linear_hidden: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> RBM:
-    """A machine with `hidden` units trained on `x` by CD-1; each epoch is one compiled loop.
+    """Return an RBM with `hidden` units, trained on `x` by CD-1 with one compiled loop per epoch.
 
-    An update is ``velocity = momentum * velocity - learning_rate * gradient``. The defaults are the
-    authors' for binary units; linear ones need a `learning_rate` of about 0.001.
+    An update is ``velocity = momentum * velocity - learning_rate * gradient``. The defaults are
+    those of Hinton & Salakhutdinov for binary units. Linear units need a `learning_rate` of about
+    0.001.
 
     Args:
-      x: [N, V], floats in [0, 1] or uint8 pixels.
-      hidden: the number of hidden units.
-      key: of the initial weights, the order of the data and the hidden states.
+      x: data [N, V], floats in [0, 1] or uint8 pixels.
+      hidden: number of hidden units.
+      key: random key of the initial weights, the order of the data and the hidden states.
       epochs: passes over the data.
       batch_size: examples per update; the last batch of an epoch is padded and masked.
-      learning_rate: of weights and biases.
-      momentum: in the first five epochs, and after them.
+      learning_rate: learning rate of weights and biases.
+      momentum: momentum in the first five epochs, and in the later ones.
       weight_cost: L2 decay of the weights (not the biases): ``weight_cost * W`` in the gradient.
       linear_hidden: hidden units are Gaussian with unit variance instead of binary.
-      callbacks: each called as ``callback(params, row)`` after each epoch; a row is ``{"visible",
-        "hidden", "epoch", "squared_error", "images_per_second"}``. The squared error of the
-        reconstructions is summed over units, its mean is over the epoch, as the weights moved. The
-        speed of the first epoch includes compiling.
+      callbacks: functions that are called as ``callback(params, row)`` after each epoch. A row is
+        ``{"visible", "hidden", "epoch", "squared_error", "images_per_second"}``. The squared error
+        of the reconstructions is summed over units, and averaged over the epoch's examples while
+        the weights change. The speed of the first epoch includes compilation.
 
     Raises:
-      ValueError, TypeError: for data or settings that cannot work, in one line.
+      ValueError, TypeError: invalid data or settings.
     """
     x = validated(x, unit_interval=True)["x"]
     require(x.ndim == 2, "x.shape", x.shape, "must be [N, visible]; use x.reshape(len(x), -1)")
@@ -194,30 +196,30 @@ def pretrain_rbm_stack(
     epochs: int = 50,
     batch_size: int = 100,
     learning_rate: float = 0.1,
-    code_learning_rate: float = 1e-3,
+    latent_learning_rate: float = 1e-3,
     momentum: tuple[float, float] = (0.5, 0.9),
     weight_cost: float = 2e-4,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
-    """Parameters of `ae` from a stack of machines, one for each layer down to the code.
+    """Return parameters of `ae` from a stack of RBMs, one for each layer of the encoder.
 
-    The first machine is trained on `x`, each further one on the hidden probabilities of the one
-    below. The last has linear hidden units, the code. Unrolled, kernels and hidden biases make the
-    encoder; transposed kernels and visible biases the decoder. To fine-tune:
+    The first RBM is trained on `x`, and each later one on the hidden probabilities of the one
+    below. The last RBM has linear hidden units, the latents. Kernels and hidden biases are the
+    encoder, and transposed kernels and visible biases are the decoder. To fine-tune the result:
     ``fit(ae, x, params=pretrain_rbm_stack(ae, x), ...)``.
 
     Args:
-      ae: built from a `Vanilla` on a mirrored dense network with sigmoid units, a linear code and
-        the loss bce: what a stack of machines computes.
-      x: [N, *event_shape], floats in [0, 1] or uint8 pixels.
-      epochs: for each layer.
-      code_learning_rate: of the code layer, whose unbounded units need a smaller one.
+      ae: a model of the specification `Vanilla` with a mirrored MLP of sigmoid units, linear
+        latents and the loss bce, because a stack of RBMs computes no other model.
+      x: examples [N, *event_shape], floats in [0, 1] or uint8 pixels.
+      epochs: epochs for each layer.
+      latent_learning_rate: learning rate of the last layer; its unbounded units need a smaller one.
       batch_size, learning_rate, momentum, weight_cost, callbacks: see `train_rbm`.
-      seed: of all that is random.
+      seed: seed of everything random.
 
     Raises:
-      ValueError, TypeError: for another kind of model, and for data or settings that cannot work.
+      ValueError, TypeError: another kind of model, or invalid data or settings.
     """
     widths = _layer_widths(ae)
     x = validated(x, unit_interval=True)["x"]
@@ -227,21 +229,21 @@ def pretrain_rbm_stack(
     data: ArrayLike = x.reshape(len(x), -1)
     stack: list[RBM] = []
     for i, hidden in enumerate(widths):
-        code = i == len(widths) - 1
+        last = i == len(widths) - 1
         rbm = train_rbm(
             data,
             hidden,
             key=jax.random.fold_in(jax.random.key(seed), i),
             epochs=epochs,
             batch_size=batch_size,
-            learning_rate=code_learning_rate if code else learning_rate,
+            learning_rate=latent_learning_rate if last else learning_rate,
             momentum=momentum,
             weight_cost=weight_cost,
-            linear_hidden=code,
+            linear_hidden=last,
             callbacks=callbacks,
         )
         stack.append(rbm)
-        if not code:
+        if not last:
             data = hidden_mean(rbm, data)
     down = [{"kernel": rbm.kernel, "bias": rbm.hidden_bias} for rbm in stack]
     up = [{"kernel": rbm.kernel.T, "bias": rbm.visible_bias} for rbm in reversed(stack)]
@@ -255,9 +257,9 @@ _epoch_order = jax.jit(epoch_order, static_argnames=("count", "batch_size"))
 def _run_epoch(
     params, velocity, x, order, key, *, learning_rate, momentum, weight_cost, linear_hidden
 ):
-    """Parameters and velocity after an epoch, and its squared error, summed over examples."""
+    """Return parameters and velocity after an epoch, and its squared error summed over examples."""
 
-    def one(i, carry):
+    def update(i, carry):
         params, velocity, total = carry
         batch = take({"x": x}, order[i], padded=True)
         v, where = as_floats(batch["x"]), batch["mask"]
@@ -269,11 +271,11 @@ def _run_epoch(
         params = jax.tree.map(jnp.add, params, velocity)
         return params, velocity, total + where @ jnp.square(v - recon).sum(1)
 
-    return lax.fori_loop(0, len(order), one, (params, velocity, jnp.float32(0)))
+    return lax.fori_loop(0, len(order), update, (params, velocity, jnp.float32(0)))
 
 
 def _layer_widths(ae: Autoencoder) -> tuple[int, ...]:
-    """Hidden units of each machine; `ValueError` for a model that no stack unrolls into."""
+    """Return the hidden units of each RBM; raises `ValueError` if a stack cannot pretrain `ae`."""
     parts = plain_mlp(ae)
     require(not parts.tied, "tied", True, "a stack of RBMs needs untied weights")
     for name, value, needed in (

@@ -1,6 +1,6 @@
-"""One HTML file to look at runs: curves, tables, figures and a latent explorer.
+"""One HTML file about runs: curves, tables, figures and a latent explorer.
 
-It reads run directories, and needs nothing when it is opened: no network, no server.
+The file is made from run directories. It opens in a browser without a network or a server.
 """
 
 from ae_jax.report.write import write_report

@@ -1,4 +1,4 @@
-"""The rows of metrics.jsonl as curves: a chart for each figure, a line for each run and split."""
+"""The rows of metrics.jsonl as curves: a chart for each metric, a line for each run and split."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,16 +7,16 @@ from typing import Any
 CHARTS = 24
 SPEED = "images_per_second"
 POINTS = 2_000
-"""Of one line; of more, so many are drawn, evenly spaced, and the last."""
+"""Of one line, at most: a longer one is thinned evenly and keeps its last point."""
 
 
 def curves(named: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[list[dict[str, Any]], str]:
-    """Charts of the rows of runs, by name of the run: the loss first, the speed last. And a line on
-    what is not drawn, or "".
+    """Charts of the rows of runs, which are given by name: the loss first, the speed last.
 
     Returns:
-      ``[{"name": "loss", "lines": [{"run": 0, "split": "test", "step", "epoch", "value"}]}]``. A
-      figure that was not finite is None, which leaves a gap.
+      ``[{"name": "loss", "lines": [{"run": 0, "split": "test", "step", "epoch", "value"}]}]``,
+      where a value that was not finite is None (a gap in the line); and a note on the metrics that
+      are not drawn, or "".
     """
     names = {key for rows in named.values() for row in rows for key in row}
     terms = sorted(names - {"step", "epoch", "split", "loss", SPEED})
@@ -29,8 +29,8 @@ def curves(named: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[list[dict[
         ]
         if lines:
             charts.append({"name": name, "lines": lines})
-    left_out = [chart["name"] for chart in charts[CHARTS:]]
-    return charts[:CHARTS], f"{len(left_out)} more figures are not drawn." if left_out else ""
+    omitted = [chart["name"] for chart in charts[CHARTS:]]
+    return charts[:CHARTS], f"{len(omitted)} more metrics are not drawn." if omitted else ""
 
 
 def _lines(run: int, name: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-// The latent explorer: codes on a plane, the example under the pointer, and sliders that decode.
+// The latent explorer: latents on a plane, the example under the pointer, and sliders that decode.
 
 const SYMBOLS = ["circle", "diamond", "square", "cross"];
 
@@ -77,7 +77,7 @@ async function startExplorer(found, root) {
 
   function choose(i) {
     show(i);
-    start(codeOf(i), `from the code of example ${rows[i]}`);
+    start(codeOf(i), `from the latents of example ${rows[i]}`);
   }
 
   function start(from, about) {
@@ -176,8 +176,8 @@ async function startExplorer(found, root) {
         redraw("from the sliders");
       });
     }
-    find(".reset").addEventListener("click", () => start(mean.slice(), "from the mean code"));
-    start(mean.slice(), "from the mean code");
+    find(".reset").addEventListener("click", () => start(mean.slice(), "from the mean latents"));
+    start(mean.slice(), "from the mean latents");
   }
   show(0);
   return draw;

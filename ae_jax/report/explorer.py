@@ -1,4 +1,4 @@
-"""What the latent explorer of a page needs: codes of test examples, the examples, the decoder."""
+"""The data of a page's latent explorer: test examples, their latents, and the decoder."""
 
 import math
 from collections.abc import Mapping
@@ -15,44 +15,62 @@ from ae_jax.data import load
 from ae_jax.data.splits import with_labels
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.likelihood import posterior_metrics
+from ae_jax.models import Model
+from ae_jax.plots import drawn_as_image
 from ae_jax.report.packed import pack
 from ae_jax.report.program import UnsupportedError, translate
 from ae_jax.storage.runs import Run, load_run
 
 POINTS = 2_000
 NUMBERS = 4_000_000
-"""At most so many pixels, and so many codes, are put into a page: large ones mean fewer points."""
+"""Maximum number of pixels, and of latents, in a page; large examples leave room for fewer."""
 SLIDERS = 16
 CLASSES = 20
-"""More different labels than this are drawn on a scale of colors."""
+"""Maximum number of classes with a color each; more distinct labels get a color scale."""
 
 
 def explorer(
-    run: Run, *, step: int | None = None, data_name: str | None = None, data_dir: str | None = None
+    run: Run,
+    *,
+    step: int | None = None,
+    data_name: str | None = None,
+    data_dir: str | None = None,
+    models: Any = Model,
+    ae: Autoencoder | None = None,
 ) -> dict[str, Any]:
-    """The explorer of a run's newest checkpoint (or that of `step`), as JSON for `explorer.js`.
+    """Return the explorer of a run as JSON-ready data for `explorer.js`.
 
-    Raises `ValueError` or `OSError`, one line, where there can be none: no checkpoint, no data, or
-    data of another shape than the run was trained on.
+    Args:
+      run: the run directory.
+      step: the step of the checkpoint; by default the newest intact one.
+      data_name: a data set of the same shape as the training data; by default that of the run.
+      data_dir: the directory of the data set; by default that of the run.
+      models, ae: for models of your own (see `load_run`).
+
+    Raises:
+      ValueError, OSError: no checkpoint, no data, or data of another shape than the model's.
     """
-    ae, state, config = load_run(run.path, step)
+    ae, state, config = load_run(run.path, step, models=models, ae=ae)
     test, source = _test_data(run, config, data_name, data_dir)
-    found = tuple(test["x"].shape[1:])
-    if found != ae.event_shape:
+    shape = tuple(test["x"].shape[1:])
+    if shape != ae.event_shape:
         raise ValueError(
-            f"{source}: its test examples have shape {found}, and {run.path} was trained on "
-            f"{ae.event_shape}: name a set of that shape with --data-name"
+            f"{source}: its test examples have shape {shape}, but {run.path} was trained on "
+            f"{ae.event_shape}: choose a data set of that shape with data_name=NAME"
         )
     described = {"run": str(run.path), "data": source, "step": int(state.step)}
     return described | explore(ae, state.variables, test)
 
 
 def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> dict[str, Any]:
-    """The explorer of a model on test data ``"x"`` [N, *event], perhaps with ``"label"`` [N].
+    """Return the explorer of a model as JSON-ready data for `explorer.js`.
 
-    Raises `ValueError` for codes that are not finite.
+    `test` has ``"x"`` [N, *event] and optionally ``"label"`` [N]. Raises `ValueError` for a
+    conditional model, and for latents that are not finite.
     """
-    ae = replace(ae, dtype=jnp.float32)  # as the page computes
+    if ae.given:
+        raise ValueError("a conditional model cannot be explored: a page has no condition columns")
+    ae = replace(ae, dtype=jnp.float32)  # the dtype of the page's decoder
     total, pixels = len(test["x"]), math.prod(ae.event_shape)
     shape = jax.eval_shape(
         lambda x: ae.encode(variables, x), jax.ShapeDtypeStruct((1, *ae.event_shape), jnp.float32)
@@ -62,14 +80,16 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
     chosen = {name: np.asarray(column[rows]) for name, column in test.items()}
     z = encode_all(ae, variables, chosen)
     if not np.isfinite(z).all():
-        raise ValueError("the codes of the test set are not finite: the training diverged")
+        raise ValueError(
+            "the latents of the test set are not finite: choose a step before the training diverged"
+        )
     spread, measure = z.std(axis=0), "variance"
     if ae.method("posterior_kl") is not None:
         spread, measure = posterior_metrics(ae, variables, chosen)["kl"], "KL divergence"
     first = np.argsort(-spread, kind="stable")[:SLIDERS]
     images, limits = _examples(ae, chosen["x"])
     try:
-        decoder, reason = translate(lambda code: ae.decode(variables, code), shape), None
+        decoder, reason = translate(lambda latent: ae.decode(variables, latent), shape), None
     except UnsupportedError as error:
         decoder, reason = None, str(error)
     return {
@@ -81,7 +101,7 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
         "labels": _labels(chosen.get("label")),
         "examples": pack(images),
         "shape": list(ae.event_shape),
-        "pictures": are_pictures(ae.event_shape),
+        "pictures": drawn_as_image(ae.event_shape),
         "limits": limits,
         "sliders": [
             _slider(int(i), z[:, i]) for i in (sorted(first) if z.shape[1] <= SLIDERS else first)
@@ -93,60 +113,55 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
     }
 
 
-def _slider(code: int, values: np.ndarray) -> dict[str, float]:
+def _slider(latent: int, values: np.ndarray) -> dict[str, float]:
     low, high = float(values.min()), float(values.max())
-    dead = 1.0 if low == high else 0.0  # it has no range of its own
-    return {"code": code, "low": low - dead, "high": high + dead}
-
-
-def are_pictures(shape: tuple[int, ...]) -> bool:
-    """Whether examples of this shape are shown as images, and not as lines."""
-    return (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))) and min(shape[:2]) > 2
+    margin = 1.0 if low == high else 0.0  # a constant latent has no range
+    return {"code": latent, "low": low - margin, "high": high + margin}
 
 
 def _test_data(
     run: Run, config: Mapping[str, Any], name: str | None, folder: str | None
 ) -> tuple[Mapping[str, Any], str]:
     data = config.get("data")
-    there = data if isinstance(data, dict) else {}
-    name, folder = name or there.get("name"), folder or there.get("dir")
+    described = data if isinstance(data, dict) else {}
+    name, folder = name or described.get("name"), folder or described.get("dir")
     if name is None:
-        raise ValueError(f"{run.path} does not say what it was trained on: give --data-name")
+        raise ValueError(f"{run.path} has no name of its data set: choose one with data_name=NAME")
     if not isinstance(name, str) or not isinstance(folder, str | None):
         raise ValueError(f"{run.path}/config.json: data={data!r} does not name a data set")
-    test, kept = load(name, "test", folder), there.get("keep_labels")
-    if isinstance(kept, list):  # rows are numbered as in training and in evaluation.json
+    test, kept = load(name, "test", folder), described.get("keep_labels")
+    if isinstance(kept, list):  # the same rows as in training and in evaluation.json
         test = with_labels(test, tuple(kept))
         name = f"{name}, labels {', '.join(map(str, kept))}"
     return test, name
 
 
 def _plane(z: np.ndarray) -> dict[str, Any]:
-    """How codes [N, K] are put on a plane: ``(z - mean) @ axes.T``."""
+    """Return the projection ``(z - mean) @ axes.T`` of latents [N, K] to a plane, and its text."""
     size = z.shape[1]
     if size <= 2 or len(z) < 2:
-        axes, names = np.eye(2, size), [f"code {i + 1}" for i in range(size)]
-        about = "The codes as they are."
+        axes, names = np.eye(2, size), [f"latent {i + 1}" for i in range(size)]
+        about = "The two latents."
         if size > 2:
-            names, about = names[:2], "The first two codes."
+            names, about = names[:2], "The first two latents."
         if size == 1:
             names.append("")
-            about = "The one code, from left to right."
+            about = "The only latent, from left to right."
         return {"mean": [0.0] * size, "axes": axes.tolist(), "names": names, "about": about}
-    with np.errstate(invalid="ignore"):  # codes that are all the same have no variance to share
-        fitted = PCA(2, random_state=0).fit(z)
-    shares = np.nan_to_num(fitted.explained_variance_ratio_)
+    with np.errstate(invalid="ignore"):  # 0 / 0 if all latents are constant
+        pca = PCA(2, random_state=0).fit(z)
+    shares = np.nan_to_num(pca.explained_variance_ratio_)
     return {
-        "mean": fitted.mean_.tolist(),
-        "axes": fitted.components_.tolist(),
+        "mean": pca.mean_.tolist(),
+        "axes": pca.components_.tolist(),
         "names": [f"component {i + 1} ({share:.0%})" for i, share in enumerate(shares)],
-        "about": f"The first two principal components of the {size} codes: "
+        "about": f"The first two principal components of the {size} latents: "
         f"{shares.sum():.0%} of their variance.",
     }
 
 
 def _labels(label: np.ndarray | None) -> dict[str, Any] | None:
-    """``{"names": one a class, "index": the class of each point}``, or ``{"values": numbers}``."""
+    """Return ``{"names": of the classes, "index": class of each point}`` or ``{"values": ...}``."""
     if label is None or label.ndim != 1:
         return None
     classes, index = np.unique(label, return_inverse=True)
@@ -156,16 +171,18 @@ def _labels(label: np.ndarray | None) -> dict[str, Any] | None:
 
 
 def _examples(ae: Autoencoder, x: np.ndarray) -> tuple[np.ndarray, list[float]]:
-    """The examples for the page, and the values that are black and white: bytes where they are
-    pictures, else the numbers."""
+    """Return the examples for the page, and the values that are drawn as black and as white.
+
+    Images are uint8, all other examples float32.
+    """
     if x.dtype == np.uint8:
-        if are_pictures(ae.event_shape):
+        if drawn_as_image(ae.event_shape):
             return x, [0.0, 1.0]
         x = x / np.float32(255)
     x = x.astype(np.float32)
     low, high = float(x.min()), float(x.max())
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    if are_pictures(ae.event_shape):
+    if drawn_as_image(ae.event_shape):
         return np.rint((x - low) / (high - low or 1.0) * 255).astype(np.uint8), [low, high]
     return x, [low, high]

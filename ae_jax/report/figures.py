@@ -1,167 +1,58 @@
-"""Numbers of a run as tables: settings, environment, test figures, what `evaluate` measured.
+"""The figures of a run directory, embedded in a page with their descriptions."""
 
-Files of a run directory may hold anything that JSON can: what is no table of numbers is left out
-with a line that says so.
-"""
-
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import base64
+from pathlib import Path
+from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
-from ae_jax.report.markup import Child, shorten, table, tag
+from PIL import Image, UnidentifiedImageError
 
-ROWS = 500
-"""Of one table; more are left out."""
-DEPTH = 6
-"""Of nested settings; what lies deeper is shown as JSON."""
-INLINE = 12
-"""Numbers of a list that are shown."""
-LEFT_OUT = ("step", "epoch", "images_per_second")
+from ae_jax.files import require_regular
+from ae_jax.report.markup import shorten, tag
 
-
-def settings(named: Mapping[str, Mapping[str, Any]]) -> Element:
-    """Settings of runs, by name of the run, one column a run; those that differ are marked."""
-    columns = [dict(leaves(each)) for each in named.values()]
-    keys = list(dict.fromkeys(key for column in columns for key in column))
-    rows = [(key, [column.get(key, "(none)") for column in columns]) for key in keys]
-    # What differs comes first.
-    rows = sorted(rows, key=lambda row: len(set(row[1])) == 1)[:ROWS]
-    marked = [number for number, (_, cells) in enumerate(rows) if len(set(cells)) > 1]
-    made = table(["setting", *named], [(key, *cells) for key, cells in rows], marked=marked)
-    return with_note(made, f"{len(keys) - ROWS} more are left out." if len(keys) > ROWS else "")
+LARGEST = 8 * 2**20
+"""Bytes of one file."""
+MOST = 60
+"""Files of one run."""
 
 
-def leaves(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """The single settings of nested ones: ``("train.epochs", "3")``."""
-    if isinstance(data, Mapping) and data and path.count(".") < DEPTH:
-        for name, value in data.items():
-            yield from leaves(value, f"{path}.{name}" if path else shorten(str(name)))
-    else:
-        yield path, shorten(data if isinstance(data, str) else json.dumps(data))
+class Figure(NamedTuple):
+    """A PNG file; `wide` if it is more than twice as wide as it is high."""
+
+    name: str
+    description: str
+    data: bytes
+    wide: bool
 
 
-def last_test_row(named: Mapping[str, Sequence[Mapping[str, Any]]]) -> Element:
-    """The figures of the last test row of each run, one column a run."""
-    rows = {run: ([r for r in rows if r.get("split") == "test"] or [{}])[-1]
-            for run, rows in named.items()}  # fmt: skip
-    names = dict.fromkeys(name for row in rows.values() for name in row)
-    figures = [name for name in names if name not in (*LEFT_OUT, "split")]
-    shown = [name for name in ("step", "epoch", *figures) if name in names]
-    cells = [[number(row.get(name, "")) or "-" for row in rows.values()] for name in shown]
-    made = zip(map(shorten, shown[:ROWS]), cells[:ROWS], strict=True)
-    return table(["figure", *named], [(name, *row) for name, row in made])
+def read_figures(folder: Path) -> tuple[list[Figure], list[str]]:
+    """The PNG files of a folder, ordered by name, and a line for each file that is skipped."""
+    figures, problems = [], []
+    files = sorted(folder.glob("*.png"))
+    for file in files[:MOST]:
+        try:
+            require_regular(file, limit=LARGEST)
+            with Image.open(file, formats=["PNG"]) as image:
+                described = image.info.get("Description")
+                wide = image.width > 2 * image.height
+            name = file.stem.replace("_", " ").replace("-", " ")
+            description = described if isinstance(described, str) and described else name
+            figures.append(Figure(file.name, description, file.read_bytes(), wide))
+        except UnidentifiedImageError:
+            problems.append(f"{file.name} is skipped: it is not a PNG file")
+        except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+            problems.append(f"{file.name} is skipped: {shorten(str(error))}")
+    if len(files) > MOST:
+        problems.append(f"{len(files) - MOST} more figures are skipped")
+    return figures, problems
 
 
-def measured(use: Mapping[str, Any], runs: Sequence[str]) -> list[Element]:
-    """The figures of one use, ``{run: {"figures": ..., "conventions": ...}}``: a table of single
-    numbers with what they mean, and a table of its own for each that is nested."""
-    figures = {run: _mapping(use.get(run, {}).get("figures")) for run in runs}
-    conventions: dict[str, Any] = {}
-    for run in runs:
-        conventions |= _mapping(use.get(run, {}).get("conventions"))
-    names = list(dict.fromkeys(name for each in figures.values() for name in each))
-    rows: list[list[Child]] = []
-    nested: list[Element] = []
-    bad: list[str] = []
-    for name in names[:ROWS]:
-        values = {run: each[name] for run, each in figures.items() if name in each}
-        about = conventions.get(name, "")
-        about = shorten(about) if isinstance(about, str) else ""
-        if any(isinstance(value, Mapping) for value in values.values()):
-            nested += _nested(name, values, about, bad)
-            continue
-        cells = {run: number(value) for run, value in values.items()}
-        bad += [f"{name} of {run}" for run, cell in cells.items() if cell is None]
-        rows.append([shorten(name), *(cells.get(run) or "-" for run in runs), about])
-    made = [table(["figure", *runs, "what it is"], rows)] if rows else []
-    if len(names) > ROWS:
-        bad.append(f"{len(names) - ROWS} more figures")
-    return [*made, *nested, *_complaint(bad)]
-
-
-def number(value: Any) -> str | None:
-    """A number, or a list of them, as text; None for anything else."""
-    if isinstance(value, list):
-        texts = [number(item) for item in value[:INLINE] if not isinstance(item, list)]
-        if len(texts) < min(len(value), INLINE) or None in texts:
-            return None
-        return ", ".join(map(str, texts)) + (f", ... ({len(value)})" * (len(value) > INLINE))
-    if value is None:
-        return "not finite"  # JSON has no NaN
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        if not math.isfinite(value):
-            return "not finite"
-        return str(value) if isinstance(value, int) and abs(value) < 10**9 else f"{value:.5g}"
-    except OverflowError:
-        return None
-
-
-def with_note(made: Element, note: str) -> Element:
-    return tag("div", made, tag("p", note, class_="note")) if note else made
-
-
-def _nested(name: str, values: Mapping[str, Any], about: str, bad: list[str]) -> list[Element]:
-    made = [tag("h4", shorten(name)), *([tag("p", about, class_="note")] if about else [])]
-    several = len(values) > 1
-    for run, value in values.items():
-        if not isinstance(value, Mapping):
-            bad.append(f"{name} of {run}")
-            continue
-        if several:
-            made.append(tag("p", run, class_="run"))
-        made.append(_grid(name, value, bad))
-    return made
-
-
-def _grid(name: str, value: Mapping[str, Any], bad: list[str]) -> Element:
-    """A dict of numbers as one column; of dicts of numbers as a grid; of lists of one length as
-    columns; deeper ones by path."""
-    rows = list(value.items())[:ROWS]
-    if len(value) > ROWS:
-        bad.append(f"{len(value) - ROWS} rows of {name}")
-    lengths = {len(item) if isinstance(item, list) else 0 for _, item in rows}
-    if len(rows) > 1 and len(lengths) == 1 and 1 < max(lengths) <= ROWS:
-        columns = [_cells(f"{name} {key}", item, bad) for key, item in rows]
-        return table([shorten(str(key)) for key, _ in rows], zip(*columns, strict=True))
-    if rows and all(isinstance(item, Mapping) for _, item in rows):
-        inner = list(dict.fromkeys(key for _, item in rows for key in item))[:ROWS]
-        if not any(isinstance(leaf, Mapping) for _, item in rows for leaf in item.values()):
-            return table(
-                ["", *map(shorten, inner)],
-                [
-                    (shorten(key), *_cells(f"{name} {key}", [item.get(i, "") for i in inner], bad))
-                    for key, item in rows
-                ],
-            )
-    flat = [(path, _cells(f"{name} {path}", [leaf], bad)[0]) for path, leaf in _paths(value)]
-    return table(["", "value"], flat[:ROWS])
-
-
-def _paths(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and depth < DEPTH:
-        for name, item in value.items():
-            yield from _paths(item, f"{path} {name}".strip(), depth + 1)
-    else:
-        yield shorten(path), value
-
-
-def _cells(name: str, values: Sequence[Any], bad: list[str]) -> list[str]:
-    texts = [number(value) if value != "" else "-" for value in values]
-    if None in texts:
-        bad.append(name)
-    return [text or "?" for text in texts]
-
-
-def _complaint(bad: Sequence[str]) -> list[Element]:
-    if not bad:
-        return []
-    some = ", ".join(shorten(name) for name in bad[:5]) + (" ..." if len(bad) > 5 else "")
-    return [tag("p", f"Left out, not numbers: {some}", class_="note")]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def figure_element(figure: Figure, run: str = "") -> Element:
+    """A figure with the name of its run and its description, as caption and alternative text."""
+    source = "data:image/png;base64," + base64.b64encode(figure.data).decode()
+    image = tag("img", src=source, alt=shorten(figure.description))
+    text = f"{run}: {figure.description}" if run else figure.description
+    element = tag("figure", image, tag("figcaption", shorten(text)))
+    if figure.wide:
+        element.set("class", "wide")
+    return element

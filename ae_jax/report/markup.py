@@ -1,7 +1,7 @@
-"""HTML that cannot be broken into: all text is escaped where it becomes part of an element.
+"""HTML that is safe against injection: all text is escaped when it becomes part of an element.
 
-What a run directory holds (settings, names of metrics, descriptions of pictures) may come from
-anyone. It gets into a page as the text or an attribute of an `Element`, or as JSON in `data`.
+The content of a run directory (settings, names of metrics, descriptions of figures) may come from
+anyone. It enters a page only as the text or an attribute of an `Element`, or as JSON in `data`.
 """
 
 import base64
@@ -17,11 +17,11 @@ from ae_jax.files import finite
 
 Child = Element | str
 LONGEST = 600
-"""Characters of one piece of text; the rest is left out."""
+"""Characters of one piece of text; the rest is cut."""
 
 
 def tag(name: str, /, *children: Child, **attributes: str) -> Element:
-    """An element. Underscores in names of attributes are hyphens, and one at the end is dropped."""
+    """An element; underscores in names of attributes become hyphens, one at the end is dropped."""
     names = {key.rstrip("_").replace("_", "-"): clean(text) for key, text in attributes.items()}
     element = Element(name, names)
     for child in children:
@@ -35,19 +35,20 @@ def tag(name: str, /, *children: Child, **attributes: str) -> Element:
 
 
 def clean(text: str) -> str:
-    """`text` as UTF-8 can hold it, without control characters."""
+    """`text` without control characters and without what UTF-8 cannot encode."""
     text = text.encode("utf-8", "replace").decode()
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def shorten(text: str) -> str:
+    """`text`, cut to `LONGEST` characters."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text)} characters)"
 
 
 def table(
     head: Sequence[str], rows: Iterable[Sequence[Child]], *, marked: Iterable[int] = ()
 ) -> Element:
-    """A table whose first column names the rows; it scrolls by itself where it is too wide."""
+    """A table; its first column names the rows. It scrolls on its own if it is too wide."""
     marked = set(marked)
     body = tag("tbody")
     for number, (name, *cells) in enumerate(rows):
@@ -65,16 +66,16 @@ def _cell(content: Child) -> Element:
 
 
 def data(identifier: str, value: Any) -> Element:
-    """`value` for scripts to read: ``JSON.parse(document.getElementById(identifier).textContent)``.
+    """`value` as JSON for scripts: ``JSON.parse(document.getElementById(identifier).textContent)``.
 
-    Nothing in it can end the element, or begin a comment or another script.
+    No text in it can end the element, or begin a comment or another script.
     """
     text = json.dumps(finite(value)).replace("<", "\\u003c")
     return _raw("script", text, type="application/json", id=identifier)
 
 
 def page(title: str, *, style: str, scripts: Sequence[str], body: Sequence[Element]) -> str:
-    """A whole document. Its policy lets these scripts run, no others, and nothing be fetched."""
+    """An HTML document; its policy allows only these scripts and no network access."""
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
     head = tag(
@@ -92,7 +93,7 @@ def page(title: str, *, style: str, scripts: Sequence[str], body: Sequence[Eleme
 
 
 def _raw(name: str, text: str, /, **attributes: str) -> Element:
-    """A script or a style sheet, which HTML does not escape."""
+    """A script or a style sheet: HTML does not escape their text."""
     if f"</{name}" in text.lower() or "<!--" in text:
         raise ValueError(f"a {name} in a page must not contain its own end")
     element = tag(name, **attributes)

@@ -1,4 +1,4 @@
-"""Arrays inside a page: little-endian, deflated, base64; `unpack` in decoder.js reads them."""
+"""Arrays inside a page: little-endian, deflated, base64 (`unpack` in decoder.js reads them)."""
 
 import base64
 import zlib
@@ -10,7 +10,7 @@ DTYPES = ("float32", "int32", "uint8")
 
 
 def pack(array: np.ndarray) -> dict[str, Any]:
-    """`array`, of one of `DTYPES`, as JSON; its shape is not kept."""
+    """`array`, of one of `DTYPES`, as JSON without its shape."""
     if array.dtype.name not in DTYPES:
         raise TypeError(f"arrays in a page are {', '.join(DTYPES)}, got {array.dtype}")
     data = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()

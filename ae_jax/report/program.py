@@ -1,15 +1,15 @@
-"""A decoder as a short list of operations, which a page can run (see `decoder.js`).
+"""A decoder as a short list of operations that a page can run (see `decoder.js`).
 
-The function is traced once by jax. Calls are inlined, loops unrolled, and all that does not depend
-on the code is computed here, so that what is left are six kinds of operation on flat arrays:
+The function is traced once by jax. Calls are inlined, loops are unrolled, and everything that does
+not depend on the latents is computed here. These operations on flat arrays remain:
 
-    take(a, ...; index)       elements of the inputs, laid end to end, by number
+    take(a, ...; index)       elements of the concatenated inputs, by number
     matmul(a, b)              [batch, rows, inner], [batch, inner, columns]
     conv(x, kernel)           [H, W, C], [h, w, C, F], with strides, dilations and padding
-    NAME(a, b, ...)           by element, such as add or tanh; shorter operands are repeated
+    NAME(a, b, ...)           elementwise, such as add or tanh; shorter operands are repeated
 
-An operation that only moves elements (a transpose, a slice, padding, ...) is a `take`, whose index
-is what that operation makes of the numbers of the elements.
+An operation that only moves elements (a transpose, a slice, padding, ...) is a `take`. Its index is
+the result of that operation on the numbers of the elements.
 """
 
 import math
@@ -39,25 +39,25 @@ BY_ELEMENT = {
 
 
 class UnsupportedError(ValueError):
-    """The function has no such program, and the message says why."""
+    """A page cannot run the function; the message has the reason."""
 
 
 class Traced(NamedTuple):
-    """What is computed in the page: the number of a register, and its shape."""
+    """A value that the page computes: the number of its register, and its shape."""
 
     register: int
     shape: tuple[int, ...]
 
 
 Value = Traced | Any
-"""Or an array of NumPy's or jax's."""
+"""A value of the page, or an array of NumPy or jax."""
 
 
 @dataclass(frozen=True)
 class Operation:
     name: str
     inputs: tuple[int, ...]
-    """Registers, and constants: ``~i`` is the one of number i."""
+    """Numbers of registers; ``~i`` is constant number i."""
     settings: dict[str, Any]
 
 
@@ -69,15 +69,15 @@ def translate(fn: Callable[[Any], Any], shape: Sequence[int]) -> dict[str, Any]:
       Register 0 is the flat input, and register i the flat result of operation i.
 
     Raises:
-      UnsupportedError: it does something else than the operations above, or needs more than
-        `MOST_NUMBERS` numbers or `MOST_OPERATIONS` operations.
+      UnsupportedError: `fn` uses other operations, or needs more than `MOST_NUMBERS` numbers or
+        `MOST_OPERATIONS` operations.
     """
     shape = tuple(shape)
     closed = jax.make_jaxpr(fn)(jax.ShapeDtypeStruct(shape, np.float32))
     translator = _Translator()
     outputs = translator.run(closed.jaxpr, closed.consts, [Traced(0, shape)])
     if len(outputs) != 1 or not isinstance(outputs[0], Traced):
-        raise UnsupportedError("its output does not depend on the code")
+        raise UnsupportedError("its output does not depend on the latents")
     return translator.program(outputs[0].register)
 
 
@@ -104,7 +104,7 @@ class _Translator:
 
     def apply(self, eqn: Any, values: list[Value]) -> Sequence[Value]:
         name, params = eqn.primitive.name, eqn.params
-        if name == "platform_index":  # the default's: plain operations
+        if name == "platform_index":  # the default branch has plain operations
             platforms = params["platforms"]
             return [np.asarray(platforms.index(None) if None in platforms else 0)]
         if name in CALLS:
@@ -119,7 +119,7 @@ class _Translator:
             return self._scan(eqn, values)
         for output in eqn.outvars:
             if output.aval.dtype not in (np.float32, np.bool_):
-                raise UnsupportedError(f"it computes in {output.aval.dtype}, where {name} is")
+                raise UnsupportedError(f"it computes {name} in {output.aval.dtype}")
         if name in MOVES:
             return self._move(values, lambda *arrays: _bind(eqn, arrays))
         shape = eqn.outvars[0].aval.shape
@@ -154,7 +154,7 @@ class _Translator:
             raise UnsupportedError(
                 f"it has a loop of {length} steps, more than the page can unroll"
             )
-        # What runs over the steps has one more axis outside than inside.
+        # Arrays that run over the steps have one more axis outside of the loop than inside.
         sizes = zip(inner.invars, values, strict=True)
         xs = sum(len(a.aval.shape) != len(value.shape) for a, value in sizes)
         outer = zip(inner.outvars, eqn.outvars, strict=True)
@@ -164,8 +164,8 @@ class _Translator:
         rows: list[list[Value]] = [[] for _ in range(len(eqn.outvars) - carried)]
         steps = range(length)
         for step in reversed(steps) if eqn.params["reverse"] else steps:
-            now = [self._move([x], lambda a, i=step: [a[i]])[0] for x in values[first:]]
-            outputs = self._call(closed, [*fixed, *carry, *now])
+            inputs = [self._move([x], lambda a, i=step: [a[i]])[0] for x in values[first:]]
+            outputs = self._call(closed, [*fixed, *carry, *inputs])
             carry = outputs[:carried]
             for row, output in zip(rows, outputs[carried:], strict=True):
                 row.append(output)
@@ -174,7 +174,7 @@ class _Translator:
         return [*carry, *(self._move(row, lambda *parts: [np.stack(parts)])[0] for row in rows)]
 
     def _move(self, values: Sequence[Value], fn: Callable[..., Sequence[Any]]) -> list[Value]:
-        """``fn(*values)``, which only moves elements, and gives several arrays."""
+        """The arrays ``fn(*values)`` for a function that only moves elements."""
         if not any(isinstance(value, Traced) for value in values):
             return list(fn(*values))
         ends = np.cumsum([math.prod(value.shape) for value in values])
@@ -190,7 +190,7 @@ class _Translator:
             source = self.operations[inputs[0] - 1] if inputs[0] > 0 else None
             if np.array_equal(flat, np.arange(math.prod(values[0].shape))):
                 return Traced(inputs[0], index.shape)
-            if source is not None and source.name == "take":  # two in a row are one
+            if source is not None and source.name == "take":  # two consecutive ones are merged
                 inputs, flat = source.inputs[1:], self.constants[~source.inputs[0]][flat]
         return self._emit("take", (self._constant(flat), *inputs), index.shape)
 
@@ -199,7 +199,7 @@ class _Translator:
         for value in values:
             ones = next((i for i, n in enumerate(value.shape) if n != 1), len(value.shape))
             tail = value.shape[ones:]
-            if tail != shape[len(shape) - len(tail) :]:  # not repeated as a whole
+            if tail != shape[len(shape) - len(tail) :]:  # not a repetition of the whole operand
                 (value,) = self._move([value], lambda a: [np.broadcast_to(a, shape)])
             inputs.append(self._reference(value))
         return self._emit(name, tuple(inputs), shape)
@@ -257,7 +257,7 @@ class _Translator:
         return Traced(len(self.operations), tuple(shape))
 
     def program(self, output: int) -> dict[str, Any]:
-        """What `output` needs of all this, numbered anew."""
+        """The program of the register `output`, without unused operations, renumbered."""
         wanted = {output}
         for register in range(len(self.operations), 0, -1):
             if register in wanted:
@@ -268,8 +268,8 @@ class _Translator:
         count = sum(array.size for array in used)
         if count > MOST_NUMBERS or len(registers) > MOST_OPERATIONS:
             raise UnsupportedError(
-                f"it has {count:,} numbers and {len(registers):,} operations, of the most that a "
-                f"page takes {MOST_NUMBERS:,} and {MOST_OPERATIONS:,}"
+                f"it has {count:,} numbers and {len(registers):,} operations, more than the limits "
+                f"of a page, {MOST_NUMBERS:,} and {MOST_OPERATIONS:,}"
             )
         new = {0: 0} | {number: i for i, number in enumerate(registers, start=1)}
         new |= {number: ~i for i, number in enumerate(constants)}

@@ -1,18 +1,18 @@
-"""The sections of a page as HTML elements, which the scripts bring to life."""
+"""The sections of a page as HTML elements; the scripts make them interactive."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from ae_jax.files import read_json
-from ae_jax.report import figures
+from ae_jax.report import tables
+from ae_jax.report.figures import Figure, figure_element, read_figures
 from ae_jax.report.markup import shorten, tag
-from ae_jax.report.pictures import Picture, figure, read_pictures
 from ae_jax.storage.runs import Run
 
 HELP = (
-    "Point at one to see its example; choose it (click, tap, or give its row) to start from its "
-    "code."
+    "Point at one to see its example; choose it (click, tap, or type its row) to start from its "
+    "latents."
 )
 
 
@@ -41,8 +41,8 @@ def curves_section(charts: Sequence[Mapping[str, Any]], omitted: str) -> list[El
     ]
 
 
-def explorer_section(number: int, found: Mapping[str, Any]) -> Element:
-    """The explorer's elements, which `explorer.js` brings to life."""
+def explorer_section(number: int, explorer: Mapping[str, Any]) -> Element:
+    """The elements of the latent explorer; `explorer.js` makes them interactive."""
     name = f"explorer-{number}"
     row = tag("input", type="number", id=f"{name}-row", min="0", step="1", class_="row")
     choose = tag("label", "Row ", for_=f"{name}-row"), row
@@ -53,12 +53,12 @@ def explorer_section(number: int, found: Mapping[str, Any]) -> Element:
             tag("figcaption", what, class_=f"{kind}-caption", aria_live="polite"),
         )
         for kind, what in (("example", "Test example"), ("decoded", "Decoded"))
-        if kind == "example" or found["decoder"]
+        if kind == "example" or explorer["decoder"]
     ]
     sliders = [
         tag(
             "div",
-            tag("label", f"code {each['code'] + 1}", for_=f"{name}-code-{each['code']}"),
+            tag("label", f"latent {each['code'] + 1}", for_=f"{name}-code-{each['code']}"),
             tag(
                 "input",
                 type="range",
@@ -70,18 +70,20 @@ def explorer_section(number: int, found: Mapping[str, Any]) -> Element:
             tag("output", for_=f"{name}-code-{each['code']}"),
             class_="slider",
         )
-        for each in (found["sliders"] if found["decoder"] else ())
+        for each in (explorer["sliders"] if explorer["decoder"] else ())
     ]
-    count, total = len(sliders), found["size"]
-    about = f"The decoder runs in this page ({found['data']}, step {found['step']})."
+    count, total = len(sliders), explorer["size"]
+    about = f"The decoder runs in this page ({explorer['data']}, step {explorer['step']})."
     if count < total:
-        about += f" {count} of {total} codes, those of largest {found['order']}; the others stay."
-    if not found["decoder"]:
-        about = f"No sliders: the decoder does not run in a page: {found['reason']}."
-    buttons = [tag("button", "Mean code", type="button", class_="reset")] if count else []
+        about += (
+            f" {count} of {total} latents, those of largest {explorer['order']}; the others stay."
+        )
+    if not explorer["decoder"]:
+        about = f"No sliders: the decoder does not run in a page: {explorer['reason']}."
+    buttons = [tag("button", "Mean latents", type="button", class_="reset")] if count else []
     return tag(
         "div",
-        note(f"{found['plane']['about']} {HELP}"),
+        note(f"{explorer['plane']['about']} {HELP}"),
         tag(
             "div",
             tag("div", class_="plot plane"),
@@ -100,77 +102,79 @@ def explorer_section(number: int, found: Mapping[str, Any]) -> Element:
 
 
 def environment_section(runs: Mapping[str, Run], notes: list[str]) -> list[Element]:
-    found, made = {}, []
+    """The environments of runs as a table; what cannot be read adds a line to `notes`."""
+    environments, elements = {}, []
     for name, run in runs.items():
         try:
-            found[name] = read_json(run.path / "environment.json")
+            environments[name] = read_json(run.path / "environment.json")
         except (ValueError, OSError) as error:
             notes.append(f"{name}: no environment: {error}")
-            made.append(note(f"{name}: {error}"))
-    return [*made, *([figures.settings(found)] if found else [])]
+            elements.append(note(f"{name}: {error}"))
+    return [*elements, *([tables.settings(environments)] if environments else [])]
 
 
-def run_pictures(name: str, run: Run, notes: list[str]) -> list[Picture]:
-    pictures, problems = read_pictures(run.path / "figures")
+def run_figures(name: str, run: Run, notes: list[str]) -> list[Figure]:
+    """The figures of a run; each file that is skipped adds a line to `notes`."""
+    figures, problems = read_figures(run.path / "figures")
     notes += [f"{name}: {problem}" for problem in problems]
-    return pictures
+    return figures
 
 
-def uses_section(
-    runs: Mapping[str, Run], pictures: Mapping[str, list[Picture]], notes: list[str]
+def evaluation_section(
+    runs: Mapping[str, Run], figures: Mapping[str, list[Figure]], notes: list[str]
 ) -> list[Element]:
-    """The tables of evaluation.json with the pictures it names, which are taken from `pictures`."""
-    uses: dict[str, dict[str, Any]] = {}
-    made: list[Element] = []
+    """The tables of evaluation.json, with the figures that it names: they move out of `figures`."""
+    tasks: dict[str, dict[str, Any]] = {}
+    elements: list[Element] = []
     for name, run in runs.items():
         if not (run.path / "evaluation.json").exists():
             command = f"python -m experiments.evaluate {run.path}"
-            made.append(note(f"{name} is not measured: {command}"))
+            elements.append(note(f"{name} is not measured: {command}"))
             continue
         try:
-            about, found = _evaluation(run)
-            made.append(note(f"{name}: {about}"))
-            for use, measured in found.items():
-                if isinstance(measured, dict):
-                    uses.setdefault(use, {})[name] = measured
+            about, results = _evaluation(run)
+            elements.append(note(f"{name}: {about}"))
+            for task, result in results.items():
+                if isinstance(result, dict):
+                    tasks.setdefault(task, {})[name] = result
                 else:
-                    made.append(note(f"{name}: {shorten(use)} is left out: it is not a table"))
+                    elements.append(note(f"{name}: {shorten(task)} is skipped: it is not a table"))
         except (ValueError, OSError) as error:
             notes.append(f"{name}: no evaluation: {error}")
-            made.append(note(f"{name}: {error}"))
-    for use, found in uses.items():
-        made += [tag("h3", shorten(use)), *figures.measured(found, list(runs))]
+            elements.append(note(f"{name}: {error}"))
+    for task, results in tasks.items():
+        elements += [tag("h3", shorten(task)), *tables.task_metrics(results, list(runs))]
         drawn = []
-        for name, each in found.items():
-            listed = each.get("pictures")
-            wanted = listed if isinstance(listed, list) else []
-            taken = [picture for picture in pictures[name] if picture.name in wanted]
-            pictures[name][:] = [p for p in pictures[name] if p not in taken]
-            drawn += [figure(picture, name if len(runs) > 1 else "") for picture in taken]
+        for name, result in results.items():
+            listed = result.get("figures")
+            names = listed if isinstance(listed, list) else []
+            chosen = [figure for figure in figures[name] if figure.name in names]
+            figures[name][:] = [figure for figure in figures[name] if figure not in chosen]
+            drawn += [figure_element(each, name if len(runs) > 1 else "") for each in chosen]
         if drawn:
-            made.append(tag("div", *drawn, class_="figures"))
-    return made
+            elements.append(tag("div", *drawn, class_="figures"))
+    return elements
 
 
 def _evaluation(run: Run) -> tuple[str, dict[str, Any]]:
-    """Which examples were measured, in words, and what was found for each use."""
+    """A line on the examples that were measured, and the result of each task."""
     file = run.path / "evaluation.json"
-    found = read_json(file)
-    uses = found.get("uses") if isinstance(found, dict) else None
-    if not isinstance(uses, dict):
-        raise ValueError(f"{file} is not what experiments.evaluate writes")
-    about = {name: value for name, value in found.items() if name not in ("uses", "conventions")}
-    return ", ".join(f"{name} {text}" for name, text in figures.leaves(about)), uses
+    content = read_json(file)
+    tasks = content.get("tasks") if isinstance(content, dict) else None
+    if not isinstance(tasks, dict):
+        raise ValueError(f"{file} is not a file of experiments.evaluate: run that again")
+    about = {name: value for name, value in content.items() if name != "tasks"}
+    return ", ".join(f"{name} {text}" for name, text in tables.leaves(about)), tasks
 
 
-def gallery(pictures: Mapping[str, Sequence[Picture]], several: bool) -> list[Element]:
+def gallery(figures: Mapping[str, Sequence[Figure]], several: bool) -> list[Element]:
     """Figures of the same name beside each other."""
-    names = sorted({picture.name for each in pictures.values() for picture in each})
+    names = sorted({figure.name for each in figures.values() for figure in each})
     drawn = [
-        figure(picture, run if several else "")
+        figure_element(figure, run if several else "")
         for name in names
-        for run, each in pictures.items()
-        for picture in each
-        if picture.name == name
+        for run, each in figures.items()
+        for figure in each
+        if figure.name == name
     ]
     return [tag("div", *drawn, class_="figures")] if drawn else []

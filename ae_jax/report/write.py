@@ -1,12 +1,14 @@
-"""`write_report`: run directories in, one file out."""
+"""`write_report` turns run directories into one HTML file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from ae_jax.core import Autoencoder
 from ae_jax.files import write_whole
-from ae_jax.report import figures, markup, sections
+from ae_jax.models import Model
+from ae_jax.report import markup, sections, tables
 from ae_jax.report.curves import curves
 from ae_jax.report.explorer import explorer
 from ae_jax.report.markup import tag
@@ -22,17 +24,20 @@ def write_report(
     step: int | None = None,
     data_name: str | None = None,
     data_dir: str | None = None,
+    models: Any = Model,
+    ae: Autoencoder | None = None,
 ) -> list[str]:
     """Write a page about one run directory, or about several side by side.
 
-    The explorer uses the newest checkpoint (or that of `step`) and the test data that the run names
-    (or `data_name`, in `data_dir`).
+    The explorer uses the checkpoint of `step` (by default the newest) and the test data
+    `data_name` in `data_dir` (by default the data of the run). `models` and `ae` are for models of
+    your own (see `ae_jax.load_run`).
 
     Returns:
-      A line for each thing that the page had to do without; it says the same.
+      A line for each thing that the page lacks; the page says the same.
 
     Raises:
-      ValueError: not a run directory, damaged rows, or plotly is not installed.
+      ValueError: a path is not a run directory, its rows are damaged, or plotly is missing.
       OSError: `output` cannot be written.
     """
     plotly = _plotly()
@@ -48,23 +53,25 @@ def write_report(
         if several:
             shown.append(tag("h3", name))
         try:
-            found = explorer(run, step=step, data_name=data_name, data_dir=data_dir)
+            content = explorer(
+                run, step=step, data_name=data_name, data_dir=data_dir, models=models, ae=ae
+            )
         except (ValueError, TypeError, OSError) as error:
             why = str(error).partition("\n")[0]
             notes.append(f"{name}: no latent explorer: {why}")
-            shown.append(sections.note(f"There is none: {why}"))
+            shown.append(sections.note(f"No latent explorer: {why}"))
             continue
-        shown.append(sections.explorer_section(len(explorers), found))
-        explorers.append(found)
-    pictures = {name: sections.run_pictures(name, run, notes) for name, run in runs.items()}
-    differs = [sections.note("What differs comes first.")] if several else []
-    settings = figures.settings({name: run.config for name, run in runs.items()})
-    content = {
+        shown.append(sections.explorer_section(len(explorers), content))
+        explorers.append(content)
+    figures = {name: sections.run_figures(name, run, notes) for name, run in runs.items()}
+    differs = [sections.note("Settings that differ come first.")] if several else []
+    settings = tables.settings({name: run.config for name, run in runs.items()})
+    parts = {
         "Curves": sections.curves_section(charts, omitted),
-        "Test figures": [figures.last_test_row(rows)],
+        "Test metrics": [tables.last_test_row(rows)],
         "Latent explorer": shown,
-        "Uses": sections.uses_section(runs, pictures, notes),
-        "Figures": sections.gallery(pictures, several),
+        "Evaluation": sections.evaluation_section(runs, figures, notes),
+        "Figures": sections.gallery(figures, several),
         "Settings": [*differs, settings],
         "Environment": sections.environment_section(runs, notes),
     }
@@ -73,7 +80,7 @@ def write_report(
         style=_file("report.css"),
         scripts=[plotly, "\n".join(map(_file, SCRIPTS))],
         body=[
-            *_body(title, content),
+            *_body(title, parts),
             markup.data("data-curves", {"runs": list(runs), "charts": charts}),
             markup.data("data-explorers", explorers),
         ],
@@ -86,7 +93,7 @@ def _plotly() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:
-        raise ValueError("a report needs plotly: pip install 'ae_jax[report]'") from None
+        raise ValueError("plotly is not installed: pip install 'ae_jax[report]'") from None
     return str(get_plotlyjs())
 
 
@@ -95,19 +102,18 @@ def _file(name: str) -> str:
 
 
 def _names(paths: Sequence[str | Path]) -> list[str]:
-    """The last part of each path, or the whole of it where several share that."""
+    """The last part of each path, or the full paths if two last parts are equal."""
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise ValueError(f"{', '.join(map(str, paths))}: give each run once")
-    short = [Path(path).resolve().name for path in paths]
-    alone = len(set(short)) == len(short)
-    return short if alone else list(map(str, paths))
+    names = [Path(path).resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else list(map(str, paths))
 
 
-def _body(title: str, content: Mapping[str, Sequence[Element]]) -> list[Element]:
-    made, links = [], []
-    for name, elements in content.items():
+def _body(title: str, parts: Mapping[str, Sequence[Element]]) -> list[Element]:
+    sections, links = [], []
+    for name, elements in parts.items():
         if elements:
             anchor = name.lower().replace(" ", "-")
-            made.append(tag("section", tag("h2", name), *elements, id=anchor))
+            sections.append(tag("section", tag("h2", name), *elements, id=anchor))
             links.append(tag("a", name, href=f"#{anchor}"))
-    return [tag("header", tag("h1", title), tag("nav", *links)), tag("main", *made)]
+    return [tag("header", tag("h1", title), tag("nav", *links)), tag("main", *sections)]

@@ -1,8 +1,8 @@
-"""Autoencoders as scikit-learn estimators: a transformer, and an outlier detector.
+"""Autoencoders as scikit-learn estimators: a transformer and an outlier detector.
 
-Both train with `ae_jax.training.fit` and pass scikit-learn's ``check_estimator`` without exception.
-Every fit compiles its own train step, which takes about a second: with many fits of one model (a
-grid search) ``jax.config.update("jax_compilation_cache_dir", folder)`` saves what can be saved.
+Both train with `ae_jax.training.fit` and pass every check of scikit-learn's ``check_estimator``.
+Each fit compiles its own train step. For many fits of one model (a grid search), a cache avoids
+most of the repeated work: ``jax.config.update("jax_compilation_cache_dir", folder)``.
 """
 
 from ae_jax.sklearn.outlier import AutoencoderOutlierDetector

@@ -1,4 +1,4 @@
-"""What the estimators share: their parameters, training, and the score of a row."""
+"""The base class of the estimators: parameters, training, and the score of a row."""
 
 import math
 from collections.abc import Sequence
@@ -21,17 +21,18 @@ from ae_jax.training import fit
 
 
 class AutoencoderEstimator(BaseEstimator):
-    """An autoencoder of rows X [N, D], of floats that are taken as they are: scale them first.
+    """An autoencoder of the rows of X [N, D].
 
-    As for other networks, columns should be of a size near 1: put a `StandardScaler`, or for
-    pixels a `MinMaxScaler`, before it in a `Pipeline`. All computation is in float32.
+    X is not scaled. As for other networks, the values of each column should be near 1 in size: put
+    a `StandardScaler`, or for pixels a `MinMaxScaler`, before the estimator in a `Pipeline`. All
+    computation is in float32.
 
     Attributes:
-      spec_, event_shape_: the specification of the model that was trained, and the shape of one
-        example; ``spec_.build(event_shape_)`` is what the rest of `ae_jax` works with.
-      variables_: the weights, a tree of NumPy arrays.
+      spec_, event_shape_: the specification of the trained model, and the shape of one example.
+        ``spec_.build(event_shape_)`` is the model for the rest of `ae_jax`.
+      variables_: the trained weights, a tree of NumPy arrays.
       loss_curve_: the training loss of every epoch.
-      n_features_in_, feature_names_in_: columns of X, and their names if they have any.
+      n_features_in_, feature_names_in_: number of columns of X, and their names if they have names.
     """
 
     def __init__(
@@ -48,25 +49,24 @@ class AutoencoderEstimator(BaseEstimator):
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
-        """Keep the parameters, which `fit` checks.
+        """Store the parameters. `fit` checks them.
 
         Args:
-          model: "vae", "vanilla", "tied", "denoising" (a quarter of the inputs masked), "sparse"
-            (L1 on a ReLU code) or "contractive"; or a specification of `ae_jax.models`, for every
-            other option.
-          latent_dim: columns of the code. None is the model's own: 16 for a name.
-          hidden_layer_sizes: units of the encoder's hidden layers, mirrored in the decoder. None is
-            the model's own: (256,) for a name.
-          loss: "mse", "mae", "huber", or "bce" for data in [0, 1]. None is the model's own: "mse"
-            for a name. For a VAE "mse" is a Gaussian likelihood, with one variance that is learned,
-            and "bce" a Bernoulli; it takes no other.
+          model: a name or a specification. Names are "vae", "vanilla", "tied", "denoising" (a
+            quarter of the inputs masked), "sparse" (ReLU latents with an L1 penalty) and
+            "contractive". A specification of `ae_jax.models` has every other option.
+          latent_dim: number of latents. None keeps the model's own, 16 for a name.
+          hidden_layer_sizes: units of the encoder's hidden layers, mirrored in the decoder. None
+            keeps the model's own, (256,) for a name.
+          loss: "mse", "mae", "huber", or "bce" for data in [0, 1]. None keeps the model's own,
+            "mse" for a name. A VAE has only "mse", a Gaussian likelihood with one learned variance,
+            and "bce", a Bernoulli likelihood.
           epochs: passes over the data.
-          batch_size: rows to an update of the weights; all rows if there are fewer.
-          learning_rate: of Adam.
-          event_shape: the shape of one example, whose elements a row has in order, for networks
-            that need one: (28, 28, 1) for a convolutional network, steps and features for a
-            recurrent one.
-          random_state: of the initial weights, the order of the rows, and all noise.
+          batch_size: rows per update of the weights, at most the number of rows.
+          learning_rate: learning rate of Adam.
+          event_shape: shape that a row is reshaped to, for networks that need one:
+            (28, 28, 1) for a convolutional network, (steps, features) for a recurrent one.
+          random_state: seed or generator of the initial weights, the order of rows and all noise.
           verbose: print a line after every epoch.
         """
         self.model = model
@@ -81,10 +81,10 @@ class AutoencoderEstimator(BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Train on X [N, D]. Only models that read labels use y, classes 0, 1, ...
+        """Train on X [N, D] and return self. Only models that read labels use y, classes 0, 1, ...
 
-        Raises `ValueError` or `TypeError`, one line, for data or parameters that cannot work, and
-        `ae_jax.training.DivergedError` if the training does not stay finite.
+        Raises `ValueError` or `TypeError` for invalid data or parameters, and
+        `ae_jax.training.DivergedError` if the loss or a gradient is not finite.
         """
         spec = specification(
             self.model,
@@ -106,7 +106,7 @@ class AutoencoderEstimator(BaseEstimator):
         ae = spec.build(shape)
         data = {"x": rows.reshape(-1, *shape)}
         if "label" in ae.reads:
-            require(y is not None, "y", y, "this model reads labels: give them")
+            require(y is not None, "y", y, "this model needs labels: pass them as y")
             data["label"] = np.asarray(y)
         result = fit(
             ae,
@@ -123,14 +123,14 @@ class AutoencoderEstimator(BaseEstimator):
         return self
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """How well the model explains each row of X [N, D]: [N], higher is better.
+        """Return the score of each row of X [N, D], an array [N]; higher is better.
 
-        For a VAE the ELBO in nats, ``log p(x | z) - KL(q(z | x) || p(z))`` with a beta of 1: the
-        mean over 16 samples of the posterior, with the same noise for every row and call. For the
-        others minus the reconstruction error, in the units of the model's loss: with "mse" and the
-        default reduction the mean squared error over the columns.
+        The score of a VAE is the ELBO in nats, ``log p(x | z) - KL(q(z | x) || p(z))`` with
+        beta = 1. It is the mean over 16 samples of the posterior, with the same noise for every row
+        and call. The score of any other model is minus its reconstruction error, in the units of
+        its loss: with "mse" and the default reduction, the mean squared error over the columns.
 
-        Raises `ValueError` for rows outside [0, 1] if the loss is a cross-entropy.
+        Raises `ValueError` for values outside [0, 1] if the loss is a cross-entropy.
         """
         events = self._events(X)
         if self.spec_.build(self.event_shape_).unit_interval:
@@ -138,7 +138,7 @@ class AutoencoderEstimator(BaseEstimator):
         return in_chunks(self._programs().score, self.variables_, events).astype(np.float64)
 
     def _events(self, X: ArrayLike) -> np.ndarray:
-        """New rows as examples, float32 [N, *event]."""
+        """Return the rows of X as examples, float32 [N, *event]."""
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=np.float32, reset=False)
         return rows.reshape(-1, *self.event_shape_)

@@ -1,4 +1,4 @@
-"""Outliers: rows that an autoencoder of the others explains badly."""
+"""Detect outliers: rows with a low score under an autoencoder of normal rows."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -13,20 +13,20 @@ from ae_jax.spec import Spec, require
 
 
 class AutoencoderOutlierDetector(OutlierMixin, AutoencoderEstimator):
-    """Outliers are the rows with the lowest `score_samples`.
+    """An outlier detector: outliers are the rows with the lowest `score_samples`.
 
-    Train it on rows that are normal, or nearly all so: an autoencoder learns what it sees often.
-    Parameters and attributes are those of `AutoencoderEstimator`, and:
+    Train it on normal rows, or with few outliers among them, because an autoencoder learns the most
+    frequent patterns best. It has the parameters and attributes of `AutoencoderEstimator`, and:
 
     Args:
-      contamination: the fraction of the training rows that are called outliers, in (0, 0.5].
-        "auto" calls those so that lie below the lower fence of a box plot, 1.5 times the
-        interquartile range below the first quartile of the training scores. New rows score below
-        those of the training the more, the closer the model has learned these: if it raises too
-        many false alarms, train for fewer epochs, or put `offset_` where rows held out say.
+      contamination: fraction of the training rows to call outliers, in (0, 0.5]. "auto" sets the
+        threshold to the lower fence of a box plot: 1.5 times the interquartile range below the
+        first quartile of the training scores. An overfitted model gives new rows lower scores than
+        its training rows. If there are too many false alarms, train for fewer epochs, or set
+        `offset_` from the scores of held-out rows.
 
     Attributes:
-      offset_: the score below which a row is an outlier.
+      offset_: the threshold; a row with a lower score is an outlier.
 
     Source: Tukey, Exploratory data analysis, 1977 (the fence).
     """
@@ -61,9 +61,9 @@ class AutoencoderOutlierDetector(OutlierMixin, AutoencoderEstimator):
         self.contamination = contamination
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Train on X [N, D], and set the threshold by its scores; y is not used.
+        """Train on X [N, D], set the threshold from its scores, and return self; y is ignored.
 
-        Raises what `AutoencoderEstimator.fit` does, and `ValueError` for a `contamination` that is
+        Raises the errors of `AutoencoderEstimator.fit`, and `ValueError` if `contamination` is
         neither "auto" nor a fraction.
         """
         fraction = self.contamination
@@ -79,9 +79,9 @@ class AutoencoderOutlierDetector(OutlierMixin, AutoencoderEstimator):
         return self
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """``score_samples(X) - offset_``, [N]: negative for outliers."""
+        """Return ``score_samples(X) - offset_``, an array [N] that is negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """+1 for the inliers among X [N, D], -1 for outliers: [N]."""
+        """Return +1 for each inlier and -1 for each outlier of X [N, D], an array [N]."""
         return np.where(self.decision_function(X) < 0, -1, 1)

@@ -1,4 +1,4 @@
-"""What a trained model does with rows: compiled once for a specification, whatever the rows."""
+"""Compiled programs that encode, decode and score rows: one set for each specification."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,27 +11,27 @@ from jax import Array
 from ae_jax.core import Autoencoder, Variables, compute_loss, streams
 
 CHUNK = 256
-"""Rows to a call. Fewer are padded, so that a row's result is the same bits in any company."""
+"""Rows per call. Fewer rows are padded, so that a row's result never depends on other rows."""
 DRAWS = 16
-"""Samples of the posterior to an ELBO."""
+"""Samples of the posterior for each ELBO."""
 
 Program = Callable[[Variables, Array], Array]
 
 
 class Programs(NamedTuple):
-    """Jitted functions of ``(variables, rows)``, of one specification and event shape."""
+    """Jitted functions of ``(variables, rows)`` for one specification and event shape."""
 
     encode: Program
-    """[B, *event] -> [B, *code], without noise."""
+    """[B, *event] -> [B, *latent], without noise."""
     decode: Program
-    """[B, *code] -> [B, *event], in the units of the data."""
+    """[B, *latent] -> [B, *event], in the units of the data."""
     score: Program
-    """[B, *event] -> [B]: see `ae_jax.sklearn.base`."""
+    """[B, *event] -> [B] (see `AutoencoderEstimator.score_samples`)."""
 
 
 @lru_cache(maxsize=32)
 def programs(spec: Any, event_shape: tuple[int, ...]) -> Programs:
-    """Those of the autoencoder that `spec` builds: shared by all estimators that have it."""
+    """Return the programs of the model that `spec` builds, shared by all estimators of it."""
     ae = spec.build(event_shape)
 
     def score(variables: Variables, x: Array) -> Array:
@@ -41,7 +41,7 @@ def programs(spec: Any, event_shape: tuple[int, ...]) -> Programs:
 
 
 def _score(ae: Autoencoder, variables: Variables, row: Array) -> Array:
-    """The score of one example [*event]: a scalar."""
+    """Return the score of one example [*event], a scalar."""
     batch = {"x": row[None]}
     if not {"nll", "kl"} <= ae.objective.keys():
         _, raw = compute_loss(ae.objective, ae.outputs(variables, batch), batch)
@@ -52,13 +52,13 @@ def _score(ae: Autoencoder, variables: Variables, row: Array) -> Array:
         _, raw = compute_loss(ae.objective, outputs, batch)
         return -(raw["nll"] + raw["kl"])
 
-    # The same noise for every row, so that scores do not depend on a row's place, and differences
-    # between rows are theirs.
+    # The same noise for every row: a score does not depend on the row's position, and noise adds
+    # no difference between rows.
     return jax.vmap(elbo)(jax.random.split(jax.random.key(0), DRAWS)).mean()
 
 
 def in_chunks(program: Program, variables: Variables, rows: np.ndarray) -> np.ndarray:
-    """``program(variables, rows)`` as a NumPy array, `CHUNK` rows at a time."""
+    """Return ``program(variables, rows)`` as a NumPy array, computed for `CHUNK` rows at a time."""
     variables = jax.device_put(variables)
     padded = np.pad(rows, [(0, -len(rows) % CHUNK)] + [(0, 0)] * (rows.ndim - 1))
     parts = [

@@ -1,4 +1,4 @@
-"""Codes as features: dimensionality reduction with an autoencoder."""
+"""Dimensionality reduction with an autoencoder: its latents as features."""
 
 import math
 from typing import Any
@@ -17,46 +17,49 @@ from ae_jax.sklearn.programs import in_chunks
 class AutoencoderTransformer(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, AutoencoderEstimator
 ):
-    """Rows X [N, D] to codes [N, latent_dim] and back, both float32.
+    """A transformer from rows X [N, D] to latents [N, latent_dim] and back, both float32.
 
-    The code of a VAE is the posterior's mean, and a spatial code is flattened. Parameters and
-    attributes are those of `AutoencoderEstimator`.
+    The latents of a VAE are the mean of the posterior. Spatial latents are flattened. Parameters
+    and attributes are those of `AutoencoderEstimator`.
     """
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """The codes of X [N, D], without noise: [N, latent_dim]."""
+        """Return the latents [N, latent_dim] of X [N, D], without noise."""
         events = self._events(X)
-        codes = in_chunks(self._programs().encode, self.variables_, events)
-        return codes.reshape(len(codes), -1)
+        latents = in_chunks(self._programs().encode, self.variables_, events)
+        return latents.reshape(len(latents), -1)
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
-        """The reconstructions of codes Z [N, latent_dim], in the units of the data: [N, D]."""
+        """Return the reconstructions [N, D] of latents Z [N, latent_dim], in the data's units.
+
+        Raises `ValueError` if Z has another number of columns.
+        """
         check_is_fitted(self)
-        codes = check_array(Z, dtype=np.float32, input_name="Z")
-        if codes.shape[1] != self._n_features_out:
+        latents = check_array(Z, dtype=np.float32, input_name="Z")
+        if latents.shape[1] != self._n_features_out:
             raise ValueError(
-                f"Z has {codes.shape[1]} columns; the codes of this model have "
-                f"{self._n_features_out}"
+                f"Z has {latents.shape[1]} columns; this model has {self._n_features_out} latents"
             )
-        codes = codes.reshape(-1, *self._code_shape)
-        rows = in_chunks(self._programs().decode, self.variables_, codes)
+        latents = latents.reshape(-1, *self._latent_shape)
+        rows = in_chunks(self._programs().decode, self.variables_, latents)
         return rows.reshape(len(rows), -1)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
-        """The mean of `score_samples`: what a grid search without a supervised end looks at.
+        """Return the mean of `score_samples`, the criterion of a grid search without labels.
 
-        Models of one kind of loss compare; an ELBO and an error, or two losses, do not.
+        Compare only models with the same loss: an ELBO and a reconstruction error, or two different
+        losses, are not comparable.
         """
         return float(self.score_samples(X).mean())
 
     @property
-    def _code_shape(self) -> tuple[int, ...]:
+    def _latent_shape(self) -> tuple[int, ...]:
         event = jax.ShapeDtypeStruct((1, *self.event_shape_), np.float32)
         return jax.eval_shape(self._programs().encode, self.variables_, event).shape[1:]
 
     @property
     def _n_features_out(self) -> int:
-        return math.prod(self._code_shape)
+        return math.prod(self._latent_shape)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

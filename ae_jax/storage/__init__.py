@@ -1,1 +1,1 @@
-"""What is kept on disk: run directories, checkpoints, exported models. Nothing read runs code."""
+"""Files on disk: run directories, checkpoints and exported models. Reading them runs no code."""

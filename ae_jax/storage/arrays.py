@@ -1,10 +1,13 @@
-"""Trees of arrays in a folder, written and read by orbax. The only place that knows it.
+"""Write trees of arrays to folders and read them with orbax. No other module imports orbax.
 
-Each array is whole, in one uncompressed file: its name, shape, dtype and size are compared with
-what is wanted before it is read.
+Each array is stored unsharded in one uncompressed file. Before an array is read, its name, shape,
+dtype and file size are compared with those of the expected array.
 """
 
+import contextlib
+import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,84 +22,101 @@ from ae_jax.files import read_json, require_regular
 
 def write_arrays(folder: Path, tree: Any) -> None:
     """Write a tree of NumPy arrays to a new folder."""
-    _orbax().save(folder, args=ocp.args.PyTreeSave(tree))
+    with _quiet_absl():
+        _orbax().save(folder, args=ocp.args.PyTreeSave(tree))
 
 
 def read_arrays(folder: Path, like: Any) -> Any:
-    """The arrays in `folder`, with the structure of `like` (which may be abstract) and where its
-    arrays live.
+    """Return the arrays in `folder` as a tree with the structure and devices of `like`.
 
-    Raises `ValueError`, one line, naming the first that differs in name, shape, dtype or size.
+    `like` may have `jax.ShapeDtypeStruct` instead of arrays. Raises `ValueError` with the first
+    array whose name, shape, dtype or file size differs.
     """
-    wanted = _abstract(like)
-    _check(folder, wanted)
-    kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    expected = _abstract(like)
+    _check(folder, expected)
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), expected)
     try:
-        found = _orbax().restore(folder, args=ocp.args.PyTreeRestore(wanted, restore_args=kinds))
-    except Exception as error:  # of many kinds, as what is wrong has it
+        with _quiet_absl():
+            args = ocp.args.PyTreeRestore(expected, restore_args=as_numpy)
+            arrays = _orbax().restore(folder, args=args)
+    except Exception as error:  # orbax and tensorstore raise many types
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{folder} cannot be read: {reason}") from None
-    return jax.tree.map(lambda array, like: put(array, like.sharding), found, wanted)
+    return jax.tree.map(lambda array, like: put(array, like.sharding), arrays, expected)
 
 
 def _abstract(tree: Any) -> Any:
-    # With a sharding, so that orbax restores to where the target's arrays live.
-    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    """Return the shape, dtype and sharding of each array; the default is the first device."""
+    first_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def describe(a: Any) -> jax.ShapeDtypeStruct:
-        place = getattr(a, "sharding", None) or one
-        return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place)
+        sharding = getattr(a, "sharding", None) or first_device
+        return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding)
 
     return jax.tree.map(describe, tree)
 
 
 def _orbax() -> ocp.Checkpointer:
-    # Each process for itself: what goes wrong in one must not leave another waiting.
-    alone = ocp.options.MultiprocessingOptions(
+    # Processes work independently, so that a failure in one does not leave the others waiting.
+    independent = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(),
         active_processes={jax.process_index()},
         barrier_sync_key_prefix=f"ae_jax_{jax.process_index()}",
     )
     handler = ocp.PyTreeCheckpointHandler(
-        use_ocdbt=False, use_compression=False, multiprocessing_options=alone
+        use_ocdbt=False, use_compression=False, multiprocessing_options=independent
     )
-    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=independent)
 
 
-def _check(folder: Path, wanted: Any) -> None:
-    """Raises `ValueError` unless `folder` holds arrays of these names, shapes and dtypes."""
-    arrays = {path.replace("/", "."): leaf for path, leaf in by_path(wanted).items()}
-    there = {path.name for path in folder.iterdir() if (path / ".zarray").is_file()}
-    for name in sorted(there ^ arrays.keys()):
-        side = "checkpoint" if name in there else "model"
+@contextlib.contextmanager
+def _quiet_absl() -> Iterator[None]:
+    """Silence absl's logger, where orbax logs every file it writes and every error it raises."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check(folder: Path, expected: Any) -> None:
+    """Raise `ValueError` unless the arrays in `folder` have the expected names, shapes, dtypes."""
+    arrays = {path.replace("/", "."): leaf for path, leaf in by_path(expected).items()}
+    stored = {path.name for path in folder.iterdir() if (path / ".zarray").is_file()}
+    for name in sorted(stored ^ arrays.keys()):
+        side = "checkpoint" if name in stored else "model"
         raise ValueError(f"{folder}: only the {side} has {folder.name}/{name.replace('.', '/')}")
-    for name, want in arrays.items():
-        path, here = folder / name, f"{folder}: {folder.name}/{name.replace('.', '/')}"
+    for name, array in arrays.items():
+        path, label = folder / name, f"{folder}: {folder.name}/{name.replace('.', '/')}"
         header = read_json(path / ".zarray")
-        shape, dtype = list(want.shape), _zarr_dtype(want.dtype)
+        shape, dtype = list(array.shape), _zarr_dtype(array.dtype)
         if not isinstance(header, dict):
-            raise ValueError(f"{here} has no header")
+            raise ValueError(f"{label} has no header")
         if (header.get("shape"), header.get("dtype")) != (shape, dtype):
             raise ValueError(
-                f"{here} is {_name(header.get('dtype'))}{header.get('shape')} in the checkpoint, "
-                f"{want.dtype}{shape} in the model"
+                f"{label} is {_name(header.get('dtype'))}{header.get('shape')} in the checkpoint, "
+                f"{array.dtype}{shape} in the model"
             )
         plain = {"zarr_format": 2, "chunks": shape, "dimension_separator": ".", "order": "C"}
         plain |= {"compressor": None, "filters": None, "fill_value": None}
         for key in sorted(header.keys() ^ plain.keys() ^ {"shape", "dtype"}):
-            raise ValueError(f"{here}: its header has {key!r} too many, or lacks it")
+            problem = "unexpected" if key in header else "missing"
+            raise ValueError(f"{label}: {key!r} is {problem} in its header")
         for key, value in plain.items():
             if header[key] != value:
-                raise ValueError(f"{here}: {key} is {header[key]!r}, not {value!r}")
+                raise ValueError(f"{label}: {key} is {header[key]!r}, not {value!r}")
         chunk = path / (".".join("0" * len(shape)) or "0")
-        held, size = require_regular(chunk), math.prod(shape) * want.dtype.itemsize
-        if held != size:
-            raise ValueError(f"{chunk} holds {held} bytes, not {size}")
-    _check_metadata(folder / "_METADATA", set(by_path(wanted)))
+        actual_bytes = require_regular(chunk)
+        expected_bytes = math.prod(shape) * array.dtype.itemsize
+        if actual_bytes != expected_bytes:
+            raise ValueError(f"{chunk} has {actual_bytes} bytes, not {expected_bytes}")
+    _check_metadata(folder / "_METADATA", set(by_path(expected)))
 
 
-def _check_metadata(file: Path, wanted: set[str]) -> None:
-    """Raises `ValueError` unless orbax's own file says that these are the arrays."""
+def _check_metadata(file: Path, expected: set[str]) -> None:
+    """Raise `ValueError` unless orbax's metadata lists exactly the expected arrays."""
     try:
         metadata = read_json(file)
         formats = [metadata.pop(name) for name in ("use_ocdbt", "use_zarr3", "custom_metadata")]
@@ -105,19 +125,20 @@ def _check_metadata(file: Path, wanted: set[str]) -> None:
             for entry in metadata["tree_metadata"].values()
         ]
         arrays = {path for path, value in entries if not value["skip_deserialize"]}
-        kinds = {value["value_type"] for path, value in entries if path in wanted}
+        kinds = {value["value_type"] for path, value in entries if path in expected}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is not as orbax writes it: {error!r}") from None
-    if arrays != wanted or kinds != {"np.ndarray"} or formats != [False, False, None]:
-        raise ValueError(f"{file} describes other arrays than there are")
+        raise ValueError(f"{file} is not in orbax's format: {error!r}") from None
+    if arrays != expected or kinds != {"np.ndarray"} or formats != [False, False, None]:
+        raise ValueError(f"{file} does not match the arrays in its folder")
 
 
 def _zarr_dtype(dtype: np.dtype) -> str:
-    return dtype.name if dtype.kind == "V" else dtype.str  # bfloat16 and its like are extensions
+    # NumPy has kind "V" for extension types such as bfloat16, which zarr stores by name.
+    return dtype.name if dtype.kind == "V" else dtype.str
 
 
 def _name(dtype: Any) -> str:
     try:
         return np.dtype(str(dtype)).name
-    except TypeError:  # not one of NumPy's
+    except TypeError:  # not a NumPy dtype
         return str(dtype)

@@ -1,22 +1,23 @@
-"""Checkpoints of a run, by step.
+"""Checkpoints of a run: one folder for each saved step.
 
-    checkpoints/STEP/model/       parameters, averaged parameters, untrained collections
-                     training/    optimizer, key, step: what resuming needs besides
-                     manifest.json  SHA-256 of every file, and the notes of whoever saved
+    checkpoints/STEP/model/         parameters, averaged parameters, untrained collections
+                     training/      optimizer state, random key and step, needed to resume
+                     manifest.json  SHA-256 of every file, and the caller's notes
 
-What is promised, and tested by ``python -m experiments.stress``:
+Guarantees, tested by ``python -m experiments.stress``:
 
-- A checkpoint is there whole or not at all, whenever the process dies: it is written under another
-  name, and older ones go only when it has its own. Leftovers go when the run is opened again.
-- A checkpoint that was changed since (a flipped bit, a file cut short, missing, swapped) is never
-  restored: the newest good one is, and a warning names the other.
-- Nothing in it runs code. Names, shapes, dtypes and sizes are compared with the model's before an
-  array is read.
-- Parameters that are not finite are not saved.
+- A checkpoint is complete or absent, whenever the process dies. It is written under a temporary
+  name and renamed when complete; only then are older checkpoints deleted. Temporary folders are
+  deleted when the run is opened again.
+- A damaged checkpoint is never restored: one with a flipped bit, or with a truncated, missing or
+  swapped file. The newest intact checkpoint is restored, and a warning names the damaged one.
+- Reading a checkpoint runs no code. Names, shapes, dtypes and sizes are compared with those of the
+  model before any array is read.
+- Parameters that are not finite are never saved.
 
-What is not: that files survive a loss of power (they are flushed to the disk, which may not keep
-its word) or a network file system that reorders writes; and that a file comes from who you think:
-checksums find damage, not forgery.
+Not guaranteed: that files survive a power failure (they are flushed, but a disk may report data as
+stored too early) or a network file system that reorders writes. Checksums detect damage, not
+forgery: they do not prove who wrote a checkpoint.
 """
 
 import contextlib
@@ -44,27 +45,30 @@ _SAVING, _REMOVED = "saving.tmp", "removed.tmp"
 
 
 class Checkpoints:
-    """The checkpoints under `directory`, of which the newest `keep` are kept (None: all).
+    """The checkpoints under `directory`.
 
-    Leftovers of saves that were cut short are removed, unless it is opened `read_only`, which
-    changes nothing on the disk. Several processes make the same calls; the first one writes.
+    Saving deletes all but the newest `keep` checkpoints (None: keep all). Opening deletes the
+    temporary folders of interrupted saves, unless `read_only`, which changes nothing on the disk.
+    In a run of several processes all of them make the same calls, and only the first one writes.
+
+    Raises `ValueError` if `read_only` and the directory does not exist.
     """
 
     def __init__(
         self, directory: str | Path, *, keep: int | None = 2, read_only: bool = False
     ) -> None:
-        # Orbax announces each file it writes, and logs each error that it raises.
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.directory, self.keep = Path(directory).absolute(), keep
         if read_only and not self.directory.is_dir():
-            raise ValueError(f"no checkpoint in {self.directory}: the run saved none")
+            raise ValueError(
+                f"no checkpoint in {self.directory}: train the run until it saves its first one"
+            )
         if not read_only and is_first_process():
             self.directory.mkdir(parents=True, exist_ok=True)
             for name in (_SAVING, _REMOVED):
                 shutil.rmtree(self.directory / name, ignore_errors=True)
 
     def steps(self) -> list[int]:
-        """Steps that have a checkpoint, oldest first."""
+        """Return the steps of all checkpoints, oldest first."""
         if not self.directory.is_dir():
             return []
         names = [path.name for path in self.directory.iterdir()]
@@ -72,21 +76,23 @@ class Checkpoints:
         return sorted(step for step in steps if step < 2**31)
 
     def notes(self, step: int) -> dict[str, Any]:
-        """What was noted with the checkpoint of `step`."""
+        """Return the notes that were saved with the checkpoint of `step`."""
         return dict(read_manifest(self.directory / str(step)).get("notes", {}))
 
     def save(self, state: TrainState, notes: Mapping[str, Any] | None = None) -> None:
-        """Write a checkpoint of `state` under its own step; a no-op if there is one already.
+        """Save `state` as the checkpoint of ``state.step``, unless that checkpoint exists.
 
-        The arrays of `state` are whole on every device; `notes` is JSON to keep beside them.
+        Args:
+          state: arrays that are replicated on every device.
+          notes: JSON-ready data to store with them.
 
         Raises:
-          ValueError: parameters are not finite, or the optimizer holds a NaN.
-          OSError: it cannot be written; the message says what it needs and what is free. Earlier
-            checkpoints are as they were.
+          ValueError: parameters are not finite, or the optimizer state contains NaN.
+          OSError: the checkpoint cannot be written. The message has the bytes it needs and the
+            bytes that are free. Earlier checkpoints are unchanged.
         """
         step = int(state.step)
-        # On the host, so that each array is whole in one file, which the first process writes.
+        # The first process writes each array from its own host memory, into one file.
         copies = jax.tree.map(_on_host, _split(state))
         parts = dict(zip(("model", "training"), copies, strict=True))
         _require_finite(step, parts)
@@ -95,49 +101,58 @@ class Checkpoints:
             try:
                 self._write(step, parts, dict(notes or {}))
             except Exception as error:
-                # Whatever it is, of orbax or of the system, nothing half-written stays.
-                _remove_while_written(self.directory / _SAVING)
+                # Orbax and the system raise many types. No partial checkpoint remains after any.
+                _remove_until_absent(self.directory / _SAVING)
                 failure = error
-        if _of_first(failure is not None):
+        if _from_first_process(failure is not None):
             raise self._cannot_save(step, parts, failure) from failure
         for old in self.steps()[: -self.keep] if self.keep else []:
             self._remove(old)
 
     def discard_after(self, step: int) -> None:
-        """Remove the checkpoints of later steps, which a run that resumes at `step` makes anew."""
+        """Delete the checkpoints after `step`, which a run resumed at `step` will save again."""
         for later in self.steps():
             if later > step:
                 self._remove(later)
 
     def restore(self, target: TrainState, step: int | None = None) -> TrainState:
-        """The state saved at `step`, with the structure of `target`, which may be abstract.
+        """Return the saved state of `step`; by default, of the newest intact checkpoint.
 
-        By default the newest that is whole; a damaged one is named in a warning. If the target's
-        ``opt_state`` is None only the model is read. Raises `ValueError` if there is none, if that
-        of `step` is damaged, or naming the first array that differs in shape or dtype.
+        Args:
+          target: a state with the expected structure, shapes and dtypes; it may be abstract. If its
+            ``opt_state`` is None, only the model is read.
+          step: the step of the checkpoint. By default a warning names each damaged checkpoint that
+            is newer than the restored one.
+
+        Raises:
+          ValueError: no checkpoint, a damaged one, or an array that differs in shape or dtype.
         """
         steps = self.steps()
         if not steps:
-            raise ValueError(f"no checkpoint in {self.directory}: the run saved none")
+            raise ValueError(
+                f"no checkpoint in {self.directory}: train the run until it saves its first one"
+            )
         if step is None:
-            step = _of_first(self._newest_whole(steps) if is_first_process() else 0)
+            step = _from_first_process(self._newest_intact(steps) if is_first_process() else 0)
         elif step not in steps:
-            raise ValueError(f"no checkpoint of step {step} in {self.directory}; there are {steps}")
+            raise ValueError(
+                f"no checkpoint of step {step} in {self.directory}: choose one of {steps}"
+            )
         return self._read(target, step)
 
-    def _newest_whole(self, steps: list[int]) -> int:
+    def _newest_intact(self, steps: list[int]) -> int:
         for step in reversed(steps):
             try:
                 self._verify(step)
                 return step
             except DamagedError as error:
-                log.warning("the checkpoint of step %d is damaged and left out: %s", step, error)
-        return steps[0]  # which is damaged too: reading it will say how
+                log.warning("the checkpoint of step %d is damaged and skipped: %s", step, error)
+        return steps[0]  # it is damaged too, and reading it raises the error
 
     def _verify(self, step: int) -> Path:
         folder = self.directory / str(step)
         if verify(folder).get("step") != step:
-            raise DamagedError(f"{folder} holds the checkpoint of another step")
+            raise DamagedError(f"{folder} contains the checkpoint of another step")
         return folder
 
     def _write(self, step: int, parts: Mapping[str, Any], notes: dict[str, Any]) -> None:
@@ -150,23 +165,23 @@ class Checkpoints:
         saving.rename(self.directory / str(step))
 
     def _cannot_save(self, step: int, parts: Mapping[str, Any], error: Exception | None) -> OSError:
-        need = sum(leaf.nbytes for leaf in jax.tree.leaves(parts))
-        reason = "process 0 says why" if error is None else str(error).partition("\n")[0]
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(parts))
+        reason = "see the error of process 0" if error is None else str(error).partition("\n")[0]
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(self.directory).free
-            # Of the system, or in the words of orbax's file driver.
+            # The system sets errno; orbax's file driver only quotes the system's message.
             full = getattr(error, "errno", 0) == errno.ENOSPC or "No space left" in str(error)
-            if free < need or full:
-                reason = f"it needs about {size(need)}, and {size(free)} are free"
-        kept = ", ".join(map(str, self.steps())) or "none"
+            if free < needed or full:
+                reason = f"it needs about {size(needed)}, and {size(free)} are free"
+        intact = ", ".join(map(str, self.steps())) or "none"
         return OSError(
-            f"cannot save the checkpoint of step {step} in {self.directory}: {reason}; earlier "
-            f"ones are intact: {kept}"
+            f"cannot save the checkpoint of step {step} in {self.directory}: {reason}; intact "
+            f"checkpoints: {intact}"
         )
 
     def _remove(self, step: int) -> None:
         if is_first_process():
-            # Under another name first: a checkpoint without some of its files would look damaged.
+            # Renamed first, because a half-deleted checkpoint would look damaged.
             removed = self.directory / _REMOVED
             shutil.rmtree(removed, ignore_errors=True)
             (self.directory / str(step)).rename(removed)
@@ -175,43 +190,49 @@ class Checkpoints:
     def _read(self, target: TrainState, step: int) -> TrainState:
         folder = self._verify(step)
         model, training = _split(target)
-        wanted = {"model": model} | ({} if target.opt_state is None else {"training": training})
+        expected = {"model": model} | ({} if target.opt_state is None else {"training": training})
         parts = {}
-        for name, part in wanted.items():
+        for name, part in expected.items():
             parts[name] = read_arrays(folder / name, part)
         if target.opt_state is None:
             return target.replace(step=jax.numpy.int32(step), **parts["model"])
         if int(parts["training"]["step"]) != step:
-            raise DamagedError(f"{folder} holds the state of step {int(parts['training']['step'])}")
+            actual = int(parts["training"]["step"])
+            raise DamagedError(f"{folder} contains the state of step {actual}")
         key = jax.random.wrap_key_data(parts["training"]["key"])
         return TrainState(**parts["model"], **(dict(parts["training"]) | {"key": key}))
 
 
-def _remove_while_written(folder: Path) -> None:
-    """Orbax writes several files at once, and when one fails it does not wait for the others: the
-    folder is removed until it has stayed away for a tenth of a second, for 4 seconds at most. What
-    comes later goes when the run is opened again."""
-    away = 0
+def _remove_until_absent(folder: Path) -> None:
+    """Delete `folder` again and again until it stays absent for 0.1 s, for at most 4 s.
+
+    Orbax writes several files at once, and after one fails it does not wait for the others. A file
+    that is written later still is deleted when the run is opened again.
+    """
+    absent = 0
     for _ in range(200):
-        if away == 5:
+        if absent == 5:
             return
-        away = 0 if folder.exists() else away + 1
+        absent = 0 if folder.exists() else absent + 1
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.02)
 
 
-def _of_first(value: int) -> int:
-    """The first process's value, for all of them."""
+def _from_first_process(value: int) -> int:
+    """Return the first process's value in every process."""
     return int(broadcast_one_to_all(np.int32(value))) if jax.process_count() > 1 else int(value)
 
 
 def _require_finite(step: int, parts: Mapping[str, Any]) -> None:
     for part, tree in parts.items():
-        # An optimizer may start from an infinity (the best loss so far); nothing starts from NaN.
+        # An optimizer state may contain an infinity (the best loss so far), but never NaN.
         bad = np.isnan if part == "training" else lambda a: ~np.isfinite(a)
         for path, leaf in by_path(tree).items():
             if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) and bad(leaf).any():
-                raise ValueError(f"step {step}: {part}/{path} is not finite, so it is not saved")
+                raise ValueError(
+                    f"step {step}: {part}/{path} is not finite, so no checkpoint is saved: resume "
+                    "from an earlier one"
+                )
 
 
 def _on_host(array: jax.Array) -> np.ndarray:

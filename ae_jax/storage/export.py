@@ -1,13 +1,14 @@
-"""Models to share: weights, configuration and card in one folder that cannot run code when loaded.
+"""Export models for sharing: one folder of weights, configuration and model card.
 
-    DIR/model.safetensors   parameters (averaged ones if there are) and untrained collections
+    DIR/model.safetensors   parameters (the moving average, if any) and untrained collections
         config.json         the model specification
-        README.md           the model card: data, figures, versions
+        README.md           the model card: data, metrics, versions
         encode.stablehlo, decode.stablehlo, reconstruct.stablehlo
-        manifest.json       SHA-256 of each (see `ae_jax.storage.manifest`)
+        manifest.json       SHA-256 of every file (see `ae_jax.storage.manifest`)
 
-The .stablehlo files are `jax.export` artifacts with the weights inside, for programs that have jax
-and not this package; `load_exported` does not read them:
+Loading the folder runs no code from it. The .stablehlo files are `jax.export` artifacts that
+include the weights, for programs with jax but without this package. `load_exported` does not read
+them:
 
     encode = jax.export.deserialize(bytearray(open("DIR/encode.stablehlo", "rb").read()))
     z = encode.call(x)  # float32 [B, *event_shape], any B
@@ -18,12 +19,14 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 from jax import export as jax_export
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -36,13 +39,14 @@ from ae_jax.storage.runs import Run, build_model, load_run
 
 FORMAT = 2
 PLATFORMS = ("cpu", "cuda", "tpu")
+# NumPy dtypes -> safetensors types
 _TYPES = {"bool": "BOOL", "bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64"}
 _TYPES |= {f"int{n}": f"I{n}" for n in (8, 16, 32, 64)}
-_TYPES |= {f"uint{n}": f"U{n}" for n in (8, 16, 32, 64)}  # as safetensors calls them
+_TYPES |= {f"uint{n}": f"U{n}" for n in (8, 16, 32, 64)}
 
 
 class Exported(NamedTuple):
-    """Ready to use: ``ae.encode(variables, x)``, ``ae.decode(variables, z)``."""
+    """A loaded model: ``ae.encode(variables, x)``, ``ae.decode(variables, z)``."""
 
     ae: Autoencoder
     variables: Variables
@@ -57,10 +61,17 @@ def export(
     models: Any = Model,
     ae: Autoencoder | None = None,
 ) -> Path:
-    """Write the model of a run (of `step`, or its newest checkpoint) to a new folder.
+    """Export the model of a run to a new folder, and return its path.
 
-    `models` and `ae` are for models of your own (see `load_run`). Raises `ValueError` as `load_run`
-    does, or if `directory` exists and is not empty, and `OSError`.
+    Args:
+      run_dir: the run directory.
+      directory: the folder to create.
+      step: the step of the checkpoint; by default the newest intact one.
+      models, ae: for models of your own (see `load_run`).
+
+    Raises:
+      ValueError: see `load_run`; also if `directory` exists and is not empty.
+      OSError: the folder cannot be written.
     """
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -74,7 +85,7 @@ def export(
     with tempfile.TemporaryDirectory(".tmp", directory.name, directory.parent) as temporary:
         folder = Path(temporary, directory.name)
         folder.mkdir()
-        # Not ascontiguousarray, which makes a scalar [1].
+        # Not ascontiguousarray, which turns a scalar into an array of shape [1].
         weights = {k: np.asarray(v, order="C") for k, v in by_path(variables).items()}
         save_file(weights, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
@@ -92,13 +103,13 @@ def export(
 def load_exported(
     directory: str | Path, *, models: Any = Model, ae: Autoencoder | None = None
 ) -> Exported:
-    """The model in a folder that `export` wrote, whoever it came from.
+    """Return the model in a folder that `export` wrote. The folder may come from anyone.
 
     Every file is compared with the manifest. The model is one of `models`, or `ae` itself (see
-    `load_run`), and names, shapes and dtypes of the weights are compared with it before they are
-    read.
+    `load_run`). The names, shapes and dtypes of the weights are compared with the model's before
+    any weight is read.
 
-    Raises `ValueError`, one line, for a folder that is damaged, of a newer format, or not a model.
+    Raises `ValueError` if the folder is damaged, has another format, or is not an exported model.
     """
     folder = Path(directory)
     if not (folder / "manifest.json").is_file():
@@ -113,16 +124,21 @@ def load_exported(
             f"ae_jax reads {FORMAT}: read it with the version that wrote it"
         )
     ae = build_model(config, str(folder / "config.json"), models, ae)
-    made = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0)))
-    wanted = made.variables
-    return Exported(ae, read_weights(folder / "model.safetensors", wanted), config)
+    state = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0)))
+    return Exported(ae, read_weights(folder / "model.safetensors", state.variables), config)
 
 
 def read_weights(path: Path, wanted: Any, *, stored: str | None = None) -> Any:
-    """The arrays in a safetensors file as the tree `wanted`, each stored in its own type there, or
-    all in the type `stored`.
+    """Return the arrays in a safetensors file as a tree like `wanted`.
 
-    Raises `ValueError`, one line, for other names, types or shapes than that, and for damage.
+    Args:
+      path: the file.
+      wanted: a tree of the expected shapes and dtypes; it may be abstract.
+      stored: the safetensors type of every array, such as "F16"; by default the type of its dtype
+        in `wanted`.
+
+    Raises:
+      ValueError: names, types or shapes differ, or the file is damaged.
     """
     shapes, leaves = by_path(wanted), []
     try:
@@ -131,12 +147,12 @@ def read_weights(path: Path, wanted: Any, *, stored: str | None = None) -> Any:
             for name in sorted(file.keys() ^ shapes.keys()):
                 side = "file" if name in file.keys() else "model"  # noqa: SIM118 (not a dict)
                 raise ValueError(f"{path}: only the {side} has {name}")
-            for name, want in shapes.items():
-                there = file.get_slice(name)
-                found = f"{there.get_dtype()}{list(there.get_shape())}"
-                needed = f"{stored or _TYPES[str(want.dtype)]}{list(want.shape)}"
-                if found != needed:
-                    raise ValueError(f"{path}: {name} is {found}, and {needed} in the model")
+            for name, leaf in shapes.items():
+                array = file.get_slice(name)
+                actual = f"{array.get_dtype()}{list(array.get_shape())}"
+                expected = f"{stored or _TYPES[str(leaf.dtype)]}{list(leaf.shape)}"
+                if actual != expected:
+                    raise ValueError(f"{path}: {name} is {actual}, but {expected} in the model")
             leaves = [jnp.asarray(file.get_tensor(name)) for name in shapes]
     except (SafetensorError, OSError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from None
@@ -144,34 +160,47 @@ def read_weights(path: Path, wanted: Any, *, stored: str | None = None) -> Any:
 
 
 def _artifacts(ae: Autoencoder, variables: Variables) -> dict[str, bytearray]:
-    """Serialized programs with a symbolic batch size and the weights inside.
+    """Return serialized programs that include the weights and accept any batch size.
 
-    Those of a conditional model take the columns that it is given, a dict, as a second argument.
+    The second argument of a conditional model's programs is a dict of its condition columns.
     """
     (batch,) = jax_export.symbolic_shape("batch")
     x = jax.ShapeDtypeStruct((batch, *ae.event_shape), jnp.float32)
-    given = {
+    conditions = {
         name: jax.ShapeDtypeStruct((batch, *ae.columns[name]), column.dtype)
         for name, column in example_columns(ae.columns).items()
         if name in ae.given
     }
-    columns = (given,) if given else ()
-    z = jax.eval_shape(lambda x, given: ae.encode(variables, x, **given), x, given)
+    extra = (conditions,) if conditions else ()
+    example = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), (x, conditions)
+    )
+    z = jax.eval_shape(lambda x, conditions: ae.encode(variables, x, **conditions), *example)
+    z = jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch, *a.shape[1:]), a.dtype), z)
     calls: dict[str, tuple[Any, Any]] = {
         "encode": (ae.encode, x),
         "decode": (ae.decode, z),
         "reconstruct": (ae.reconstruct, x),
     }
 
-    def program(method: Any) -> Any:
-        if given:
-            return jax.jit(lambda a, given: method(variables, a, **given))
-        return jax.jit(lambda a: method(variables, a))
+    def program(method: Any, inputs: Any) -> bytearray:
+        def batched(a: Any, conditions: Mapping[str, Array] = MappingProxyType({})) -> Any:
+            return method(variables, a, **conditions)
 
-    return {
-        name: jax_export.export(program(method), platforms=PLATFORMS)(example, *columns).serialize()
-        for name, (method, example) in calls.items()
-    }
+        def row_by_row(*inputs: Any) -> Any:
+            def one_row(*inputs: Any) -> Any:
+                outputs = batched(*jax.tree.map(lambda leaf: leaf[None], inputs))
+                return jax.tree.map(lambda leaf: leaf[0], outputs)
+
+            return jax.vmap(one_row)(*inputs)
+
+        try:
+            exported = jax_export.export(jax.jit(batched), platforms=PLATFORMS)(inputs, *extra)
+        except TypeError:  # the module needs the batch size as an integer, for example by len(x)
+            exported = jax_export.export(jax.jit(row_by_row), platforms=PLATFORMS)(inputs, *extra)
+        return exported.serialize()
+
+    return {name: program(method, inputs) for name, (method, inputs) in calls.items()}
 
 
 def _card(run: Run, name: str, described: Mapping[str, Any]) -> str:
@@ -186,11 +215,11 @@ def _card(run: Run, name: str, described: Mapping[str, Any]) -> str:
         for name in ("data", "fit", "train")
     )
     source = data.get("name", "arrays given to `fit`")
-    left_out = ("epoch", "images_per_second")
-    figures = [
+    omitted = ("epoch", "images_per_second")
+    metrics = [
         f"| {key} | {value:.6g} |"
         for key, value in last.items()
-        if type(value) is float and key not in left_out
+        if type(value) is float and key not in omitted
     ]
     model = described["model"]
     kind = f"A {model['kind']}" if model else "A hand-made"
@@ -200,7 +229,7 @@ def _card(run: Run, name: str, described: Mapping[str, Any]) -> str:
     return f"""# {name}
 
 {kind} autoencoder of examples [{shape}], trained for {described["step"]} steps with
-ae_jax. It was not tested for any use but research.
+ae_jax. It has been tested for research only.
 
 ```python
 from ae_jax.storage.export import load_exported
@@ -216,11 +245,11 @@ with x in float32 (uint8 pixels divided by 255); likewise `decode` and `reconstr
 
 {source}: `{json.dumps(settings.get("data"))}`
 
-## Figures, on the test set, means over examples
+## Metrics on the test set (mean over examples)
 
-| figure | value |
+| metric | value |
 | --- | --- |
-{chr(10).join(figures) or "| of this step there are none | |"}
+{chr(10).join(metrics) or "| not measured at this step | |"}
 
 ## Model
 

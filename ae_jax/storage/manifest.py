@@ -1,8 +1,9 @@
-"""Manifests: the SHA-256 of every file in a folder, written with it and checked before it is read.
+"""Manifests: the SHA-256 of every file in a folder, checked before the folder is read.
 
     FOLDER/manifest.json   {"sha256": of the manifest, "manifest": {"format", "files", ...facts}}
 
-They find damage. They do not say who made the files: whoever can write those can write a manifest.
+A manifest detects damage, not forgery: anyone who can change the files can also write a new
+manifest.
 """
 
 import hashlib
@@ -18,11 +19,11 @@ FORMAT = 1
 
 
 class DamagedError(ValueError):
-    """Files are not what was written."""
+    """A file is missing, unexpected, or different from the file that was written."""
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Describe all files under `folder` as they are now; `facts` are kept, as JSON, beside them."""
+    """Write a manifest of all files under `folder`, with `facts` as further JSON entries."""
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": _digest(folder / name)}
         for name in sorted(_files(folder) - {NAME})
@@ -33,16 +34,16 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The facts and files of `folder`, which it is not compared with.
+    """Return the manifest of `folder`, without comparing it with the files.
 
-    Raises `DamagedError` for a manifest that is not what was written, `ValueError` for one of a
-    newer format, and `OSError` where it cannot be read.
+    Raises `DamagedError` if the manifest is missing or has changed, `ValueError` if it has another
+    format version, and `OSError` if it cannot be read.
     """
     try:
         content = read_json(folder / NAME)
         manifest = content["manifest"]
         if content["sha256"] != _digest_json(manifest):
-            raise ValueError(f"{folder / NAME} is not what was written")
+            raise ValueError(f"{folder / NAME} has changed since it was written")
     except FileNotFoundError:
         raise DamagedError(f"{folder / NAME} is missing") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -57,9 +58,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """`read_manifest`, and every file compared: none is missing, changed or added.
+    """Return the manifest of `folder` if no file is missing, changed or unexpected.
 
-    Raises as `read_manifest` does, and `DamagedError` naming the file that differs.
+    Raises the errors of `read_manifest`, and `DamagedError` with the first file that differs.
     """
     manifest = read_manifest(folder)
     try:
@@ -67,33 +68,33 @@ def verify(folder: Path) -> dict[str, Any]:
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise DamagedError(f"{folder / NAME} lists no files: {error!r}") from None
     try:
-        there = _files(folder) - {NAME}
-        for name in sorted(expected.keys() ^ there):
-            what = "is missing" if name in expected else "does not belong to it"
-            raise DamagedError(f"{folder / name} {what}")
-        for name in sorted(there):  # sizes of all of them first, which cost nothing
-            size, wanted = require_regular(folder / name), expected[name].get("bytes")
-            if size != wanted:
-                raise DamagedError(f"{folder / name} holds {size} bytes, {wanted} were written")
-        for name in sorted(there):
+        names = _files(folder) - {NAME}
+        for name in sorted(expected.keys() ^ names):
+            problem = "is missing" if name in expected else f"is not in {NAME}"
+            raise DamagedError(f"{folder / name} {problem}")
+        for name in sorted(names):  # sizes first, because digests read every byte
+            size, written = require_regular(folder / name), expected[name].get("bytes")
+            if size != written:
+                raise DamagedError(f"{folder / name} has {size} bytes, but {written} were written")
+        for name in sorted(names):
             if _digest(folder / name) != expected[name].get("sha256"):
                 raise DamagedError(f"{folder / name} has changed since it was written")
     except FileNotFoundError as error:
         raise DamagedError(f"{error.filename} is missing") from None
     except DamagedError:
         raise
-    except ValueError as error:  # of what is not a regular file
+    except ValueError as error:  # not a regular file
         raise DamagedError(str(error)) from None
     return manifest
 
 
 def _files(folder: Path) -> set[str]:
-    """Names of everything under `folder` but its folders, with slashes; links are not followed."""
-    found = set()
+    """Return the relative paths of all files and links under `folder`, separated by slashes."""
+    names = set()
     for path in folder.rglob("*"):
         if path.is_symlink() or not path.is_dir():
-            found.add(path.relative_to(folder).as_posix())
-    return found
+            names.add(path.relative_to(folder).as_posix())
+    return names
 
 
 def _digest(path: Path) -> str:

@@ -1,9 +1,9 @@
-"""The run directory: everything a run leaves behind, and nothing that runs when it is read.
+"""The run directory: all files of one training run. Reading them runs no code.
 
-RUN/config.json        what was run: model, data, training, seed (see `ae_jax.spec`)
-    environment.json   where: versions, device, git commit, command
-    metrics.jsonl      one JSON object a line: step, epoch, split, loss, every raw term, ...
-    nonfinite.json     of a run that diverged: where, and with which examples
+RUN/config.json        model, data, training settings and seed (see `ae_jax.spec`)
+    environment.json   versions, device, git commit and command line
+    metrics.jsonl      one JSON object per line: step, epoch, split, loss, every raw term, ...
+    nonfinite.json     only after a divergence: its first step and examples
     checkpoints/STEP/  (see `ae_jax.storage.checkpoint`)
     figures/*.png      (see `ae_jax.plots`)
 """
@@ -44,44 +44,51 @@ class Run:
 
     @classmethod
     def create(cls, path: str | Path, config: Mapping[str, Any]) -> "Run":
-        """Make the directory and write `config` and the environment into it.
+        """Create a run directory with `config` and a description of the environment.
 
-        Raises `ValueError` if `path` exists and is not an empty directory, or cannot be written.
+        Raises `ValueError` if `path` exists and is not an empty directory, or cannot be written,
+        and `TypeError` if `config` is not JSON-ready.
         """
         path, run = Path(path), cls(Path(path))
-        json.dumps(config)  # what cannot be written is refused before anything is
+        json.dumps(config)  # raises before anything is written
         try:
             path.mkdir(parents=True, exist_ok=True)
-            # Without a configuration it is one that was cut short while it was made.
-            begun = {"figures", "environment.json", "environment.json.tmp", "metrics.jsonl"}
-            if {entry.name for entry in path.iterdir()} - begun - {"config.json.tmp"}:
+            # Files of a run that was interrupted before its configuration was written.
+            unfinished = {"figures", "environment.json", "environment.json.tmp", "metrics.jsonl"}
+            if {entry.name for entry in path.iterdir()} - unfinished - {"config.json.tmp"}:
                 raise ValueError(
-                    f"run directory {path} exists and is not empty: continue it with "
-                    f"--resume {path}, or choose another"
+                    f"run directory {path} exists and is not empty: continue it with resume=True, "
+                    "or choose another"
                 )
             (path / "figures").mkdir(exist_ok=True)
             _write_json(path / "environment.json", environment())
             write_whole(path / "metrics.jsonl", "")
-            run.write_config(config)  # last: with it, the directory is a run
+            run.write_config(config)  # last, because its presence makes the directory a run
         except OSError as error:
             raise ValueError(f"cannot write run directory {path}: {error.strerror}") from None
         return run
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """Raises `ValueError` if `path` is not a run directory, or has links in it, through which
-        a run would write elsewhere."""
+        """Return the run in an existing directory.
+
+        Raises `ValueError` if `path` is not a run directory, or if it contains symbolic links,
+        which could redirect what a run writes.
+        """
         path = Path(path)
         if not (path / "config.json").is_file():
             raise ValueError(f"{path} is not a run directory: it has no config.json")
         for entry in (*path.glob("*"), *path.glob("figures/*")):
             if entry.is_symlink():
-                raise ValueError(f"{entry} is a link: a run directory has none inside")
+                raise ValueError(f"{entry} is a link: replace it by a copy of its target")
         return cls(path)
 
     @property
     def config(self) -> dict[str, Any]:
-        """`config.json`, less its format number. `ValueError` if it is not one this code reads."""
+        """The content of `config.json`, without its format number.
+
+        Raises `ValueError` if the file is damaged or has another format.
+        """
         file = self.path / "config.json"
         try:
             config = read_json(file)
@@ -96,24 +103,26 @@ class Run:
         return config
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Replace `config.json`, as a resumed run does that goes on for longer."""
+        """Replace `config.json`, for example if a resumed run trains for more epochs."""
         _write_json(self.path / "config.json", {"format": FORMAT, **config})
 
     def checkpoints(self, *, read_only: bool = False) -> Checkpoints:
+        """Return the checkpoints of this run (see `ae_jax.storage.checkpoint`)."""
         return Checkpoints(self.path / "checkpoints", read_only=read_only)
 
     def write_report(self, report: Mapping[str, Any]) -> None:
-        """Write `nonfinite.json`: the update that ended the training (see `training.diagnosis`)."""
+        """Write `nonfinite.json`, the report of a divergence (see `ae_jax.training.diagnosis`)."""
         _write_json(self.path / "nonfinite.json", report)
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one row to `metrics.jsonl`, in one write. JSON has no NaN: that is null there."""
+        """Append one row to `metrics.jsonl` in a single write. NaN and infinities become null."""
         append_whole(self.path / "metrics.jsonl", _line(row))
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl`; a last line that was cut short is left out.
+        """Return the rows of `metrics.jsonl`, oldest first, with NaN in place of null.
 
-        Raises `ValueError` naming the first other line that is not a row.
+        An incomplete last line is skipped. Raises `ValueError` with the first other line that is
+        not a row.
         """
         file, rows = self.path / "metrics.jsonl", []
         require_regular(file)
@@ -130,16 +139,16 @@ class Run:
         return rows
 
     def rows_until(self, step: int) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl` up to `step`: a resumed run will write the others again."""
+        """Return the rows up to and including `step`; a resumed run writes the later ones again."""
         return [row for row in self.rows() if row["step"] <= step]
 
     def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Make these all the rows of `metrics.jsonl`."""
+        """Replace the content of `metrics.jsonl` by `rows`."""
         write_whole(self.path / "metrics.jsonl", "".join(map(_line, rows)))
 
 
 class LoadedRun(NamedTuple):
-    """Ready to use: ``ae.encode(state.variables, x)``, ``ae.decode(state.variables, z)``."""
+    """A trained model: ``ae.encode(state.variables, x)``, ``ae.decode(state.variables, z)``."""
 
     ae: Autoencoder
     state: TrainState
@@ -153,18 +162,19 @@ def load_run(
     models: Any = Model,
     ae: Autoencoder | None = None,
 ) -> LoadedRun:
-    """The model of a run directory and its state at `step` (default: the newest checkpoint).
+    """Return the model of a run directory and its trained state, ready to use.
 
-    The state's ``opt_state`` is None: this is for using a model, not for resuming.
+    The state's ``opt_state`` is None, so it cannot resume the training: use ``fit(resume=True)``.
 
     Args:
       path: the run directory.
-      step: of the checkpoint.
-      models: the specifications that the run may name: ``Model | Mine`` adds one of your own.
-        Nothing else is ever built.
-      ae: the model itself, for a run of a module that was made by hand.
+      step: the step of the checkpoint; by default the newest intact one.
+      models: the specifications that the run may name. ``Model | Mine`` adds one of your own. No
+        other class is ever built.
+      ae: the model itself, if the run trained a hand-made module instead of a specification.
 
-    Raises `ValueError` for a damaged run, or a model that `models` does not have.
+    Raises:
+      ValueError: a damaged run, or a model that is not in `models`.
     """
     run = Run.open(path)
     config = run.config
@@ -179,35 +189,37 @@ def load_run(
 def build_model(
     config: Mapping[str, Any], file: str, models: Any = Model, ae: Autoencoder | None = None
 ) -> Autoencoder:
-    """The model that `config`, of this file, describes: one of `models`, or `ae` itself.
+    """Return the model that `config` describes: one of `models`, or `ae` in its dtype.
 
-    Raises `ValueError`, one line, for anything else.
+    `file` is the name of the configuration in error messages. Raises `ValueError` if the
+    configuration is invalid, or does not match `models` or `ae`.
     """
     described = config.get("model")
     if described is None and ae is None:
         raise ValueError(
-            f"{file} names no model: its module was made by hand; make it again and give it as ae="
+            f"{file} names no model, because its module was made by hand: build it again and pass "
+            "it as ae=..."
         )
     shape, dtype = config.get("event_shape"), config.get("dtype", "float32")
     ok = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
     require(ok, f"{file}: event_shape", shape, "must be a list of positive integers")
     require(dtype in DTYPES, f"{file}: dtype", dtype, f"must be one of {', '.join(DTYPES)}")
     if ae is not None:
-        needs = f"the given ae was built for {list(ae.event_shape)}"
-        require(shape == list(ae.event_shape), f"{file}: event_shape", shape, needs)
+        expected = f"must be {list(ae.event_shape)}, the event_shape of ae"
+        require(shape == list(ae.event_shape), f"{file}: event_shape", shape, expected)
         return replace(ae, dtype=jax.numpy.dtype(dtype))
     kind = described.get("kind") if isinstance(described, dict) else None
     if isinstance(kind, str) and kind not in kinds_of(models):
         raise ValueError(
             f"{file}: model={kind!r}: {nearest(kind, kinds_of(models))}; for a model of your own "
-            "give models=Model | YourSpec"
+            "pass models=Model | YourSpec"
         )
     spec = from_dict(models, described, where="model")
     return replace(spec.build(tuple(shape or ())), dtype=jax.numpy.dtype(dtype))
 
 
 def environment() -> dict[str, Any]:
-    """Versions, device, git commit (None outside a checkout), command and time, JSON-ready."""
+    """Return versions, device, git commit (None outside a checkout), command line and time."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": ["python", *sys.orig_argv[1:]],
@@ -236,7 +248,7 @@ def _git_commit() -> str | None:
 
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """What two configurations differ in: ``["train.epochs is 3 there and 4 here", ...]``."""
+    """Return how two configurations differ: ``["train.epochs is 3 in the run and 4 now", ...]``."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             difference
@@ -245,7 +257,7 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
                 old.get(name), new.get(name), f"{where}.{name}" if where else name
             )
         ]
-    return [] if old == new else [f"{where} is {old} there and {new} here"]
+    return [] if old == new else [f"{where} is {old} in the run and {new} now"]
 
 
 def _line(row: Mapping[str, Any]) -> str:

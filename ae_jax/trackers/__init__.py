@@ -1,11 +1,11 @@
-"""Experiment trackers: optional sinks beside ``metrics.jsonl``, which is always written.
+"""Experiment trackers: optional copies of the rows of ``metrics.jsonl``, which is always written.
 
     fit(..., run_dir="runs/a", trackers=make_trackers(["tensorboard", "wandb"]))
 
-Each is one file that answers to one small protocol (`tracker.Tracker`), and needs an extra:
-``pip install 'ae_jax[wandb]'``, or ``ae_jax[trackers]`` for all of them. Where they write is for
-their own settings to say (WANDB_MODE, MLFLOW_TRACKING_URI, TRACKIO_DIR, ...); TensorBoard's events
-are in RUN/tensorboard.
+Each tracker is one module with a small protocol (`tracker.Tracker`), and needs an extra: ``pip
+install 'ae_jax[wandb]'``, or ``ae_jax[trackers]`` for all of them. Their own settings (WANDB_MODE,
+MLFLOW_TRACKING_URI, TRACKIO_DIR, ...) determine where they write; TensorBoard writes to
+RUN/tensorboard.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,10 +29,10 @@ TRACKERS: dict[str, Callable[[], Tracker]] = {
 
 
 def make_trackers(names: Iterable[str]) -> list[Tracker]:
-    """The trackers of these names, each once; nothing is written or sent before a run starts.
+    """Create the trackers of these names, each once; none writes before a run starts.
 
-    Raises `ValueError` for an unknown name, or where a package is missing: one line that names the
-    extra.
+    Raises `ValueError` for an unknown name, or if a package is missing: one line that names the
+    extra to install.
     """
     names = list(dict.fromkeys(names))
     for name in names:

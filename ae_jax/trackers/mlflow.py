@@ -1,4 +1,4 @@
-"""MLflow; without a server, what its own settings name (MLFLOW_TRACKING_URI), or ./mlflow.db."""
+"""MLflow: the server or file in MLFLOW_TRACKING_URI, by default ./mlflow.db."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from typing import Any
 from ae_jax.trackers.tracker import PROJECT, TrackedRun, needs_extra
 
 TAG = "ae_jax.run"
-MOST_PARAMS = 100  # that MLflow takes at a time
+MOST_PARAMS = 100  # the limit of MLflow per call
 
 
 class MLflow:
@@ -26,11 +26,11 @@ class MLflow:
     def start(self, run: TrackedRun) -> None:
         self._client = client = self._tracking.MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-        there = client.get_experiment_by_name(name)
-        experiment = client.create_experiment(name) if there is None else there.experiment_id
-        found = client.search_runs([experiment], f"tags.`{TAG}` = '{run.id}'")
-        if found:
-            self._run = found[0].info.run_id
+        known = client.get_experiment_by_name(name)
+        experiment = client.create_experiment(name) if known is None else known.experiment_id
+        earlier = client.search_runs([experiment], f"tags.`{TAG}` = '{run.id}'")
+        if earlier:
+            self._run = earlier[0].info.run_id
             client.update_run(self._run, status="RUNNING")
             return
         created = client.create_run(experiment, run_name=run.name, tags={TAG: run.id})
@@ -40,8 +40,8 @@ class MLflow:
             client.log_batch(self._run, params=params[first : first + MOST_PARAMS])
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        now = int(1000 * time.time())
-        metrics = [self._entities.Metric(name, value, now, step) for name, value in numbers.items()]
+        time_ms, metric = int(1000 * time.time()), self._entities.Metric
+        metrics = [metric(name, value, time_ms, step) for name, value in numbers.items()]
         self._client.log_batch(self._run, metrics=metrics)
 
     def close(self, *, failed: bool) -> None:

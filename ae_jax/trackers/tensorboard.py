@@ -1,4 +1,4 @@
-"""TensorBoard, through tensorboardX, which needs no TensorFlow: ``tensorboard --logdir runs``."""
+"""TensorBoard, by tensorboardX, which needs no TensorFlow: ``tensorboard --logdir runs``."""
 
 import time
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from ae_jax.trackers.tracker import TrackedRun, needs_extra
 
 
 class TensorBoard:
-    """Scalars, and the settings as a text, in RUN/tensorboard."""
+    """Scalars, and the settings as text, in RUN/tensorboard."""
 
     name = "tensorboard"
 
@@ -20,10 +20,10 @@ class TensorBoard:
 
     def start(self, run: TrackedRun) -> None:
         folder = run.folder / "tensorboard"
-        begun = folder.exists()
-        # Files are named by the second: one that goes on within it would be written over.
+        resumed = folder.exists()
+        # File names have a resolution of a second: a run resumed within it would overwrite a file.
         self._writer = self._make(str(folder), filename_suffix=f".{time.time_ns()}")
-        if not begun:
+        if not resumed:
             rows = [f"| {name} | {value} |" for name, value in run.config.items()]
             self._writer.add_text("config", "\n".join(["| setting | value |", "|-|-|", *rows]))
 

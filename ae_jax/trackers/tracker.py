@@ -1,4 +1,4 @@
-"""What a tracker is: told of a run's start, of each of its rows, and of its end."""
+"""The protocol of a tracker: it receives the start of a run, each row, and the end."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -6,44 +6,44 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 PROJECT = "ae_jax"
-"""What runs are filed under, where a tracker's own settings say nothing else."""
+"""The project of all runs, unless a tracker's own settings name another."""
 
 Setting = str | int | float | bool | None
 
 
 class TrackedRun(NamedTuple):
-    """What a tracker is told at the start."""
+    """The description of a run that a tracker receives at the start."""
 
     id: str
-    """The same whenever the run goes on, and no other run's."""
+    """Unique, and the same whenever the run is resumed."""
     name: str
     folder: Path
     """The run directory."""
     config: dict[str, Setting]
-    """Its ``config.json``, flat: ``{"model.latent_dim": 2, ...}``."""
+    """The ``config.json`` of the run in one level: ``{"model.latent_dim": 2, ...}``."""
 
 
 class Tracker(Protocol):
-    """A sink of rows. It may raise anything (see `Tracking`)."""
+    """A sink of rows; its methods may raise any exception (see `Tracking`)."""
 
     name: str
 
     def start(self, run: TrackedRun) -> None:
-        """Begin `run`, or go on with it where the tracker knows its id."""
+        """Start `run`, or continue it if the tracker knows its id."""
         ...
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Take ``{"test/loss": 1.5, ...}``, some of them perhaps NaN, at `step` of the x axis."""
+        """Record ``{"test/loss": 1.5, ...}`` at `step`; values may be NaN."""
         ...
 
     def close(self, *, failed: bool) -> None:
-        """Write what is left. `failed`: the training ended by an exception."""
+        """Write all pending data; `failed` if the training ended by an exception."""
         ...
 
 
 @contextlib.contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """Around a tracker's imports: a missing package is a `ValueError` of one line."""
+    """Turn a missing package into a `ValueError` of one line; used around a tracker's imports."""
     try:
         yield
     except ModuleNotFoundError as error:

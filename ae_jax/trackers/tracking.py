@@ -1,6 +1,6 @@
-"""The rows of one run, handed to its trackers: each row once, however often the run goes on.
+"""Send the rows of a run to its trackers: each row once, even if the run is resumed.
 
-RUN/trackers.json   {"id": of the run, "taken": {tracker: {split: the last step it took}}}
+RUN/trackers.json   {"id": id of the run, "taken": {tracker: {split: last step it recorded}}}
 """
 
 import json
@@ -20,33 +20,33 @@ FILE = "trackers.json"
 
 
 class Tracking:
-    """A `fit` callback, while it is `running`.
+    """A `fit` callback that sends rows to trackers, to be used inside `running`.
 
-    A run that goes on computes some rows again, and a tracker may be new to it. So at the start
-    every tracker gets those of the history that are of later steps than it has taken, and then
-    those that are. (With other settings of logging, or changes that were allowed, it keeps what it
-    had of earlier steps. What one had taken but not yet written when its process was killed is lost
-    to it.)
+    A resumed run computes some rows a second time and may have new trackers. So RUN/trackers.json
+    keeps the last step that each tracker has recorded. At the start a tracker receives the later
+    rows of the history, and then the new rows. Rows of earlier steps are never sent again, even if
+    settings have changed. Rows that a tracker had not yet written when its process was killed are
+    missing there.
 
-    Raises `ValueError` for two of one name.
+    Raises `ValueError` if two trackers have the same name.
     """
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = list(trackers)
         names = [tracker.name for tracker in self.trackers]
         if len(set(names)) < len(names):
-            raise ValueError(f"trackers={names}: each at most once, by its name")
+            raise ValueError(f"trackers={names}: each at most once")
         self._path = Path()
         self._id = ""
         self._taken: dict[str, dict[str, int]] = {}
 
     @contextmanager
     def running(self, run: Run | None, history: Iterable[Mapping[str, Any]]) -> Iterator[None]:
-        """Start the trackers, and close them however it ends.
+        """Start the trackers, and close them at the end, also after an exception.
 
-        Raises `ValueError` where one does not start; those before it are closed. One that fails
-        later is given up with a warning: the rows are in ``metrics.jsonl`` all the same, and a
-        resumed run hands them on.
+        Raises `ValueError` if a tracker does not start; the trackers before it are closed. A
+        tracker that fails later is dropped with a warning. Its rows are in ``metrics.jsonl``, and a
+        resumed run sends them.
         """
         started, failed = self.trackers, True
         self.trackers = []
@@ -72,10 +72,11 @@ class Tracking:
             try:
                 tracker.log(step, numbers(row))
             except Exception as error:
-                log.warning(
-                    "tracker %s: is given up at step %d (the rows are in metrics.jsonl, and a "
-                    "resumed run hands them on): %s", tracker.name, step, _line(error),
-                )  # fmt: skip
+                message = (
+                    "tracker %s: is dropped at step %d (its rows are in metrics.jsonl, and a "
+                    "resumed run sends them): %s"
+                )
+                log.warning(message, tracker.name, step, _line(error))
                 self.trackers.remove(tracker)
                 _close(tracker, failed=True)
                 continue
@@ -86,10 +87,10 @@ class Tracking:
         name = run.path.absolute().name
         try:
             tracker.start(TrackedRun(self._id, name, run.path, flat(run.config)))
-        except Exception as error:  # whatever a service and its client raise
+        except Exception as error:  # services and their clients raise any exception
             raise ValueError(
-                f"tracker {tracker.name!r} did not start: {_line(error)} (the run directory is "
-                f"there: go on with --resume {run.path})"
+                f"tracker {tracker.name!r} did not start: {_line(error)} (the run directory "
+                f"exists: resume {run.path})"
             ) from error
         self.trackers.append(tracker)
 
@@ -100,15 +101,15 @@ class Tracking:
             self._write()
             return
         try:
-            there = read_json(self._path)
-            self._id = str(there["id"])
+            content = read_json(self._path)
+            self._id = str(content["id"])
             self._taken = {
                 str(name): {str(split): int(step) for split, step in steps.items()}
-                for name, steps in there["taken"].items()
+                for name, steps in content["taken"].items()
             }
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(
-                f"{self._path} is damaged: delete it, and trackers take this as a new run"
+                f"{self._path} is damaged: delete it (trackers then start a new run)"
             ) from None
 
     def _write(self) -> None:
@@ -116,7 +117,7 @@ class Tracking:
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    """Every number of a row but its step: ``{"test/loss": 1.5, "test/epoch": 2.0, ...}``."""
+    """The numbers of a row without its step: ``{"test/loss": 1.5, "test/epoch": 2.0, ...}``."""
     return {
         f"{row['split']}/{name}": float(value)
         for name, value in row.items()
@@ -127,10 +128,10 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
 def flat(config: Any, where: str = "") -> dict[str, Setting]:
     """A JSON object in one level: ``{"a": {"b": 1}, "c": [2, 3]} -> {"a.b": 1, "c": "[2, 3]"}``."""
     if isinstance(config, Mapping):
-        found: dict[str, Setting] = {}
+        settings: dict[str, Setting] = {}
         for name, value in config.items():
-            found |= flat(value, f"{where}.{name}" if where else str(name))
-        return found
+            settings |= flat(value, f"{where}.{name}" if where else str(name))
+        return settings
     simple = config is None or isinstance(config, int | float | str)
     return {where: config if simple else str(config)}
 

@@ -1,4 +1,4 @@
-"""Trackio: a database of its own on this machine (TRACKIO_DIR); ``trackio show`` draws it."""
+"""Trackio: a database on this machine (TRACKIO_DIR), shown by ``trackio show``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ class Trackio:
         self._run: Any = None
 
     def start(self, run: TrackedRun) -> None:
-        name = f"{run.name}-{run.id}"  # its runs have no other id that we could give
+        name = f"{run.name}-{run.id}"  # the name is the only identifier of a run
         self._run = self._trackio.init(PROJECT, name, config=run.config, resume="allow")
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:

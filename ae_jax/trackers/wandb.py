@@ -1,4 +1,4 @@
-"""Weights & Biases; with WANDB_MODE=offline, a folder that ``wandb sync`` sends later."""
+"""Weights & Biases; with WANDB_MODE=offline it writes a folder for ``wandb sync``."""
 
 import os
 from collections.abc import Mapping
@@ -24,7 +24,9 @@ class WandB:
             name=run.name,
             id=run.id,
             resume="allow",
-            settings=self._wandb.Settings(console="off"),  # it would cut the progress bar in lines
+            settings=self._wandb.Settings(
+                console="off"
+            ),  # otherwise it splits the progress bar into lines
         )
         self._run.config.update(run.config, allow_val_change=True)
 

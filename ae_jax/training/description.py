@@ -1,4 +1,4 @@
-"""What a run is, in its configuration: what a resumed run must agree on."""
+"""Describe a run in its configuration, and compare a resumed run with that description."""
 
 import hashlib
 import logging
@@ -22,16 +22,16 @@ from ae_jax.training.plan import Plan
 from ae_jax.training.step import make_train_step
 
 log = logging.getLogger(__name__)
-SAMPLE = 256  # examples that stand for a data set in its fingerprint
+SAMPLE = 256  # examples of a data set in its fingerprint
 COMPARED = ("optimizer", "program")
-"""Settings that are digests of traced programs, which another version of jax writes differently."""
+"""Settings that are digests of traced programs, which depend on the version of jax."""
 
 
 def describe(plan: Plan) -> dict[str, Any]:
-    """The part of ``config.json`` that `load_run` needs, and that decides what a run computes.
+    """Return the part of ``config.json`` that determines the result of a run, and loads it.
 
-    The optimizer is described by a digest of the update that it computes. So are the module and
-    the objective where there is no specification that says what they are.
+    The optimizer is described by a digest of its traced update. A module and an objective without a
+    specification are described by a digest of the traced train step.
     """
     ae, state = plan.ae, plan.state
     average = plan.ema_decay
@@ -68,25 +68,30 @@ def describe(plan: Plan) -> dict[str, Any]:
 def open_run(
     path: str | Path, described: Mapping[str, Any], config: Mapping[str, Any], *, changes: bool
 ) -> tuple[Run, dict[str, Any]]:
-    """The run directory at `path`, and its configuration once it is resumed.
+    """Return the run directory at `path`, and the configuration of the resumed run.
 
-    Raises `ValueError` where the run there differs, unless `changes` are allowed.
+    Raises `ValueError` if the stored description differs from `described`, unless `changes` is
+    True.
     """
     run = Run.open(path)
     old = run.config
     common = {key: old[key] for key in described.keys() & old.keys() - {"train"}}
     new = {key: described[key] for key in common}
     changed = [d for d in differences(common, new) if not _incomparable(d, common, new)]
+    changed.sort(key=_is_digest)  # readable differences first
     if changed and not changes:
         raise ValueError(
             f"{run.path}: {changed[0]}; a resumed run keeps its model, optimizer, data, seed and "
-            "settings (allow_changes=True resumes all the same)"
+            "settings (to resume anyway use allow_changes=True)"
         )
     return run, {**old, **described, **config}
 
 
 def create_run(path: str | Path, config: Mapping[str, Any]) -> Run:
-    """`Run.create` by the first process; the others wait for it, and fail where it does."""
+    """Create a run directory in the first process (see `Run.create`); the other processes wait.
+
+    Raises `ValueError` in every process if the first one fails.
+    """
     error = ""
     if is_first_process():
         try:
@@ -94,46 +99,52 @@ def create_run(path: str | Path, config: Mapping[str, Any]) -> Run:
         except (ValueError, TypeError) as refused:
             error = str(refused)
     if jax.process_count() > 1 and broadcast_one_to_all(np.int32(bool(error))):
-        error = error or f"process 0 could not make the run directory {path}"
+        error = error or f"process 0 could not create run directory {path}: see its error"
     if error:
         raise ValueError(error)
     return Run.open(path)
 
 
 def to_notes(sums: Sums) -> dict[str, Any]:
-    """Sums as JSON, exactly, to be kept with a checkpoint."""
+    """Return `sums` as JSON-ready data without loss of precision, to store with a checkpoint."""
     sums = jax.tree.map(lambda leaf: leaf.item(), jax.device_get(sums))
     return {"total": sums.total, "examples": sums.examples, "skips": list(sums.skips)}
 
 
 def from_notes(notes: Mapping[str, Any], like: Sums) -> Sums:
-    """The inverse of `to_notes`; raises `ValueError` for notes of other metrics than `like`."""
+    """Return the sums from `to_notes`; raises `ValueError` if `like` has other metrics."""
     try:
         total = {name: jnp.float32(notes["total"][name]) for name in like.total}
         skips = Skips(*(jnp.int32(number) for number in notes["skips"]))
         return Sums(total, jnp.float32(notes["examples"]), skips)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"the checkpoint was saved with other metrics: {error!r}") from None
+        raise ValueError(
+            f"the checkpoint was saved with other metrics ({error!r}): start a new run"
+        ) from None
+
+
+def _is_digest(difference: str) -> bool:
+    return any(difference.startswith(f"fit.{name} ") for name in COMPARED)
 
 
 def _incomparable(difference: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a difference is only that of digests by other versions, which a warning reports."""
+    """Return whether two digests differ in their versions, and log a warning if they do."""
     for name in COMPARED:
         pair = [str(config.get("fit", {}).get(name, "")) for config in (old, new)]
         versions = [text.rpartition(" ")[0] for text in pair]
         if difference.startswith(f"fit.{name} ") and versions[0] != versions[1]:
             log.warning(
-                "the %s cannot be compared: the run has it by %s, this is %s",
+                "the %s cannot be compared: its digest in the run is from %s, now from %s",
                 name,
-                versions[0] or "no digest",
-                versions[1] or "no digest",
+                versions[0] or "an unknown version",
+                versions[1] or "an unknown version",
             )
             return True
     return False
 
 
 def _digest(fn: Any, *args: Any) -> str:
-    """A digest of the program that `fn` traces to, after the versions that it depends on."""
+    """Return the version of jax, then a digest of the program that jax traces from `fn`."""
     closed = jax.make_jaxpr(fn)(*args)
     text = re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr))
     digest = hashlib.sha256(text.encode())
@@ -144,7 +155,7 @@ def _digest(fn: Any, *args: Any) -> str:
 
 
 def _fingerprint(array: np.ndarray) -> str:
-    """Dtype, shape, and a checksum of examples spread over the whole."""
+    """Return dtype, shape, and a checksum of up to `SAMPLE` evenly spaced examples."""
     rows = np.unique(np.linspace(0, len(array) - 1, SAMPLE).astype(np.int64))
     sample = np.ascontiguousarray(array[rows])
     return f"{array.dtype}{list(array.shape)} {zlib.crc32(sample.tobytes()):08x}"

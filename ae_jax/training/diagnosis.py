@@ -1,4 +1,4 @@
-"""What went wrong where training met a value that is not finite."""
+"""Diagnose a training that diverged: locate the first value that is not finite."""
 
 import logging
 from typing import Any
@@ -17,7 +17,7 @@ from ae_jax.core import (
     floats_in,
     loss_name,
     module_columns,
-    players,
+    player_names,
     streams,
 )
 from ae_jax.devices.mesh import is_first_process, put, replicated
@@ -29,51 +29,52 @@ log = logging.getLogger(__name__)
 
 
 class DivergedError(ArithmeticError):
-    """A loss or a gradient is not finite, more often in a row than was allowed."""
+    """More than `max_skips` updates in a row had a loss, gradient or state that is not finite."""
 
 
 def diagnosis(plan: Plan, state: TrainState, step: int, run: Run | None) -> DivergedError:
-    """What to raise for the update of `step`, which was not made to `state`.
+    """Return the error for the update of `step`, which was not applied to `state`.
 
-    It names the term of the loss and the first layer. The examples go to the run directory.
+    The message names the loss term and the first layer that is not finite. The examples of the
+    batch are written to ``nonfinite.json`` in the directory of `run`.
     """
     epoch, first = divmod(step, plan.sizes.per_epoch)
     examples = np.asarray(jax.jit(plan.order)(epoch))[first]
     value, terms = None, dict[str, float]()
     try:
-        data, place, _ = next(plan.feed.pieces(epoch, first, 1))
-        batch = jax.jit(plan.feed.batch_at)(data, np.int32(place))
+        data, index, _ = next(plan.feed.pieces(epoch, first, 1))
+        batch = jax.jit(plan.feed.batch_at)(data, np.int32(index))
         state = state.replace(step=put(jnp.int32(step), replicated(plan.mesh)))
         value, terms = first_not_finite(plan.ae, state, batch)
-    except Exception as error:  # such as of memory, which the repeated step takes more of
-        log.warning("the step could not be repeated to find where it began: %s", error)
+    except Exception as error:  # for example out of memory: the repeated step needs more of it
+        log.warning("the step could not be repeated to locate its first bad value: %s", error)
     bad = [name for name in plan.ae.objective if not np.isfinite(terms.get(name, 0.0))]
-    what = " and ".join(f"the term {name!r} is {terms[name]}" for name in bad)
-    what = what or "its loss, its gradient or its new state was not finite"
-    where = "; it could not be repeated to find where that began"
+    problem = " and ".join(f"the term {name!r} is {terms[name]}" for name in bad)
+    problem = problem or "its loss, its gradient or its new state was not finite"
+    origin = "; its first value that is not finite could not be located"
     if value is not None:
-        where = f"; the first value that is not finite is in {value}"
-    kept = ""
+        origin = f"; the first value that is not finite is in {value}"
+    saved = ""
     if run is not None:
-        kept = f"; its examples are in {run.path / 'nonfinite.json'}"
+        saved = f"; its examples are in {run.path / 'nonfinite.json'}"
         report = {"step": step, "epoch": epoch, "first_not_finite": value, "terms": terms}
         if is_first_process():
             run.write_report({**report, "examples": examples[examples >= 0].tolist()})
     remedy = "lower the learning rate, " if step else ""
     return DivergedError(
-        f"training stopped at step {step}: {what}{where}{kept}; {remedy}repair the data, or skip "
-        "such updates (max_skips)"
+        f"training stopped at step {step}: {problem}{origin}{saved}; {remedy}repair the data, or "
+        "skip such updates (max_skips=N)"
     )
 
 
 def first_not_finite(
     ae: Autoencoder, state: TrainState, batch: Batch
 ) -> tuple[str | None, dict[str, float]]:
-    """Repeat the step of ``state.step`` on `batch`: the first value in it that is not finite, in
-    the order of the computation, and the loss and its raw terms.
+    """Return the name of the first value that is not finite, and the loss with its raw terms.
 
-    The value is None if all are finite this time, as noise that depends on how a batch is split
-    (`accumulate`) may have it.
+    The step of ``state.step`` is repeated on `batch`, and its values are checked in the order of
+    the computation. The name is None if all of them are finite this time: with `accumulate`, the
+    noise depends on how the batch is split.
     """
     names: list[str] = []
     order: list[str] = []
@@ -101,8 +102,10 @@ def first_not_finite(
                 mutable=["intermediates", *state.model_state],
             )
             _, metrics = compute_loss(ae.objective, outputs, batch, state.step)
-            losses = jnp.stack([metrics[loss_name(player)] for player in players(ae.objective)])
-            # By name before jax sorts them: this is the order in which the layers returned.
+            losses = jnp.stack(
+                [metrics[loss_name(player)] for player in player_names(ae.objective)]
+            )
+            # Listed before jax sorts them by name: here they are in the order of computation.
             intermediates = collected.pop("intermediates")
             layers, values = zip(*_outputs(intermediates), strict=True)
             order[:] = layers
@@ -135,12 +138,12 @@ def first_not_finite(
 
 
 def _outputs(collected: Any, path: str = "") -> list[tuple[str, Any]]:
-    """What each layer returned, in the order in which they did."""
-    found: list[tuple[str, Any]] = []
+    """Return the path and the output of each layer, in the order of computation."""
+    layers: list[tuple[str, Any]] = []
     own = []
     for name, value in collected.items():
-        if name == "__call__":  # of the module itself, which returns after its parts
+        if name == "__call__":  # the output of the module itself, which returns after its children
             own = [(path or "the model", value)]
         else:
-            found += _outputs(value, f"{path}/{name}" if path else name)
-    return found + own
+            layers += _outputs(value, f"{path}/{name}" if path else name)
+    return layers + own

@@ -1,4 +1,4 @@
-"""Calls of a compiled loop over the pieces of a pipeline, each short, to end soon when asked."""
+"""Run a compiled loop over the pieces of a pipeline, in short calls that can be stopped between."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -11,10 +11,10 @@ from jax.experimental.multihost_utils import broadcast_one_to_all
 from ae_jax.training.loop import Sums
 
 TARGET = 0.5
-"""Seconds to a call, or one step where that takes longer.
+"""The target length of a call in seconds; a longer step is a call of its own.
 
-A CPU's call finds its working memory anew, and no page of it in place: in calls of one step, a
-convolutional net of 34 MB of it trained 3,250 images/s, and 4,790 in calls of this length.
+Shorter calls are slower: on a CPU each call allocates its working memory again, and the operating
+system must map its pages again.
 """
 
 Pieces = Iterable[tuple[Any, int, int]]
@@ -22,10 +22,10 @@ Call = Callable[[Any, Any, np.int32, np.int32], Any]
 
 
 class Pace:
-    """How many steps go into one call: doubled until a call takes about `TARGET` seconds.
+    """The number of steps in one call, doubled until a call takes about `TARGET` seconds.
 
-    How a run is cut into calls does not change what it computes. Several processes must cut it in
-    the same places, so the first one's clock counts.
+    The number does not change the result of a run. Several processes must use the same one, so the
+    first process's clock decides.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,14 @@ class Pace:
 
     @property
     def settled(self) -> bool:
-        """Whether several calls in a row took long enough: the first ones warm up, and any may be
-        held up by another program."""
+        """Whether several calls in a row were long enough.
+
+        One slow call proves nothing: it may warm up, or wait for another program.
+        """
         return self.slow >= 4
 
     def took(self, seconds: float) -> None:
-        """Learn from a call of so many steps that was waited for."""
+        """Adjust `steps` to the duration of a finished call that had this number of steps."""
         fast = seconds < TARGET / 2
         if jax.process_count() > 1:
             fast = bool(broadcast_one_to_all(np.int32(fast)))
@@ -56,23 +58,23 @@ def drive(
     pace: Pace,
     stop: Callable[[Sums], bool] = lambda sums: False,
 ) -> tuple[Any, Sums]:
-    """``carry = call(carry, data, first, count)`` over all pieces, or until it is told to stop.
+    """Run ``carry = call(carry, data, first, count)`` over all pieces, or until `stop` is True.
 
-    While the device works on a call the next is prepared, and no more than that; only calls of a
-    single long step, and those that show how long one takes, are waited for. `stop` is asked after
-    each, with the sums of the last one that is done.
+    While the device works on one call, the host prepares the next, but not the one after it. The
+    host waits only for calls of a single long step, and for calls that `pace` measures. After each
+    call ``stop(sums)`` gets the sums of the last finished call. Returns the last carry.
     """
     for data, first, count in pieces:
         while count > 0:
-            steps, before, began = min(pace.steps, count), carry[1], time.perf_counter()
+            steps, finished, began = min(pace.steps, count), carry[1], time.perf_counter()
             carry = call(carry, data, np.int32(first), np.int32(steps))
             timed = not pace.settled and steps == pace.steps
             if timed or pace.steps == 1:
-                before = carry[1]
-            jax.block_until_ready(before)
+                finished = carry[1]
+            jax.block_until_ready(finished)
             if timed:
                 pace.took(time.perf_counter() - began)
-            if stop(before):
+            if stop(finished):
                 return carry
             first, count = first + steps, count - steps
     return carry

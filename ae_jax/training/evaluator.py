@@ -1,4 +1,4 @@
-"""The evaluation of a state on a whole data set, compiled once."""
+"""Evaluate a training state on an entire data set, with one compiled program."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from ae_jax.training.loop import Sums, make_eval_loop, no_sums
 from ae_jax.training.step import make_eval_step
 
 Evaluate = Callable[[TrainState, Callable[[], bool]], Sums | None]
-"""``(state, stop) -> sums`` over the data set, or None where `stop` ended it early."""
+"""``(state, stop) -> sums`` over the data set, or None if `stop` ended it early."""
 
 
 def make_evaluator(
@@ -32,32 +32,42 @@ def make_evaluator(
     mesh: Mesh,
     stream: bool,
 ) -> Evaluate:
-    """For states like `state`. The noise is that of `key`, the same every time."""
+    """Compile the evaluation on `data` of states like `state`, with the same noise every time.
+
+    Args:
+      ae: the model.
+      state: gives shapes, dtypes and shardings only.
+      data: validated columns, "x" and others.
+      batch_size: examples per batch; reduced to the number of examples.
+      key: the random key of the noise.
+      mesh: the devices to split each batch over.
+      stream: leave the data on the host and stream it.
+    """
     everywhere, rows = replicated(mesh), len(data["x"])
     batch_size = min(batch_size, rows)
     batches = steps_per_epoch(rows, batch_size)
     order = partial(sequential_order, count=rows, batch_size=batch_size, multiple=mesh.size)
     pipeline = Streamed if stream else InMemory
     feed = pipeline(data, lambda _: order(), padded=True, mesh=mesh)
-    none, key = put((no_sums(metric_names(ae.objective)), key), everywhere)
+    zeros, key = put((no_sums(metric_names(ae.objective)), key), everywhere)
     sample, _, _ = next(feed.pieces(0, 0, 1))
     loop = jax.jit(make_eval_loop(make_eval_step(ae), feed.batch_at), out_shardings=everywhere)
     zero = np.int32(0)
-    compiled = compile_program(loop.lower(state, none, sample, zero, zero, key, zero))
+    compiled = compile_program(loop.lower(state, zeros, sample, zero, zero, key, zero))
     epochs, pace = itertools.count(), Pace()
 
     def evaluate(state: TrainState, stop: Callable[[], bool]) -> Sums | None:
-        place = 0
+        position = 0  # of the next batch in the data set
 
         def call(carry, piece, first, count):
-            nonlocal place
+            nonlocal position
             state, sums = carry
-            sums = compiled(state, sums, piece, first, count, key, np.int32(place))
-            place += int(count)
+            sums = compiled(state, sums, piece, first, count, key, np.int32(position))
+            position += int(count)
             return state, sums
 
         pieces = feed.pieces(next(epochs), 0, batches)
-        _, sums = drive(call, (state, none), pieces, pace, lambda _: stop())
-        return sums if place == batches else None
+        _, sums = drive(call, (state, zeros), pieces, pace, lambda _: stop())
+        return sums if position == batches else None
 
     return evaluate

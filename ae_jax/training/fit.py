@@ -81,7 +81,7 @@ def fit(
       model_state: likewise the initial untrained state: statistics, codebooks.
       eval_data: like `train`; evaluated after every epoch and at the end.
       callbacks: each called as ``callback(state, row)`` for every row; one that returns True stops
-        the training. It must copy what it keeps of `state`, whose buffers the next step reuses.
+        the training. It must copy the arrays of `state` that it keeps: the next step reuses them.
       run_dir: where to write the run directory (see `ae_jax.storage.runs`); must be new, unless
         `resume`.
       config: what to add to the run's ``config.json``.
@@ -89,7 +89,7 @@ def fit(
         started before the first step and closed however the training ends.
       resume: continue the run in `run_dir` from its newest intact checkpoint, as if it had never
         stopped. The model, optimizer, data, seed and batches must be the same, or it is refused.
-      allow_changes: resume all the same.
+      allow_changes: resume anyway.
       max_skips: how many updates in a row may be skipped because their loss, gradient or new state
         is not finite, before the training stops. By default the first one stops it. Rows count
         them.
@@ -99,7 +99,7 @@ def fit(
       ema_decay: keep an exponential moving average of the parameters and of untrained state, used
         for evaluation.
       accumulate: make each update from this number of batches, as if it were one of
-        ``accumulate * batch_size`` examples, in the memory that one of `batch_size` takes.
+        ``accumulate * batch_size`` examples, with the memory of one batch.
       devices: how many to split every batch over (None: all there are). The result is that of one
         device, to the accuracy of sums (see `ae_jax.devices.mesh`); with `accumulate` a stochastic
         model's noise differs if its batch does not divide by ``devices * accumulate``.
@@ -142,7 +142,7 @@ def fit(
     tracking = Tracking(trackers if is_first_process() else ())
     logger = Logger([*callbacks, tracking])
     if run_dir is None:
-        return _run(plan, plan.take_state(), plan.none, logger, tracking)
+        return _run(plan, plan.take_state(), plan.zeros, logger, tracking)
     described = describe(plan)
     if resume:
         run, stored = open_run(run_dir, described, config or {}, changes=allow_changes)
@@ -153,7 +153,7 @@ def fit(
     else:
         run = create_run(run_dir, {**described, **(config or {})})
         store = run.checkpoints()
-        state, sums = plan.take_state(), plan.none
+        state, sums = plan.take_state(), plan.zeros
     logger.write_to(run, int(state.step))
     return _run(plan, state, sums, logger, tracking, run, store)
 
@@ -162,9 +162,9 @@ def _restored(plan: Plan, store: Checkpoints) -> tuple[TrainState, Sums]:
     """The newest intact state, and the sums of the row that it stopped in."""
     state = plan.take_state()
     if not store.steps():  # it stopped before its first checkpoint: it starts again
-        return state, plan.none
+        return state, plan.zeros
     state = store.restore(state)
-    sums = from_notes(store.notes(int(state.step)), plan.none)
+    sums = from_notes(store.notes(int(state.step)), plan.zeros)
     store.discard_after(int(state.step))
     return state, put(sums, replicated(plan.mesh))
 
@@ -182,7 +182,7 @@ def _run(
 
     `sums` are those of the row that `state` is inside of.
     """
-    sizes, none, pace = plan.sizes, plan.none, Pace()
+    sizes, zeros, pace = plan.sizes, plan.zeros, Pace()
     per_epoch, total, max_skips = sizes.per_epoch, sizes.total, sizes.max_skips
     with (
         tracking.running(run, logger.history),
@@ -221,7 +221,7 @@ def _run(
                 row = {"step": step + length, "epoch": (step + length) / per_epoch}
                 logger.log({**row, "split": "train"}, sums, end - first * sizes.batch_size, state)
                 # A streak of skipped updates continues across rows.
-                sums = none._replace(skips=sums.skips._replace(total=none.skips.total))
+                sums = zeros._replace(skips=sums.skips._replace(total=zeros.skips.total))
         if interrupt.asked():  # also while the last state was saved
             interrupt.end(step, None if run is None else run.path)
     return FitResult(state, logger.history)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C while a run is training: a request to save and end."""
+"""SIGTERM, SIGHUP and Ctrl-C while a run is training: a request to save and end."""
 
 import itertools
 import logging
@@ -16,12 +16,11 @@ log = logging.getLogger(__name__)
 
 
 class Interrupt:
-    """While entered, SIGTERM and Ctrl-C are noted. After either, a (second) Ctrl-C ends the process
-    at once.
+    """A context that notes the first signal. After it, a (second) Ctrl-C ends the process at once.
 
-    Of several processes, any may be asked to end, and all do, after the same step: jax's own
-    preemption service agrees on it. Handlers that a program has set itself stay, and so do all
-    where nothing `saves`, or in a thread other than the main one, which alone may handle signals.
+    If one of several processes is asked to end, all end after the same step: jax's own preemption
+    service agrees on it. Handlers that a program has set itself are kept. So are all handlers where
+    nothing `saves`, and in any thread but the main one, which alone may handle signals.
     """
 
     def __init__(self, *, saves: bool) -> None:
@@ -33,7 +32,10 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if self.saves and threading.current_thread() is threading.main_thread():
-            handled: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+            handled: dict[int, Any] = {
+                signal.SIGINT: signal.default_int_handler,
+                signal.SIGHUP: signal.SIG_DFL,  # that of a closed terminal; nohup ignores it
+            }
             if jax.process_count() == 1:  # of several processes, jax handles SIGTERM
                 handled[signal.SIGTERM] = signal.SIG_DFL
             for number, default in handled.items():
@@ -59,20 +61,21 @@ class Interrupt:
         return self.agreed
 
     def end(self, step: int, path: Path | None) -> None:
-        """Say where it ended, and raise `KeyboardInterrupt`, or `SystemExit` of 143."""
-        name = "Ctrl-C" if self.signal == signal.SIGINT else "SIGTERM"
-        saved = f", which is saved: continue it with --resume {path}" if path else ""
+        """Log where it ended, and raise `KeyboardInterrupt`, or `SystemExit` of 128 + signal."""
+        ended = signal.Signals(self.signal or signal.SIGTERM)
+        name = "Ctrl-C" if ended == signal.SIGINT else ended.name
+        saved = f", which is saved in {path}: continue it with resume=True" if path else ""
         log.warning("%s: the run ended at step %d%s", name, step, saved)
-        if self.signal == signal.SIGINT:
+        if ended == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + signal.SIGTERM)
+        raise SystemExit(128 + ended)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
             return
         self.signal = number
         if signal.SIGINT in self._handlers:
-            # From now on by the system, which does not wait for what Python is doing.
+            # The system handles the next one, without waiting for Python.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         if jax.process_count() > 1:  # let the others know
             os.kill(os.getpid(), signal.SIGTERM)

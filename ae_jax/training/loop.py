@@ -1,7 +1,7 @@
-"""Many steps as one program: batches are taken and metrics summed on the device.
+"""Loops of many steps in one program: the device gathers the batches and sums the metrics.
 
-Both loops are pure functions; the caller compiles them (and donates the state), or maps them first.
-They go over whatever a pipeline of `ae_jax.data` hands them: ``batch_at(data, i)`` is its batch i.
+Both loops are pure functions. The caller compiles them and donates the state, or maps them with
+`jax.vmap` first. ``batch_at(data, i)`` returns batch i of the data of an `ae_jax.data` pipeline.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,27 +19,30 @@ BatchAt = Callable[[Any, Array], Batch]
 
 
 class Skips(NamedTuple):
-    """Updates that were skipped because they were not finite (see `step.make_train_step`)."""
+    """Counts of updates that were skipped because they were not finite (see `make_train_step`)."""
 
     streak: Array
-    """How many in a row, at the end."""
+    """Skipped updates in a row, up to the latest update."""
     total: Array
-    """How many since the sums began."""
+    """Skipped updates since the sums were zero."""
     last: Array
-    """The step of the last one, or -1."""
+    """The step of the last skipped update, or -1."""
 
 
 class Sums(NamedTuple):
-    """Metrics times examples, and examples: what means over several loops are made of.
+    """Sums of metrics over examples, from which `mean` computes means over several loops.
 
-    Skipped updates are in neither; `skips` counts them."""
+    Skipped updates add nothing to `total` and `examples`; `skips` counts them.
+    """
 
     total: Metrics
+    """Sum over batches of each metric times the batch's number of examples."""
     examples: Array
+    """Number of examples in the sums."""
     skips: Skips
 
     def mean(self) -> Metrics:
-        """The mean of each metric over the examples seen."""
+        """Return the mean of each metric over the examples."""
         return jax.tree.map(lambda total: total / self.examples, self.total)
 
 
@@ -50,11 +53,11 @@ EvalLoop = Callable[[TrainState, Sums, Any, ArrayLike, ArrayLike, Array, ArrayLi
 def make_train_loop(
     step: TrainStep, batch_at: BatchAt, *, max_skips: int | None = None
 ) -> TrainLoop:
-    """``(state, sums, data, first, count) -> (state, sums)``: batches first .. first + count - 1.
+    """Return ``loop(state, sums, data, first, count) -> (state, sums)``.
 
-    `count` is traced: one compilation serves every length. With a guarded step, the loop ends when
-    more than `max_skips` updates in a row were skipped, and does nothing when it is called with
-    those sums again.
+    The loop trains on the batches first .. first + count - 1. `count` is traced, so one compilation
+    serves every length. With a guarded step, the loop ends when more than `max_skips` updates in a
+    row are skipped, and a later call with the same sums does nothing.
     """
 
     def run(state, sums, data, first, count):
@@ -62,41 +65,41 @@ def make_train_loop(
             i, _, sums = carry
             return (i < count) & (True if max_skips is None else sums.skips.streak <= max_skips)
 
-        def one(carry):
+        def update(carry):
             i, state, sums = carry
-            batch, at = batch_at(data, first + i), state.step
+            batch, number = batch_at(data, first + i), state.step
             state, metrics = step(state, batch)
             finite = metrics.pop("finite", None)
             if finite is None:
                 return i + 1, state, _add(sums, metrics, batch)
-            return i + 1, state, _add_finite(sums, metrics, batch, finite, at)
+            return i + 1, state, _add_finite(sums, metrics, batch, finite, number)
 
-        _, state, sums = lax.while_loop(unfinished, one, (jnp.int32(0), state, sums))
+        _, state, sums = lax.while_loop(unfinished, update, (jnp.int32(0), state, sums))
         return state, sums
 
     return run
 
 
 def make_eval_loop(step: EvalStep, batch_at: BatchAt) -> EvalLoop:
-    """``(state, sums, data, first, count, key, place) -> sums``.
+    """Return ``loop(state, sums, data, first, count, key, position) -> sums``.
 
-    The noise of a batch is a function of `key` and of its place in the whole set, which is `place`
-    for the first one here, so that evaluations compare. A `BatchTerm` is averaged over
-    batches.
+    `position` is that of the first batch in the data set. The noise of a batch depends only on
+    `key` and on the batch's position in the data set, so evaluations are comparable. A `BatchTerm`
+    is averaged over batches.
     """
 
-    def run(state, sums, data, first, count, key, place):
-        def one(i, sums):
+    def run(state, sums, data, first, count, key, position):
+        def evaluate(i, sums):
             batch = batch_at(data, first + i)
-            return _add(sums, step(state, batch, jax.random.fold_in(key, place + i)), batch)
+            return _add(sums, step(state, batch, jax.random.fold_in(key, position + i)), batch)
 
-        return lax.fori_loop(0, count, one, sums)
+        return lax.fori_loop(0, count, evaluate, sums)
 
     return run
 
 
 def no_sums(metrics: Iterable[str]) -> Sums:
-    """What to start from: zeros, for metrics of these names."""
+    """Return sums of zero for metrics of these names, to start a loop with."""
     skips = Skips(jnp.int32(0), jnp.int32(0), jnp.int32(-1))
     return Sums({name: jnp.float32(0) for name in metrics}, jnp.float32(0), skips)
 
@@ -108,7 +111,7 @@ def _add(sums: Sums, metrics: Metrics, batch: Batch) -> Sums:
 
 
 def _add_finite(sums: Sums, metrics: Metrics, batch: Batch, finite: Array, step: Array) -> Sums:
-    """With the metrics of an update that was made, or the count of one that was skipped."""
+    """Add the metrics of a finite update, or count a skipped one."""
     added = _add(sums, metrics, batch)
     total, examples = jax.tree.map(
         lambda new, old: jnp.where(finite, new, old), added[:2], sums[:2]

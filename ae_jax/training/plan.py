@@ -39,7 +39,7 @@ class Sizes(NamedTuple):
     examples: int
     """In the training set."""
     part: int
-    """Examples to a batch, `accumulate` of which make an update."""
+    """Examples to a batch; `accumulate` batches make an update."""
     batch_size: int
     """Examples to an update."""
     accumulate: int
@@ -53,7 +53,7 @@ class Sizes(NamedTuple):
 
 @dataclass
 class Plan:
-    """``state, sums = loop(state, none, data, first, count)`` for the pieces of `feed`."""
+    """``state, sums = loop(state, zeros, data, first, count)`` for the pieces of `feed`."""
 
     ae: Autoencoder
     tx: optax.GradientTransformation
@@ -64,8 +64,9 @@ class Plan:
     streamed: dict[str, bool]
     """By "train" and "eval_data", whether that set is streamed."""
     state: TrainState | None
-    """The first one. A call of `loop` takes its buffers: use `take_state`."""
-    none: Sums
+    """The first state. A call of `loop` reuses its buffers: see `take_state`."""
+    zeros: Sums
+    """What `loop` adds to, at the start of a row."""
     feed: InMemory | Streamed
     order: Order
     loop: Any
@@ -75,7 +76,7 @@ class Plan:
     evaluate: Evaluate | None
     ema_decay: float | None
     learning_rate: float | None
-    """Of Adam, where the optimizer was given as a number."""
+    """The learning rate of Adam, if the optimizer was given as a number."""
     seed: int
 
     def take_state(self) -> TrainState:
@@ -157,7 +158,7 @@ def make_plan(
     )
     padded = sizes.examples % sizes.batch_size != 0 or sizes.batch_size % multiple != 0
     feed = (Streamed if streamed["train"] else InMemory)(train, order, padded=padded, mesh=mesh)
-    none = put(no_sums(metric_names(ae.objective)), everywhere)
+    zeros = put(no_sums(metric_names(ae.objective)), everywhere)
     jitted = jax.jit(
         make_train_loop(step, feed.batch_at, max_skips=sizes.max_skips),
         donate_argnums=0,
@@ -165,7 +166,7 @@ def make_plan(
     )
     piece, _, _ = next(feed.pieces(0, 0, 1))
     began = time.perf_counter()
-    loop = compile_program(jitted.lower(state, none, piece, np.int32(0), np.int32(0)))
+    loop = compile_program(jitted.lower(state, zeros, piece, np.int32(0), np.int32(0)))
     compile_seconds = time.perf_counter() - began
     evaluate, beside = None, 0
     if eval_data is not None:
@@ -189,7 +190,7 @@ def make_plan(
         eval_data=eval_data,
         streamed=streamed,
         state=state,
-        none=none,
+        zeros=zeros,
         feed=feed,
         order=order,
         loop=loop,
@@ -214,7 +215,7 @@ def make_sizes(
 ) -> Sizes:
     """The sizes of a run over `count` examples; `ValueError` for settings that cannot work."""
     if (epochs is None) == (steps is None):
-        raise ValueError(f"epochs={epochs}, steps={steps}: give exactly one of them")
+        raise ValueError(f"epochs={epochs}, steps={steps}: give one of them, not both or none")
     counts = {
         "epochs": epochs,
         "steps": steps,

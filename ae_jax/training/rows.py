@@ -1,4 +1,4 @@
-"""The rows of a run: into its history, its directory and its callbacks."""
+"""Log the rows of a run to its history, its directory and its callbacks."""
 
 import logging
 import time
@@ -19,7 +19,7 @@ Callback = Callable[[TrainState, Row], object]
 
 
 class Logger:
-    """Turns sums of metrics into rows. `stop` is True once a callback has asked for it."""
+    """Turns sums of metrics into rows. `stop` is True after a callback has returned True."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self.callbacks = callbacks
@@ -29,25 +29,28 @@ class Logger:
         self.began = 0.0
 
     def write_to(self, run: Run, step: int) -> None:
-        """Continue the rows of `run` after `step`: it will write any later ones again."""
+        """Write rows to `run` from now on, after its rows up to `step`; later ones are deleted."""
         self.history = run.rows_until(step)
         if is_first_process():
             self.run = run
             run.rewrite(self.history)
 
     def start(self) -> None:
-        """Count the time of the next row from now on."""
+        """Start the clock of the next row."""
         self.began = time.perf_counter()
 
     def has(self, step: int, split: str) -> bool:
-        """Whether there is such a row already."""
+        """Return whether a row of this step and split is logged already."""
         recent = self.history[-2:]
         return any((row["step"], row.get("split")) == (step, split) for row in recent)
 
     def log(self, row: Row, sums: Sums, images: int, state: TrainState) -> None:
-        """Complete a row by the means of `sums`."""
+        """Add the means of `sums` and the speed to `row`, and log it.
+
+        `images` is the number of examples since `start`.
+        """
         sums = jax.device_get(sums)
-        with np.errstate(invalid="ignore"):  # of a row whose updates were all skipped
+        with np.errstate(invalid="ignore"):  # 0 / 0 if all updates of the row were skipped
             row |= {name: float(value) for name, value in sums.mean().items()}
         row["images_per_second"] = images / (time.perf_counter() - self.began)
         if skipped := int(sums.skips.total):

@@ -23,15 +23,16 @@ def start(
     ema: bool = False,
     place: NamedSharding,
 ) -> TrainState:
-    """A fresh state at `place`, with copies of `params` and `model_state` where they are given.
+    """Return the initial state with sharding `place`.
 
-    Raises `ValueError` unless these have the structure and shapes of the model's own.
+    Copies of `params` and `model_state` replace the random initial values. Raises `ValueError`
+    unless they have the structure and shapes of the model's own.
     """
     init = partial(init_state, ae, tx, ema=ema)
     if params is None and model_state is None:
         return jax.jit(init, out_shardings=place)(key)
-    given = put(jax.device_get((params, model_state)), place)  # which another mesh may have made
-    return jax.jit(partial(start_from, ae, tx, ema=ema), out_shardings=place)(key, *given)
+    initial = put(jax.device_get((params, model_state)), place)  # they may be on another mesh
+    return jax.jit(partial(start_from, ae, tx, ema=ema), out_shardings=place)(key, *initial)
 
 
 def start_from(
@@ -43,7 +44,7 @@ def start_from(
     *,
     ema: bool = False,
 ) -> TrainState:
-    """`core.init_state` with the given parameters and untrained state. Pure."""
+    """Return the state of `core.init_state` with these parameters and untrained state. Pure."""
     state = init_state(ae, tx, key, ema=ema)
     if params is not None:
         params = _like("params", params, state.params)
@@ -53,17 +54,19 @@ def start_from(
     return state.replace(ema={"params": state.params, **state.model_state} if ema else None)
 
 
-def _like(name: str, tree: Any, fresh: Any) -> Any:
-    given, wanted = by_path(tree), by_path(fresh)
-    for path in wanted | given:
-        if path not in given:
-            raise ValueError(f"{name}: {path} is missing, which the model has")
-        if path not in wanted:
+def _like(name: str, tree: Any, reference: Any) -> Any:
+    """Return a copy of `tree` with the structure and dtypes of `reference`."""
+    actual, expected = by_path(tree), by_path(reference)
+    for path in expected | actual:
+        if path not in actual:
+            raise ValueError(f"{name}: {path} is missing, but the model has it")
+        if path not in expected:
             raise ValueError(f"{name}: {path} is not in the model")
-        if given[path].shape != wanted[path].shape:
+        if actual[path].shape != expected[path].shape:
             raise ValueError(
-                f"{name}: {path} has shape {given[path].shape}; the model's is {wanted[path].shape}"
+                f"{name}: {path} has shape {actual[path].shape}; the model's is "
+                f"{expected[path].shape}"
             )
     # Copies, because the training loop donates its state.
-    leaves = [jnp.array(given[path], old.dtype) for path, old in wanted.items()]
-    return jax.tree.unflatten(jax.tree.structure(fresh), leaves)
+    leaves = [jnp.array(actual[path], leaf.dtype) for path, leaf in expected.items()]
+    return jax.tree.unflatten(jax.tree.structure(reference), leaves)

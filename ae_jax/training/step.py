@@ -26,7 +26,7 @@ from ae_jax.core import (
     loss_name,
     module_columns,
     player_labels,
-    players,
+    player_names,
     streams,
     whole_optimizer,
 )
@@ -114,7 +114,7 @@ def make_train_step(
         if not guard:
             state = update()
         else:
-            losses = [metrics[loss_name(player)] for player in players(ae.objective)]
+            losses = [metrics[loss_name(player)] for player in player_names(ae.objective)]
             finite = jnp.isfinite(jnp.stack(losses)).all() & jnp.isfinite(scaled_sum(grads))
             if model_state:
                 finite &= all_finite(model_state)
@@ -210,7 +210,9 @@ def _gradient(
         return grads, metrics, new_state
     labels = player_labels(ae, params)
     grads = {}
-    for player in reversed(players(ae.objective)):  # the main one last: its metrics are returned
+    for player in reversed(
+        player_names(ae.objective)
+    ):  # the main one last: its metrics are returned
         own = {name: params[name] for name in params if labels[name] == player}
         part, (metrics, new_state) = jax.grad(partial(loss_of, player), has_aux=True)(own)
         grads |= part

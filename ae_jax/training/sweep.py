@@ -1,4 +1,4 @@
-"""Many runs in one compiled program: seeds times hyper-parameters, mapped with `jax.vmap`."""
+"""Train many runs in one compiled program: a grid of hyper-parameters times several seeds."""
 
 import itertools
 import math
@@ -27,28 +27,32 @@ MakeOptimizer = Callable[..., optax.GradientTransformation]
 
 
 class SweepResult(NamedTuple):
-    """The runs of a sweep, R of them: every value of the grid with every seed, seeds innermost."""
+    """The R runs of a sweep: every point of the grid with every seed, the seeds varying fastest."""
 
     state: TrainState
-    """Final states; each array has a leading axis of R. `replica` takes one out."""
+    """Final states. Each array has a leading axis of length R (see `replica`)."""
     runs: list[dict[str, float]]
-    """What each run was: its hyper-parameters and its seed."""
+    """The hyper-parameters and the seed of each run."""
     history: list[dict[str, Any]]
-    """Rows as of `fit`, an epoch each, whose metrics are arrays [R]."""
+    """Rows like those of `fit`, one per epoch and split. Each metric is an array [R]."""
 
     def replica(self, index: int) -> TrainState:
-        """The state of one run, as `fit` would return it."""
+        """Return the state of one run, as `fit` would return it."""
         return jax.tree.map(lambda leaf: leaf[index], self.state)
 
     def table(self, split: str | None = None) -> list[dict[str, Any]]:
-        """One row for each value of the grid: its hyper-parameters, the number of its seeds, and
-        the last metrics of `split` as ``(mean, standard deviation)`` over them.
+        """Return one row for each point of the grid, with the last metrics of `split`.
 
-        The deviation is that of a sample (n - 1), and nan for a single seed. By default the split
-        is the test set, where there was one.
+        A row has the point's hyper-parameters, its number of ``"seeds"``, and each metric as
+        ``(mean, standard deviation)`` over the seeds. The deviation is that of a sample (divided by
+        n - 1), and NaN for a single seed. The default split is the test set if there is one,
+        otherwise the training set.
+
+        Raises `ValueError` if the history has no rows of `split`.
         """
         rows = [row for row in self.history if split is None or row["split"] == split]
-        require(len(rows) > 0, "split", split, "the history has no such rows")
+        splits = ", ".join(dict.fromkeys(row["split"] for row in self.history))
+        require(len(rows) > 0, "split", split, f"must be one of {splits}")
         last = rows[-1]
         skipped = {"step", "epoch", "split"}
         groups: dict[tuple, list[int]] = {}
@@ -60,9 +64,9 @@ class SweepResult(NamedTuple):
             row: dict[str, Any] = {**dict(point), "seeds": len(members)}
             for name, values in last.items():
                 if name not in skipped:
-                    of = np.asarray(values, np.float64)[members]
-                    spread = of.std(ddof=1) if len(of) > 1 else math.nan
-                    row[name] = (float(of.mean()), float(spread))
+                    samples = np.asarray(values, np.float64)[members]
+                    deviation = samples.std(ddof=1) if len(samples) > 1 else math.nan
+                    row[name] = (float(samples.mean()), float(deviation))
             table.append(row)
         return table
 
@@ -84,33 +88,35 @@ def sweep(
     devices: int | None = 1,
     callbacks: Sequence[Callable[[dict[str, Any]], object]] = (),
 ) -> SweepResult:
-    """Train the whole grid of `hparams`, every point with every seed, as one program.
+    """Train every point of the grid `hparams` with every seed, mapped with `jax.vmap`.
 
-    Each run is what `fit` does with the same seed, data and settings (to the accuracy of floats:
-    a batched product may sum in another order). Data is shared; parameters, optimizers, orders and
-    noise are each run's own, so memory for those grows with the number of runs.
+    Each run gives the result of `fit` with the same seed, data and settings, to the accuracy of
+    floats, because a batched product may sum in another order. The runs share the data. Each has
+    its own parameters, optimizer state, data order and noise, so memory grows with the number of
+    runs.
 
     Args:
-      make_ae: ``make_ae(**values) -> Autoencoder`` for values of `hparams`, which are traced
-        scalars: weights and noise levels can be swept, shapes cannot. For example
+      make_ae: ``make_ae(**values) -> Autoencoder`` for values of `hparams`. The values are traced
+        scalars, so weights and noise levels can be swept, but shapes cannot. For example
         ``lambda beta: Variational(beta=beta).build((28, 28, 1))``.
-      hparams: name -> its values. ``"learning_rate"`` goes to the optimizer, all others to
-        `make_ae`. The grid is their product, the last varying fastest; it may be empty.
-      seeds: as `fit` takes them, any number.
+      hparams: name -> list of values. ``"learning_rate"`` is passed to the optimizer, all others
+        to `make_ae`. The grid is the product of the lists, the last varying fastest. It may be
+        empty.
+      seeds: one or more seeds (see `fit`).
       train, epochs, batch_size, eval_data, ema_decay: see `fit`.
       optimizer: ``optimizer(learning_rate) -> optax optimizer``.
-      learning_rate: where the grid has none.
-      params, model_state: initial ones for every run, instead of fresh ones; see `fit`.
-      devices: how many devices to spread the runs over (None: all there are). The last run is
-        repeated until their number divides.
-      callbacks: each called with every row of the history.
+      learning_rate: the learning rate if it is not in the grid.
+      params, model_state: initial values for every run, instead of random ones (see `fit`).
+      devices: number of devices to split the runs over (None: all). The last run is repeated until
+        the number of runs is a multiple of it.
+      callbacks: functions that are called with every row of the history.
 
     Raises:
-      ValueError, TypeError: for data or settings that cannot work; one line.
+      ValueError, TypeError: invalid data or settings.
     """
     runs, values = _grid(hparams, seeds)
     mesh = data_mesh(devices)
-    # Traced values are not checked: these are, all of them, before anything is trained.
+    # Traced values cannot be checked, so every point is built from concrete values first.
     points = [{k: run[k] for k in hparams if k != "learning_rate"} for run in runs[:: len(seeds)]]
     probe, *_ = [make_ae(**point) for point in points]
     train = checked_data(probe, train, "train")
@@ -141,20 +147,20 @@ def sweep(
         loop = make_eval_loop(make_eval_step(parts(hp)[0]), partial(batch_at, padded=True))
         return loop(state, no_sums(names), (data, order), 0, len(order), key, 0).mean()
 
-    spread, shared = split(mesh), replicated(mesh)
+    per_run, shared = split(mesh), replicated(mesh)
     padding = -len(runs) % mesh.size
     rows = [*range(len(runs)), *([len(runs) - 1] * padding)]
-    hp = jax.device_put({k: jnp.asarray(v)[jnp.asarray(rows)] for k, v in values.items()}, spread)
-    # The keys that `fit` derives from a seed.
+    hp = jax.device_put({k: jnp.asarray(v)[jnp.asarray(rows)] for k, v in values.items()}, per_run)
+    # The same keys that `fit` derives from a seed.
     keys = jnp.stack([jax.random.split(jax.random.key(runs[i]["seed"]), 3) for i in rows])
-    init_keys, order_keys, eval_keys = (jax.device_put(keys[:, i], spread) for i in range(3))
+    init_keys, order_keys, eval_keys = (jax.device_put(keys[:, i], per_run) for i in range(3))
 
-    state = jax.jit(jax.vmap(init), out_shardings=spread)(hp, init_keys)
+    state = jax.jit(jax.vmap(init), out_shardings=per_run)(hp, init_keys)
     data = jax.device_put(train, shared)
     train_all = jax.jit(
         jax.vmap(train_epoch, in_axes=(0, 0, 0, None, None)),
         donate_argnums=0,
-        out_shardings=spread,
+        out_shardings=per_run,
         compiler_options=compiler_options(),
     )
     test_all = jax.jit(
@@ -181,13 +187,13 @@ def sweep(
 def _grid(
     hparams: Mapping[str, Sequence[float]], seeds: Sequence[int]
 ) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
-    """Every run's hyper-parameters and seed, and the former as arrays [R] by name."""
-    require("seed" not in hparams, "hparams", list(hparams), "give seeds= instead of a seed")
+    """Return each run's hyper-parameters and seed, and each hyper-parameter as an array [R]."""
+    require("seed" not in hparams, "hparams", list(hparams), "use seeds=[...] for the seed")
     for seed in seeds:
         check_seed(seed)
     for name, points in {"seeds": seeds, **hparams}.items():
         ok = 0 < len(set(points)) == len(points)
-        require(ok, name, list(points), "give at least one value, and none twice")
+        require(ok, name, list(points), "must have at least one value, and no value twice")
     runs = [
         {**dict(zip(hparams, point, strict=True)), "seed": seed}
         for point in itertools.product(*hparams.values())

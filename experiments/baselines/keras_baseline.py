@@ -57,14 +57,24 @@ NETS = {
     "deep": lambda: dense(128, 64, 32, 64, 128),
     "hinton": lambda: dense(1000, 500, 250, 30, 250, 500, 1000),
     "conv": lambda: images(
-        conv(16), down(), conv(8), down(), conv(8), down(),
-        conv(8), up(), conv(8), up(), conv(16, "valid"), up(),
+        conv(16),
+        down(),
+        conv(8),
+        down(),
+        conv(8),
+        down(),
+        conv(8),
+        up(),
+        conv(8),
+        up(),
+        conv(16, "valid"),
+        up(),
     ),
     "conv256": lambda: images(
         conv(64), down(), conv(128), down(), conv(256), conv(128), up(), conv(64), up()
     ),
     "lstm": recurrent,
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -91,10 +101,10 @@ def main() -> None:
 
     first = epoch()
     speeds = [options.images / epoch() for _ in range(options.rounds)]
-    found = {"images_per_second": round(statistics.median(speeds))}
-    found |= {"epochs": [round(speed) for speed in speeds]}
-    found |= {"first_epoch_seconds": round(first, 2)}
-    print(json.dumps({**found, "version": f"{keras.__version__} on {keras.backend.backend()}"}))
+    result = {"images_per_second": round(statistics.median(speeds))}
+    result |= {"epochs": [round(speed) for speed in speeds]}
+    result |= {"first_epoch_seconds": round(first, 2)}
+    print(json.dumps({**result, "version": f"{keras.__version__} on {keras.backend.backend()}"}))
 
 
 if __name__ == "__main__":

@@ -69,15 +69,35 @@ NETS = {
     "hinton": lambda: dense(1000, 500, 250, 30, 250, 500, 1000),
     "vae": Variational,
     "conv": lambda: nn.Sequential(
-        conv(1, 16), *down(), conv(16, 8), *down(), conv(8, 8), *down(),
-        conv(8, 8), *up(), conv(8, 8), *up(), conv(8, 16, 0), *up(), conv(16, 1),
+        conv(1, 16),
+        *down(),
+        conv(16, 8),
+        *down(),
+        conv(8, 8),
+        *down(),
+        conv(8, 8),
+        *up(),
+        conv(8, 8),
+        *up(),
+        conv(8, 16, 0),
+        *up(),
+        conv(16, 1),
     ),
     "conv256": lambda: nn.Sequential(
-        conv(1, 64), *down(), conv(64, 128), *down(), conv(128, 256), nn.ReLU(),
-        conv(256, 128), *up(), conv(128, 64), *up(), conv(64, 1),
+        conv(1, 64),
+        *down(),
+        conv(64, 128),
+        *down(),
+        conv(128, 256),
+        nn.ReLU(),
+        conv(256, 128),
+        *up(),
+        conv(128, 64),
+        *up(),
+        conv(64, 1),
     ),
     "lstm": RNN,
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -136,9 +156,9 @@ def main() -> None:
         epoch()
         speeds.append(steps * options.batch / (time.perf_counter() - began))
     median = statistics.median(speeds)
-    found = {"images_per_second": round(median), "first_epoch_seconds": round(first, 2)}
-    found |= {"epochs": [round(speed) for speed in speeds], "version": torch.__version__}
-    print(json.dumps(found))
+    result = {"images_per_second": round(median), "first_epoch_seconds": round(first, 2)}
+    result |= {"epochs": [round(speed) for speed in speeds], "version": torch.__version__}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is benchmarked: seven nets, each with the batch size that its peers use too."""
+"""The benchmarked nets, each with the batch size for our code and for other libraries."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,12 @@ from ae_jax.networks import MLP, RNN, ConvNet
 
 
 class Net(NamedTuple):
+    """A benchmarked net."""
+
     model: Model
     batch: int
     images: int = 60_000
-    """Random images of 28x28 to an epoch."""
+    """Images of 28x28 per epoch."""
 
 
 NETS = {
@@ -24,8 +26,8 @@ NETS = {
 }
 MODES = ("scan", "step", "pmap", "sharded", "stream", "records", "sweep")
 """scan: an epoch is one compiled loop over data on the device, as in `fit`. step: one call and one
-transfer for each batch. pmap, sharded: the step, and the loop, over several devices. stream: the
-loop, streamed from images that are mapped from a file. records: streamed while MNIST's PNGs are
-decoded (as TFDS prepared them, in $AE_JAX_DATA). sweep: `REPLICAS` seeds in one program; images of
-all of them count."""
+transfer per batch. pmap: the step over several devices. sharded: the loop over several devices.
+stream: the loop, with images streamed from a memory-mapped file. records: the loop, while MNIST's
+PNG files are decoded (as prepared by TFDS in $AE_JAX_DATA). sweep: `REPLICAS` seeds in one program;
+the images of all seeds count."""
 REPLICAS = 8

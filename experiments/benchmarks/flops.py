@@ -1,7 +1,7 @@
-"""Floating-point operations that a function asks for, counted in its jaxpr.
+"""Floating-point operations of a function, counted in its jaxpr.
 
 Only products and convolutions count, as usual for "model FLOPs": two for each multiply-add. XLA's
-own count takes the body of a loop once, however often it runs.
+own count would include the body of a loop only once.
 """
 
 import math
@@ -13,9 +13,9 @@ from jax.interpreters import partial_eval
 
 
 def count_flops(fn: Callable[..., Any], *args: Any) -> int:
-    """FLOPs of ``fn(*args)``; loops of unknown length count once, of branches the cheapest."""
+    """FLOPs of ``fn(*args)``; a while loop counts once, a conditional by its cheapest branch."""
     jaxpr = jax.make_jaxpr(fn)(*args).jaxpr
-    # Without what nobody asked for: a custom_vjp makes the gradient of the data too.
+    # Without unused results: a custom_vjp also computes the gradient of the data.
     needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     return _count(needed)
 

@@ -1,55 +1,65 @@
-"""Measure one net in this process, and print the result as JSON (see `experiments.bench`).
+"""Measure one net in this process and print the result as JSON (see `experiments.bench`).
 
 python -m experiments.benchmarks.ours conv --dtype float32 --mode scan
 """
 
-import argparse
 import json
 import math
-import resource
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import tyro
 
 from ae_jax.core import Autoencoder, metric_names
 from ae_jax.data import load
 from ae_jax.data.memory import batch_at, epoch_order
 from ae_jax.data.records import Records
 from ae_jax.devices.compilation import compile_program, compiler_options
+from ae_jax.devices.host import peak_bytes
 from ae_jax.devices.mesh import replicated, split
 from ae_jax.devices.names import device_name
-from ae_jax.spec import require
+from ae_jax.spec import nearest, require
 from ae_jax.training import init_state, make_plan, make_train_step
 from ae_jax.training.drive import Pace, drive
 from ae_jax.training.loop import make_train_loop, no_sums
 from experiments.benchmarks import MODES, NETS, REPLICAS
 from experiments.benchmarks.flops import count_flops
-from experiments.cli import use_cpu_devices
+from experiments.cli import one_line_errors, parse_options, use_cpu_devices
 
 Epoch = Callable[[], Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    net: Annotated[str, tyro.conf.Positional]
+    dtype: str = "float32"
+    mode: str = "scan"
+    devices: int = 1
+    batch: int | None = None
+    images: int | None = None
+    data: str | None = None
+    rounds: int = 3
+
+    def __post_init__(self) -> None:
+        for name, known in (("net", NETS), ("mode", MODES)):
+            value = getattr(self, name)
+            require(value in known, name, value, nearest(value, known))
+
+
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("net", choices=NETS)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--mode", choices=MODES, default="scan")
-    parser.add_argument("--devices", type=int, default=1)
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--images", type=int)
-    parser.add_argument("--data")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args(argv)
+    options = parse_options(
+        argv, Options, prog="python -m experiments.benchmarks.ours", about=__doc__
+    )
     use_cpu_devices(options.devices)
     print(json.dumps(measure(**vars(options))))
 
@@ -65,16 +75,16 @@ def measure(
     data: str | None = None,
     rounds: int = 3,
 ) -> dict[str, Any]:
-    """Train `rounds` epochs after one that is not counted; JSON-ready. On random images, or on the
-    first of those in the file `data`, uint8 [N, 28, 28, 1].
+    """Train one epoch that is not counted, then `rounds` epochs; the result is JSON-ready.
 
-    Speeds are images/s of whole epochs, blocked until ready. FLOPs are those of the products and
-    convolutions of one step (see `flops`), bytes as XLA counts them (None where a loop hides them);
-    utilization is against a matrix product of this device and dtype. Compile time is that of the
-    program that trains, alone.
+    The images are random, or the first ones in the file `data`, uint8 [N, 28, 28, 1]. Speeds are
+    images/s of full epochs, until all results are ready. FLOPs are those of the products and
+    convolutions of one step (see `flops`); bytes are counted by XLA (None if the program has loops,
+    whose bytes it does not count). Utilization is relative to a matrix product on this device, of
+    this dtype. Compile time is that of the training program alone.
     """
     batch, images = batch or NETS[net].batch, images or NETS[net].images
-    require(batch <= images, "batch", batch, f"larger than the {images} images of an epoch")
+    require(batch <= images, "batch", batch, f"must be at most {images}, the images of an epoch")
     ok = mode != "pmap" or batch % devices == 0
     require(ok, "batch", batch, f"pmap splits it over {devices} devices evenly")
     ae = replace(NETS[net].model.build((28, 28, 1)), dtype=jnp.dtype(dtype))
@@ -103,13 +113,13 @@ def measure(
         speeds.append(runs * (images // batch) * batch / (time.perf_counter() - began))
     speed = statistics.median(speeds)
     cost, memory = program.cost_analysis() or {}, program.memory_analysis()
-    # What the process held, before the products that measure the device.
-    stats, held = jax.devices()[0].memory_stats() or {}, _resident_megabytes()
-    parts = devices if batch % devices == 0 else 1  # the program is what one device runs
+    # The peak before the products that measure the device.
+    stats, held = jax.devices()[0].memory_stats() or {}, round(peak_bytes() / 1e6, 1)
+    parts = devices if batch % devices == 0 else 1  # the program is that of one device
     # Simulated devices of a CPU share its cores and its memory.
     units = 1 if jax.default_backend() == "cpu" else devices
     flops, peak = _step_flops(ae, batch), _peak_flops(dtype) * units
-    loops = "while(" in program.as_text()  # whose bytes XLA counts as if they ran once
+    loops = "while(" in program.as_text()  # XLA counts the bytes of one iteration only
     moved = None if loops else round(parts * cost.get("bytes accessed", math.nan) / 1e6, 2)
     bandwidth = _bandwidth() * units
     return {
@@ -140,7 +150,7 @@ def measure(
 def _loop(
     ae: Autoencoder, data: dict[str, Any], batch: int, devices: int, *, stream: bool
 ) -> tuple[Epoch, Any, float]:
-    """The loop that `fit` compiles, over whole batches only."""
+    """The loop that `fit` compiles, without a partial batch."""
     if not isinstance(data["x"], Records):  # those are decoded where they are sliced
         data = {name: column[: len(column) // batch * batch] for name, column in data.items()}
     plan = make_plan(ae, data, epochs=1, batch_size=batch, devices=devices, stream=stream)
@@ -155,7 +165,7 @@ def _loop(
     def epoch() -> Any:
         held[0], sums = drive(
             lambda carry, *piece: plan.loop(*carry, *piece),
-            (held[0], plan.none),
+            (held[0], plan.zeros),
             plan.feed.pieces(held[1], 0, plan.sizes.per_epoch),
             pace,
         )
@@ -166,15 +176,15 @@ def _loop(
 
 
 def _sweep(ae: Autoencoder, x: np.ndarray, batch: int) -> tuple[Epoch, Any, float]:
-    """Several seeds in one program, as `ae_jax.training.sweep` maps them."""
+    """Several seeds in one program, mapped as in `ae_jax.training.sweep`."""
     tx, count = optax.adam(1e-3), len(x) // batch * batch
-    data, none = {"x": jnp.asarray(x[:count])}, no_sums(metric_names(ae.objective))
+    data, no_metrics = {"x": jnp.asarray(x[:count])}, no_sums(metric_names(ae.objective))
     step = make_train_step(ae, tx)
     loop = make_train_loop(step, partial(batch_at, padded=False))
 
     def train_epoch(state, key, data, number):
         order = epoch_order(key, number, count=count, batch_size=batch)
-        return loop(state, none, (data, order), 0, count // batch)
+        return loop(state, no_metrics, (data, order), 0, count // batch)
 
     keys = jax.random.split(jax.random.key(0), REPLICAS)
     state = jax.jit(jax.vmap(partial(init_state, ae, tx)))(keys)
@@ -199,13 +209,13 @@ def _sweep(ae: Autoencoder, x: np.ndarray, batch: int) -> tuple[Epoch, Any, floa
 def _batches(
     ae: Autoencoder, x: np.ndarray, batch: int, devices: int, *, pmap: bool
 ) -> tuple[Epoch, Any, float]:
-    """A call of the compiled step for each batch, which comes from the host."""
+    """One call of the compiled step per batch, with batches from the host."""
     tx = optax.adam(1e-3)
     state = jax.jit(partial(init_state, ae, tx))(jax.random.key(0))
     if pmap:
         step = make_train_step(ae, tx, axis_name="data")
-        there = jax.devices()[:devices]
-        mapped = jax.pmap(step, axis_name="data", in_axes=(None, 0), out_axes=None, devices=there)
+        chosen = jax.devices()[:devices]
+        mapped = jax.pmap(step, axis_name="data", in_axes=(None, 0), out_axes=None, devices=chosen)
         shape = (devices, batch // devices, *x.shape[1:])
         run, example = mapped, jax.ShapeDtypeStruct(shape, x.dtype)
     else:
@@ -229,7 +239,7 @@ def _batches(
 
 
 def _on_disk(x: np.ndarray) -> np.ndarray:
-    """The same array, mapped from a file that is gone when the process ends."""
+    """The same array, mapped from a temporary file that disappears with the process."""
     with tempfile.TemporaryFile(suffix=".npy") as file:
         np.save(file, x)
         file.flush()
@@ -244,7 +254,7 @@ def _step_flops(ae: Autoencoder, batch: int) -> int:
 
 
 def _peak_flops(dtype: str) -> float:
-    """FLOP/s of a product of two square matrices of 2048, the best of a few."""
+    """FLOP/s of a product of two 2048 x 2048 matrices, the best of a few."""
     a = jnp.ones((2048, 2048), dtype)
     multiply = jax.jit(partial(jnp.matmul, preferred_element_type=jnp.float32))
     best = math.inf
@@ -267,11 +277,6 @@ def _bandwidth() -> float:
     return 2 * a.nbytes / best
 
 
-def _resident_megabytes() -> float:
-    """The most that this process has held in memory (Linux counts kilobytes, macOS bytes)."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(most / (1e6 if sys.platform == "darwin" else 1e3), 1)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with one_line_errors():  # without `run_main`, whose cache would hide the compile time
+        main(sys.argv[1:])

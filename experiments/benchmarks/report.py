@@ -1,4 +1,4 @@
-"""Tables and pictures of measurements (lists of dicts, as `experiments.bench` writes them)."""
+"""Tables and figures of measurements (lists of dicts, as written by `experiments.bench`)."""
 
 import statistics
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ COLUMNS = {
 
 
 def table(results: Sequence[Result]) -> Table:
-    """A row for each measurement, with ratios of ours to peers.
+    """A row for each measurement, with ratios of our speed to that of other libraries.
 
-    Of several turns, speed, memory and the rest are those of the turn in the middle. Behind a speed
-    are those of the slowest and the fastest epoch of all turns.
+    With several turns, the values are those of the turn of median speed. The slowest and the
+    fastest epoch of all turns are in brackets.
     """
     out = Table(title=_machine(results), title_justify="left")
     if any(result["who"] != "ae_jax" for result in results):
-        out.caption = "ours over: a peer, in its row; the fastest peer of each turn, in ours"
+        out.caption = "ours over: the peer of the row, or in our rows the fastest peer of each turn"
     out.add_column("net")
     out.add_column("who")
     for title in (*COLUMNS.values(), "ours over"):
@@ -47,7 +47,7 @@ def table(results: Sequence[Result]) -> Table:
 
 
 def comparison(before: Sequence[Result], after: Sequence[Result]) -> Table:
-    """How images/s, compile time and memory of the same measurements changed from A to B.
+    """Changes of images/s, compile time and memory from A to B, for measurements in both.
 
     Raises `ValueError` if nothing was measured in both.
     """
@@ -58,12 +58,12 @@ def comparison(before: Sequence[Result], after: Sequence[Result]) -> Table:
         out.add_column(title, justify="right" if title not in ("net", "who") else "left")
     old = {_measured(result): result for result in before}
     for new in after:
-        was = old.get(_measured(new))
-        if was is None or "error" in was or "error" in new:
+        earlier = old.get(_measured(new))
+        if earlier is None or "error" in earlier or "error" in new:
             continue
-        a, b = was["images_per_second"], new["images_per_second"]
+        a, b = earlier["images_per_second"], new["images_per_second"]
         changes = [
-            f"{_cell(key, was.get(key))} -> {_cell(key, new.get(key))}"
+            f"{_cell(key, earlier.get(key))} -> {_cell(key, new.get(key))}"
             for key in ("compile_seconds", "process_megabytes")
         ]
         out.add_row(new["net"], label(new), f"{a:,}", f"{b:,}", f"{b / a:.2f}", *changes)
@@ -73,7 +73,7 @@ def comparison(before: Sequence[Result], after: Sequence[Result]) -> Table:
 
 
 def speeds(results: Sequence[Result]) -> Figure:
-    """Images/s as bars, a group for each net; beside them each step under the device's roof."""
+    """Images/s as bars, grouped by net, and each step compared with the device's peak."""
     results = [r for r in results if "error" not in r]
     nets = list(dict.fromkeys(r["net"] for r in results))
     who = list(dict.fromkeys(label(r) for r in results))
@@ -96,7 +96,7 @@ def speeds(results: Sequence[Result]) -> Figure:
 
 
 def _draw_roof(ax: Any, results: Sequence[Result], who: Sequence[str]) -> None:
-    """Achieved FLOP/s against FLOPs per byte, under what memory and products allow."""
+    """Achieved FLOP/s against FLOPs per byte, with the limits of memory and of products."""
     across = np.array([0.5, 500.0])
     for dtype in dict.fromkeys(r["dtype"] for r in results):
         mine = [r for r in results if r["dtype"] == dtype]
@@ -122,7 +122,7 @@ def _draw_roof(ax: Any, results: Sequence[Result], who: Sequence[str]) -> None:
 
 
 def label(result: Result) -> str:
-    """Who was measured, and how it differs from float32 in a scan on one device."""
+    """The library, and the settings that differ from float32 in a scan on one device."""
     parts = [result["who"]]
     if result["who"] == "ae_jax":
         parts += [] if result["dtype"] == "float32" else [result["dtype"]]
@@ -132,15 +132,15 @@ def label(result: Result) -> str:
 
 
 def _measured(result: Result) -> tuple[Any, ...]:
-    """What two measurements must have in common to be compared."""
+    """The settings that two comparable measurements have in common."""
     return result["net"], label(result), *map(result.get, ("batch", "dataset", "images"))
 
 
 def _ratio(result: Result, results: Sequence[Result]) -> str:
-    """Of a peer: how many times as fast ours is, the first of the net. Of ours: how many times as
-    fast as the fastest peer of each turn. Both among those of the same dtype, if there are any.
+    """The ratio of our speed to that of a peer, as the median (and the range) over turns.
 
-    It is the median of the turns' ratios; behind it are the least and the most.
+    For a peer, our speed is that of our first row of the net. For our rows, the peer is the fastest
+    one of each turn. Rows of the same dtype are preferred.
     """
     ours = result["who"] == "ae_jax"
     others = [
@@ -152,8 +152,8 @@ def _ratio(result: Result, results: Sequence[Result]) -> str:
     if "error" in result or not others:
         return ""
     each = ratios(result, others) if ours else ratios(others[0], [result])
-    found = f"{statistics.median(each):.2f}x"
-    return found if len(each) == 1 else f"{found} ({min(each):.2f} to {max(each):.2f})"
+    ratio = f"{statistics.median(each):.2f}x"
+    return ratio if len(each) == 1 else f"{ratio} ({min(each):.2f} to {max(each):.2f})"
 
 
 def _cell(key: str, value: Any) -> str:

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Anomalies in a time series
 #
-# A recurrent autoencoder learns windows of a signal that behaves, and reconstructs others badly.
-# The signal is made up here: a heart-like beat with noise; to be found are early and flat beats.
-# Windows of your own go into a `.csv` or `.npz` file, one a row, and through
-# `python -m experiments.train` and `python -m experiments.evaluate` in the same way.
+# A recurrent autoencoder learns windows of a normal signal, and reconstructs other windows badly.
+# The signal of this notebook is synthetic: a heart-like beat with noise. The anomalies are early
+# beats and flat beats. For your own data, write a `.csv` or `.npz` file with one window per row.
+# Then train and evaluate with `python -m experiments.train` and `python -m experiments.evaluate`.
 
 # %%
 # %matplotlib inline
@@ -28,12 +28,12 @@ from ae_jax.evaluation.anomaly import detection_metrics, model_scores
 from ae_jax.models import Vanilla
 from ae_jax.networks import RNN
 
-STEPS = 32  # in a window, about one beat
+STEPS = 32  # the length of a window, about one beat
 rng = np.random.default_rng(0)
 
 
 def beats(count: int, *, jitter: float = 0.5, height: float = 1.0) -> np.ndarray:
-    """[count, STEPS]: a peak with a dip after it, about the middle of each window."""
+    """Windows [count, STEPS] with a peak near the middle, and a dip after it."""
     time = np.arange(STEPS) - STEPS / 2 - rng.normal(0, jitter, size=(count, 1))
     shape = height * np.exp(-((time / 2.5) ** 2)) - 0.35 * np.exp(-(((time - 6) / 3) ** 2))
     return (shape + rng.normal(0, 0.03, size=shape.shape)).astype(np.float32)
@@ -54,8 +54,8 @@ axes.set_xlabel("step of the window")
 figure
 
 # %% [markdown]
-# An LSTM reads the window into a code of four numbers, another writes it again. Only normal windows
-# are trained on.
+# One LSTM encodes a window as four latents, and another decodes them. The training set has only
+# normal windows.
 
 # %%
 ae = Vanilla(network=RNN(widths=(32,)), latent_dim=4, loss="mse").build((STEPS,))
@@ -63,25 +63,25 @@ state, history = fit(ae, train, epochs=30, batch_size=64, optimizer=3e-3, seed=0
 history[-1]
 
 # %% [markdown]
-# The score is the squared error of a window. The threshold is where one normal window in a hundred
-# lies above it.
+# The score of a window is its squared error. One normal window in a hundred has a score above the
+# threshold.
 
 # %%
 scores = model_scores(ae, state.variables, {"x": test})["squared_error"]
-found = detection_metrics(scores, anomalous, false_positive_rate=0.01)
-print({name: round(value, 3) for name, value in found.items()})
-assert found["roc_auc"] > 0.95
+metrics = detection_metrics(scores, anomalous, false_positive_rate=0.01)
+print({name: round(value, 3) for name, value in metrics.items()})
+assert metrics["roc_auc"] > 0.95
 
 # %%
 plots.score_histogram(
-    scores, anomalous, threshold=found["threshold"], name="squared error of a window"
+    scores, anomalous, threshold=metrics["threshold"], name="squared error of a window"
 )
 
 # %% [markdown]
-# Which windows does it miss?
+# Which anomalies does it miss?
 
 # %%
-missed = np.flatnonzero(anomalous & (scores <= found["threshold"]))
+missed = np.flatnonzero(anomalous & (scores <= metrics["threshold"]))
 print(f"{len(missed)} of {anomalous.sum()} missed: {(missed < 525).sum()} early, the others flat")
 
 # %%

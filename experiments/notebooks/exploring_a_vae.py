@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Exploring a VAE
 #
-# What a variational autoencoder of the digits has learned: its two parts of the loss, the plane of
-# its codes, what it draws by itself, and what becomes of the codes when the KL term weighs more.
+# This notebook trains a variational autoencoder on images of digits. It shows the two terms of the
+# loss, the plane of the latents, random samples, and the effect of the weight of the KL term.
 
 # %%
 # %matplotlib inline
@@ -34,8 +34,8 @@ ae = spec.build((8, 8, 1))
 state, history = fit(ae, train, epochs=100, batch_size=128, eval_data=test, seed=0)
 
 # %% [markdown]
-# The loss is the negative ELBO in nats per image: what the reconstruction costs, and the KL
-# divergence of the posterior from the prior.
+# The loss is the negative ELBO in nats per image. It is the sum of the reconstruction error (the
+# negative log-likelihood) and the KL divergence of the posterior from the prior.
 
 # %%
 plots.loss_curves(history, unit="nats per image")
@@ -44,23 +44,23 @@ plots.loss_curves(history, unit="nats per image")
 outputs = ae.apply(state.variables, jnp.float32(test["x"]) / 255)
 mean = np.asarray(outputs["mean"])
 deviation = np.exp(0.5 * np.asarray(outputs["logvar"]))
-print("mean deviation of the posterior, by code:", deviation.mean(axis=0).round(3))
-plots.code_scatter(mean, test["label"])
+print("mean deviation of the posterior, by latent:", deviation.mean(axis=0).round(3))
+plots.latent_scatter(mean, test["label"])
 
 # %% [markdown]
-# The decoder over the plane, evenly spaced in the prior's probability, and on random draws from the
-# prior.
+# The next figure shows decoded points of the plane, evenly spaced in the prior's probability. The
+# one after it shows decoded random draws from the prior.
 
 # %%
 decode = jax.jit(ae.decode)
-plots.manifold(np.asarray(decode(state.variables, plots.manifold_codes())))
+plots.manifold(np.asarray(decode(state.variables, plots.manifold_latents())))
 
 # %%
 draws = jax.random.normal(jax.random.key(1), (40, 2))
 plots.samples(np.asarray(decode(state.variables, draws)))
 
 # %% [markdown]
-# From one digit to another, through the codes in between:
+# Here the latents change along a straight line from one digit to another:
 
 # %%
 start, end = mean[0], mean[7]
@@ -68,8 +68,8 @@ path = start + jnp.linspace(0, 1, 10)[:, None] * (end - start)
 plots.image_rows({"between": np.asarray(decode(state.variables, path))})
 
 # %% [markdown]
-# Three weights of the KL term and two seeds of each, trained at once in one program: with a larger
-# weight the codes say less about the image.
+# `sweep` trains models with three weights of the KL term and two seeds of each, all in one program.
+# With a larger weight the latents contain less information about the image.
 
 # %%
 result = sweep(

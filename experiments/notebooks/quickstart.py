@@ -13,8 +13,9 @@
 # %% [markdown]
 # # Quickstart
 #
-# Train an autoencoder on scikit-learn's digits (nothing is downloaded), look at what it does, and
-# compare it with PCA. Open this file as a notebook with jupytext, or run it as a script.
+# Train an autoencoder on scikit-learn's digits (without a download), look at its reconstructions
+# and latents, and compare it with PCA. Open this file as a notebook with jupytext, or run it as a
+# script.
 
 # %%
 # %matplotlib inline
@@ -32,8 +33,8 @@ train, test = load("digits", "train"), load("digits", "test")
 train["x"].shape, train["x"].dtype
 
 # %% [markdown]
-# A *specification* is plain data; `build` makes the autoencoder of it for examples of a shape: a
-# Flax module, and the terms of its loss. Nothing is trained, or even allocated, yet.
+# A *specification* is plain data. Its method `build` returns an autoencoder for examples of one
+# shape: a Flax module and the terms of its loss. Building allocates no parameters.
 
 # %%
 spec = Vanilla(network=MLP(widths=(128,)), latent_dim=8, latent_activation="linear")
@@ -41,8 +42,8 @@ ae = spec.build(train["x"].shape[1:])
 ae.objective
 
 # %% [markdown]
-# `fit` compiles one step and runs all epochs of it on the device. The state it returns is a tree of
-# arrays, and the history a list of rows.
+# `fit` compiles a train step and runs all epochs on the device. It returns the final state, a tree
+# of arrays, and the history, a list of rows.
 
 # %%
 state, history = fit(ae, train, epochs=100, batch_size=64, eval_data=test, seed=0)
@@ -59,7 +60,7 @@ recon = jax.jit(ae.reconstruct)(state.variables, test["x"])
 plots.reconstructions(test["x"], np.asarray(recon), labels=test["label"])
 
 # %% [markdown]
-# Is it better than PCA with as many components?
+# Is the error lower than that of PCA with the same number of components?
 
 # %%
 x = np.float32(test["x"]) / 255
@@ -71,4 +72,4 @@ assert ours["mse"] < pca_error
 
 # %%
 z = np.asarray(jax.jit(ae.encode)(state.variables, test["x"]))
-plots.code_scatter(z, test["label"])
+plots.latent_scatter(z, test["label"])

@@ -1,4 +1,4 @@
-"""The rows of `experiments.reproduce`: published settings, their figures, and how to run them."""
+"""The rows of `experiments.reproduce`: published settings and results, and how to run them."""
 
 from experiments.reproductions import (
     few_labels,

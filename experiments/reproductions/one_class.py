@@ -1,9 +1,9 @@
-"""One-class MNIST: each digit in turn is normal, and an autoencoder of it must tell the others.
+"""One-class MNIST: an autoencoder of one digit must recognize all other digits as anomalies.
 
-Trained on the training images of one digit, measured on all test images. No label of an anomaly is
-used anywhere: the net is that of `experiments.configs.canon.one_class` for each digit, and scores
-are fixed before. Of the net and the scores, a few were tried on the digits 2, 5 and 8 with these
-very test images. The seeds are the nets'; the mixture's own is 0.
+Each model is trained on the training images of one digit and measured on all test images. Labels of
+anomalies are not used for training: all digits share the net of `experiments.configs.one_class`,
+and the scores are fixed in advance. A few nets and scores were compared on the digits 2, 5 and 8
+with the same test images. Seeds are those of the nets; the seed of the mixture is 0.
 """
 
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ from ae_jax.evaluation.tasks import anomaly
 from ae_jax.evaluation.tasks.subject import Subject
 from ae_jax.training import fit
 from experiments.configs import CONFIGS
-from experiments.reproductions.setup import Figures, Row, Setup
+from experiments.reproductions.setup import Metrics, Row, Setup
 
-# Deep SVDD (Ruff et al., Deep one-class classification, 2018) as quoted for its authors' PyTorch
-# code; for the paper's own table a mean of 0.948 is quoted.
+# Deep SVDD (Ruff et al., Deep one-class classification, 2018): quoted results of the authors'
+# PyTorch code; the mean in the paper's own table is quoted as 0.948.
 DEEP_SVDD = (0.977, 0.994, 0.889, 0.905, 0.935, 0.860, 0.983, 0.951, 0.930, 0.958)
 SCORES = ("error_and_mixture", "squared_error", "mixture", "neighbors")
 
 
-def _one_class(setup: Setup, name: str, seed: int) -> Figures:
-    """Areas under the ROC curve: means over the digits by score, then by digit."""
+def _one_class(setup: Setup, name: str, seed: int) -> Metrics:
+    """Areas under the ROC curve: means over the digits by score, then values by digit."""
     config = CONFIGS["one_class"]
     settings = anomaly.Settings(components=1) if setup.quick else anomaly.Settings()
     train, test = (setup.data("mnist", split) for split in ("train", "test"))
-    found: dict[str, list[float]] = {score: [] for score in SCORES}
+    areas: dict[str, list[float]] = {score: [] for score in SCORES}
     for digit in range(10):
         normal = with_labels(train, (digit,))
         ae = config.model.build(train["x"].shape[1:])
@@ -44,21 +44,21 @@ def _one_class(setup: Setup, name: str, seed: int) -> Figures:
         subject = Subject(ae, state.variables, normal, with_labels(test, (digit,)), test)
         scores = anomaly.anomaly_scores(subject, settings)
         for score in SCORES:
-            figures = detection_metrics(scores[score], test["label"] != digit)
-            found[score].append(figures["roc_auc"])
-    means = {score: float(np.mean(values)) for score, values in found.items()}
+            metrics = detection_metrics(scores[score], test["label"] != digit)
+            areas[score].append(metrics["roc_auc"])
+    means = {score: float(np.mean(values)) for score, values in areas.items()}
     return means | {
-        f"{digit} {score}": found[score][digit] for digit in range(10) for score in SCORES
+        f"{digit} {score}": areas[score][digit] for digit in range(10) for score in SCORES
     }
 
 
-def _page(figures: Mapping[str, list[float]]) -> str:
+def _page(metrics: Mapping[str, list[float]]) -> str:
     digits = range(10)
-    lines = ["### One-class MNIST: area under the ROC curve for each normal digit", ""]
+    lines = ["## One-class MNIST: area under the ROC curve for each normal digit", ""]
     lines += ["| score | mean | " + " | ".join(map(str, digits)) + " |"]
     lines += ["| --- " * 12 + "|"]
     for score in SCORES:
-        means = [np.mean(figures[score]), *(np.mean(figures[f"{d} {score}"]) for d in digits)]
+        means = [np.mean(metrics[score]), *(np.mean(metrics[f"{d} {score}"]) for d in digits)]
         cells = " | ".join(f"{mean:.3f}" for mean in means)
         lines.append(f"| {score.replace('_', ' ')} | {cells} |")
     published = " | ".join(f"{auc:.3f}" for auc in (np.mean(DEEP_SVDD), *DEEP_SVDD))
@@ -70,8 +70,13 @@ ROWS = {
     "one-class": Row(
         "MNIST, each digit in turn as the normal one, 784-256-128-32, 30 epochs: area under the "
         "ROC curve over all test images, mean over the digits, reconstruction error and a mixture "
-        "of Gaussians on the codes together",
-        "0.938 (its code), 0.948 (its paper)", "Deep SVDD", ">= 0.96", _one_class, 3,
-        shown=len(SCORES), page=_page,
+        "of Gaussians on the latents together",
+        published="0.938 (authors' program), 0.948 (paper)",
+        source="Deep SVDD",
+        reach=">= 0.96",
+        run=_one_class,
+        seeds=3,
+        shown=len(SCORES),
+        page=_page,
     ),
-}  # fmt: skip
+}

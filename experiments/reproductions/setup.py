@@ -1,4 +1,4 @@
-"""What a row is, and what every row is run with."""
+"""The class of a row, and the setup with which rows are run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,17 +16,22 @@ from experiments.cli import stored_config
 from experiments.config import Config
 from experiments.training import train
 
-Figures = dict[str, float]
+Metrics = dict[str, float]
 QUICK_EXAMPLES = 256
-SHAPES = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+SHAPES = {
+    "digits": (8, 8, 1),
+    "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+}
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Where the data is, where runs and pictures go, and whether this is only a trial.
+    """The folders of data, runs and results, and whether this is only a quick trial.
 
-    A quick trial takes one epoch of a few hundred of scikit-learn's digits, enlarged to the size of
-    the set they stand in for: it needs no file and says whether a row runs, not what it reaches.
+    A quick trial trains for one epoch on a few hundred of scikit-learn's digits, enlarged to the
+    shape of the real data set. It needs no files, and only shows that a row runs.
     """
 
     dirs: Mapping[str, str | None]
@@ -49,9 +54,9 @@ class Setup:
     def train(
         self, run: str, config: Config, seed: int
     ) -> tuple[Autoencoder, TrainState, dict[str, Any]]:
-        """Train, or continue where an earlier call for the same run and seed stopped.
+        """Train, or resume an earlier call for the same run and seed.
 
-        Besides the model and its state, ``{"test": the test set, **the last row of its history}``.
+        Returns the model, its state, and ``{"test": the test set, **the last row of the history}``.
         """
         data, test = (self.data(config.data.name, split) for split in ("train", "test"))
         settings = config.train
@@ -61,34 +66,38 @@ class Setup:
         config = replace(config, train=settings, seed=seed)
         resume = (path / "config.json").is_file()
         if resume and stored_config(str(path)) != config:
-            raise ValueError(f"{path} was run with other settings: delete it, or use other --runs")
+            raise ValueError(
+                f"{path} was run with other settings: delete it, or give another folder with --runs"
+            )
         ae, (state, history) = train(config, data, test, run_dir=path, resume=resume)
         return ae, state, {"test": test, **history[-1]}
 
 
 @dataclass(frozen=True)
 class Row:
-    """`run(setup, name, seed)` gives the figures of one seed; the row is about the first."""
+    """A published result; `run(setup, name, seed)` returns our metrics, the main one first."""
 
     setting: str
     published: str
     source: str
     reach: str
-    run: Callable[[Setup, str, int], Figures]
+    run: Callable[[Setup, str, int], Metrics]
     seeds: int = 1
     shown: int | None = None
-    """How many of the figures the table shows; by default all."""
+    """Number of metrics in the table; by default all."""
     page: Callable[[Mapping[str, list[float]]], str] | None = None
-    """More Markdown for the results' page, from the figures of all seeds."""
+    """Further Markdown for the page of results, from the metrics of all seeds."""
 
 
-def trained(config: Config, *keys: str) -> Callable[[Setup, str, int], Figures]:
-    """A row that trains one configuration and reports these test figures: those of the objective,
-    evaluated as in training, or of `reconstruction_metrics`."""
+def trained(config: Config, *keys: str) -> Callable[[Setup, str, int], Metrics]:
+    """The `run` of a row that trains one configuration and reports the test metrics `keys`.
 
-    def run(setup: Setup, name: str, seed: int) -> Figures:
-        ae, state, found = setup.train(name, config, seed)
-        figures = {**found, **reconstruction_metrics(ae, state.variables, found["test"]["x"])}
-        return {key: figures[key] for key in keys}
+    They are terms of the objective, evaluated as in training, or `reconstruction_metrics`.
+    """
+
+    def run(setup: Setup, name: str, seed: int) -> Metrics:
+        ae, state, last = setup.train(name, config, seed)
+        metrics = {**last, **reconstruction_metrics(ae, state.variables, last["test"]["x"])}
+        return {key: metrics[key] for key in keys}
 
     return run

@@ -1,22 +1,25 @@
-"""Try the promises about survival many times, and print how often each was kept.
+"""Test the promises about survival many times, and print how often each was kept.
 
-python -m experiments.stress                        all of them, in full: an hour on two cores
-python -m experiments.stress kill data --minutes 5  some of them, sharing five minutes
+python -m experiments.stress                        all of them: about an hour on two cores
+python -m experiments.stress kill data --minutes 5  two of them, in five minutes together
 """
 
-import argparse
 import json
 import logging
 import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import parse_all, run_main
+from ae_jax.spec import nearest
+from experiments.cli import parse_options, run_main
 from experiments.stress.configurations import WRONG, configurations
 from experiments.stress.damage import corruption, data
 from experiments.stress.hostile import hostile
@@ -35,24 +38,28 @@ PROMISES = {
     "configurations": (configurations, len(WRONG)),
     "leaks": (leaks, 1),
 }
-"""What tries each promise, and how often."""
+"""The test of each promise, and the number of trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    promises: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """By default all of them."""
+    minutes: float | None = None
+    """Time for all of them together; by default without a limit."""
+    seed: int = 0
+    json: Path | None = None
+    """A file for the counts."""
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.stress", description=__doc__, exit_on_error=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("promise", nargs="*", metavar="PROMISE", help=", ".join(PROMISES))
-    parser.add_argument("--minutes", type=float, help="for all of them; by default, no limit")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="where to write the counts")
-    options = parse_all(parser, argv)
-    for name in options.promise:
+    about = f"{__doc__}\npromises: {', '.join(PROMISES)}"
+    options = parse_options(argv, Options, prog="python -m experiments.stress", about=about)
+    for name in options.promises:
         if name not in PROMISES:
-            raise ValueError(f"no promise {name!r}: there are {', '.join(PROMISES)}")
-    names = options.promise or list(PROMISES)
-    quiet = logging.getLogger("ae_jax")  # of damage that is meant to be there
+            raise ValueError(f"no promise {name!r}: {nearest(name, PROMISES)}")
+    names = options.promises or tuple(PROMISES)
+    quiet = logging.getLogger("ae_jax")  # without warnings of intended damage
     quiet.addHandler(logging.NullHandler())
     quiet.propagate = False
     console, counts = Console(), {}
@@ -72,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def attempt(name: str, seed: int, seconds: float | None, console: Console) -> dict[str, float]:
-    """Try one promise until its number, or its time, is reached."""
+    """Test one promise until its number of trials, or its time, is reached."""
     promise, times = PROMISES[name]
     began, trials, kept = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +95,7 @@ def attempt(name: str, seed: int, seconds: float | None, console: Console) -> di
 
 
 def _or_failure(trials: Iterator[str | None]) -> Iterator[str | None]:
-    """The trials, the last of them one that could not be made."""
+    """The trials; an exception becomes a last, failed trial."""
     try:
         yield from trials
     except Exception as error:

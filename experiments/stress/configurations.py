@@ -1,4 +1,4 @@
-"""The promise that a wrong configuration ends in one line, and before anything is compiled."""
+"""The promise that a wrong configuration is refused in one line, before anything is compiled."""
 
 import contextlib
 import io
@@ -140,7 +140,7 @@ hinton --data.decode always
 
 
 def configurations(folder: Path, rng: random.Random) -> Iterator[str | None]:
-    """Wrong types, ranges, names and contradictions: exit code 2, one line, nothing compiled."""
+    """Wrong types, ranges, names and contradictions: exit code 2, one line, no compilation."""
     del rng
     compiled: list[str] = []
 
@@ -166,7 +166,7 @@ def configurations(folder: Path, rng: random.Random) -> Iterator[str | None]:
 
 
 def run(line: str) -> tuple[object, str]:
-    """The exit code and what is written to stderr."""
+    """The exit code and the output on stderr of one command line."""
     errors = io.StringIO()
     try:
         with (

@@ -1,4 +1,4 @@
-"""Promises about damaged files: checkpoints, and data sets of every format that is read."""
+"""Promises about damaged files: checkpoints, and data sets of all supported formats."""
 
 import gzip
 import logging
@@ -24,38 +24,40 @@ REFUSALS = (ValueError, TypeError, OSError)
 
 
 def corruption(folder: Path, rng: random.Random) -> Trials:
-    """A checkpoint with a flipped bit, or a file cut short, emptied, deleted, added or swapped with
-    another: no wrong state is restored; the older one is, and a warning names the damaged one."""
+    """A checkpoint with a flipped bit, or a file truncated, deleted, added, renamed or swapped.
+
+    A wrong state is never restored. Instead the older checkpoint is restored, and a warning names
+    the damaged one.
+    """
     run = folder / "run"
     train("vae", run, 6)
-    whole = run / "checkpoints"
-    older, newest = Checkpoints(whole, read_only=True).steps()
-    # Of the optimizer that `fit` makes of a learning rate.
+    intact = run / "checkpoints"
+    older, newest = Checkpoints(intact, read_only=True).steps()
+    # With the optimizer that `fit` creates for a learning rate.
     target = jax.eval_shape(
         lambda: init_state(autoencoder("vae"), optax.adam(1e-3), jax.random.key(0), ema=True)
     )
     expected = {
-        step: digest(Checkpoints(whole, read_only=True).restore(target, step))
+        step: digest(Checkpoints(intact, read_only=True).restore(target, step))
         for step in (older, newest)
     }
     while True:
-        copy = Path(shutil.copytree(whole, folder / "copy"))
+        copy = Path(shutil.copytree(intact, folder / "copy"))
         what, step = _damage(copy, rng)
         with _Warnings("ae_jax.storage.checkpoint") as warnings:
             state: TrainState = Checkpoints(copy, read_only=True).restore(target)
-        found = int(state.step)
-        if digest(state) != expected[found]:
-            yield f"{what}: the state restored is not the one of step {found}"
-        elif step == newest and (found != older or f"step {newest} " not in "".join(warnings)):
-            yield f"{what}: step {found} was restored, with the warnings {warnings}"
+        restored = int(state.step)
+        if digest(state) != expected[restored]:
+            yield f"{what}: the restored state is not that of step {restored}"
+        elif step == newest and (restored != older or f"step {newest} " not in "".join(warnings)):
+            yield f"{what}: step {restored} was restored, with the warnings {warnings}"
         else:
             yield None
         shutil.rmtree(copy)
 
 
 def _damage(checkpoints: Path, rng: random.Random) -> tuple[str, int]:
-    """Change one file; what was done, and the step of the checkpoint that is no longer whole (-1
-    where that is not certain)."""
+    """Damage one file; returns a description, and the step of its checkpoint (-1 if uncertain)."""
     while True:
         file = rng.choice([p for p in sorted(checkpoints.rglob("*")) if p.is_file()])
         step = int(file.relative_to(checkpoints).parts[0])
@@ -71,7 +73,7 @@ def _damage(checkpoints: Path, rng: random.Random) -> tuple[str, int]:
                 file.rename(file.with_name("another"))
                 return f"{name} renamed", step
             case "swap":
-                # Within the checkpoint, so that no more than one is damaged.
+                # Within one checkpoint, so that only one is damaged.
                 files = [p for p in sorted((checkpoints / str(step)).rglob("*")) if p.is_file()]
                 other = rng.choice(files)
                 if other.read_bytes() == content:
@@ -85,12 +87,12 @@ def _damage(checkpoints: Path, rng: random.Random) -> tuple[str, int]:
                     continue
                 file.write_bytes(changed)
                 if name.name == "manifest.json" and kind == "flip":
-                    step = -1  # a space that is another space changes nothing
+                    step = -1  # changed whitespace does no damage
                 return f"{name}: {kind}", step
 
 
 def mutate(content: bytes, kind: str, rng: random.Random) -> bytes:
-    """`content` with one thing changed."""
+    """`content` with one change of the given kind."""
     at = rng.randrange(len(content)) if content else 0
     match kind:
         case "flip":
@@ -115,7 +117,7 @@ KINDS = ("flip", "truncate", "empty", "extend", "overwrite", "cut")
 
 
 def data(folder: Path, rng: random.Random) -> Trials:
-    """A damaged .npz, idx .gz or array_record file: one line that names it, or the same data."""
+    """A damaged .npz, idx .gz or array_record file: an error of one line, or the same data."""
     sets = data_sets(folder)
     expected = [read() for _, read in sets]
     while True:
@@ -124,8 +126,8 @@ def data(folder: Path, rng: random.Random) -> Trials:
         content, kind = file.read_bytes(), rng.choice(KINDS)
         file.write_bytes(mutate(content, kind, rng))
         try:
-            found = read()
-            same = all(np.array_equal(found[k], v) for k, v in expected[number].items())
+            arrays = read()
+            same = all(np.array_equal(arrays[k], v) for k, v in expected[number].items())
             yield None if same else f"{file.name}, {kind}: other data was read"
         except REFUSALS as error:
             ok = "\n" not in str(error) and str(file.parent) in str(error)
@@ -136,17 +138,17 @@ def data(folder: Path, rng: random.Random) -> Trials:
 
 
 def data_sets(folder: Path) -> list[tuple[Path, Callable[[], dict[str, Any]]]]:
-    """Small data sets of every format: a file of each, and what reads the set."""
+    """Small data sets of all formats: pairs of a file and a function that reads the set."""
     import tensorflow_datasets as tfds
 
     numbers = np.random.default_rng(0)
     x, label = numbers.integers(0, 256, (60, 28, 28), np.uint8), numbers.integers(0, 10, 60)
-    found: list[tuple[Path, Callable[[], dict[str, Any]]]] = []
+    sets: list[tuple[Path, Callable[[], dict[str, Any]]]] = []
 
     plain, packed = folder / "plain.npz", folder / "packed.npz"
     np.savez(plain, x=x, label=label)
     np.savez_compressed(packed, x=x, label=label)
-    found += [(file, partial(load, file, "train")) for file in (plain, packed)]
+    sets += [(file, partial(load, file, "train")) for file in (plain, packed)]
 
     idx = folder / "idx"
     idx.mkdir()
@@ -154,30 +156,30 @@ def data_sets(folder: Path) -> list[tuple[Path, Callable[[], dict[str, Any]]]]:
         header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
         file = idx / f"train-{part}-ubyte.gz"
         file.write_bytes(gzip.compress(header + array.tobytes()))
-        found.append((file, partial(load, idx, "train")))
+        sets.append((file, partial(load, idx, "train")))
 
     split = (x[..., None], label)
     tfds.disable_progress_bar()
     prepare.write("mnist", {"train": split, "test": split}, folder / "tfds")
     version = next((folder / "tfds" / "mnist").iterdir())
     files = [next(version.glob("mnist-train.array_record*")), version / "dataset_info.json"]
-    return found + [(file, partial(load, "mnist", "train", folder / "tfds")) for file in files]
+    return sets + [(file, partial(load, "mnist", "train", folder / "tfds")) for file in files]
 
 
 class _Warnings(logging.Handler):
-    """The warnings of one logger, as a list, while entered."""
+    """A context manager that collects the warnings of one logger in a list."""
 
     def __init__(self, name: str) -> None:
         super().__init__(logging.WARNING)
-        self.logger, self.found = logging.getLogger(name), list[str]()
+        self.logger, self.messages = logging.getLogger(name), list[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.found.append(record.getMessage())
+        self.messages.append(record.getMessage())
 
     def __enter__(self) -> list[str]:
         self.logger.addHandler(self)
         self.logger.propagate = False
-        return self.found
+        return self.messages
 
     def __exit__(self, *_: object) -> None:
         self.logger.removeHandler(self)

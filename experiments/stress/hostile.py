@@ -1,4 +1,4 @@
-"""Promises about files that were made to do harm, whose checksums are therefore right."""
+"""Promises about files that were made to do harm, so their checksums are correct."""
 
 import contextlib
 import hashlib
@@ -16,6 +16,7 @@ import optax
 from ae_jax import load_run
 from ae_jax.core import init_state
 from ae_jax.data import load
+from ae_jax.devices.host import peak_bytes, reset_peak, resident_bytes
 from ae_jax.storage.checkpoint import Checkpoints
 from ae_jax.storage.export import export, load_exported
 from ae_jax.storage.manifest import read_manifest, write_manifest
@@ -26,18 +27,21 @@ from experiments.stress.damage import KINDS, REFUSALS, Trials, data_sets, mutate
 from experiments.stress.worker import autoencoder, train
 
 SLACK = 48 * 2**20
-"""Bytes that reading any file may take besides: Python's and the allocators' own."""
+"""Bytes that Python and the allocators may need for any file."""
 NASTY: tuple[Any, ...] = (
-    None, True, -1, 0, 1, 1.5, 2**31, 2**63, 10**30, 1e308, float("nan"), "", "os.system",
-    "../../../etc/passwd", "/etc/passwd", "__import__('os').system('true')", "\x00", "é" * 300,
-    [], {}, [[]], [1] * 3000, {"kind": "eval"}, ["posix", "system"], "x" * 100_000,
-)  # fmt: skip
+    *(None, True, -1, 0, 1, 1.5, 2**31, 2**63, 10**30, 1e308, float("nan")),
+    *("", "os.system", "../../../etc/passwd", "/etc/passwd", "__import__('os').system('true')"),
+    *("\x00", "é" * 300, "x" * 100_000),
+    *([], {}, [[]], [1] * 3000, {"kind": "eval"}, ["posix", "system"]),
+)
 
 
 def hostile(folder: Path, rng: random.Random) -> Trials:
-    """Fuzzed configurations, rows, checkpoints, exported models and data sets, with checksums that
-    are right: read or refused in one line, nothing written elsewhere, and no more memory taken
-    than twice the file (see `SLACK`)."""
+    """Fuzzed configurations, rows, checkpoints, exports and data sets, with correct checksums.
+
+    Each is read, or refused in one line. Nothing is written elsewhere, and reading needs at most
+    twice the memory of the file (and `SLACK`).
+    """
     targets = list(_targets(folder / "inside"))
     before = _listing(folder)
     while True:
@@ -46,8 +50,7 @@ def hostile(folder: Path, rng: random.Random) -> Trials:
         changed = _fuzz(content, rng)
         file.write_bytes(changed)
         sign()
-        _forget_peak()
-        base = _memory("VmRSS")
+        base = resident_bytes() if reset_peak() else None
         problem = None
         try:
             read()
@@ -55,8 +58,8 @@ def hostile(folder: Path, rng: random.Random) -> Trials:
             problem = f"more than a line: {error!r}" if "\n" in str(error) else None
         except Exception as error:
             problem = repr(error)
-        grown = _memory("VmHWM") - base
-        # What is read is at most the file, or with it the rest of what belongs to it.
+        grown = 0 if base is None else peak_bytes() - base
+        # A reader needs at most the file and the files beside it.
         if grown > 2 * max(len(changed), _size(file.parent)) + SLACK:
             problem = problem or f"{grown:,} bytes of memory for a file of {len(changed):,}"
         file.write_bytes(content)
@@ -158,24 +161,9 @@ def _change(data: Any, rng: random.Random) -> Any:
 
 
 def _listing(folder: Path) -> set[tuple[str, int]]:
-    """Every file under `folder`, with its size."""
+    """The files under `folder` with their sizes."""
     return {(str(p), p.lstat().st_size) for p in folder.rglob("*") if not p.is_dir()}
 
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _forget_peak() -> None:
-    """From now on count the most memory that this process takes (Linux only)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _memory(name: str) -> int:
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0
-    line = next(line for line in status.splitlines() if line.startswith(name))
-    return 1024 * int(line.split()[1])

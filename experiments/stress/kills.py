@@ -1,4 +1,4 @@
-"""Promises about processes that die: exact resume, kill -9, signals, determinism."""
+"""Promises about killed processes: exact resume, SIGKILL, signals, determinism."""
 
 import random
 import shutil
@@ -24,8 +24,11 @@ Trials = Iterator[str | None]
 
 
 def resume(folder: Path, rng: random.Random) -> Trials:
-    """Killed anywhere and resumed in a new process, a run ends as if it had not been: the same
-    SHA-256 of its state, and every row the same. A VAE, batch normalization, and streaming."""
+    """A run that is killed at a random time and resumed equals an uninterrupted run.
+
+    The SHA-256 of the final state and all rows are the same, for a VAE, for batch normalization and
+    for streamed data.
+    """
     references = {}
     for kind in KINDS:
         run = folder / kind
@@ -40,10 +43,10 @@ def resume(folder: Path, rng: random.Random) -> Trials:
             kill_at_random(process, rng, 0.9 * seconds)
             steps = sorted(map(str, (run / "checkpoints").iterdir()))
             finish(start(kind, run, EPOCHS))
-            found, found_rows = outcome(run)
-            if found != digest:
+            resumed, resumed_rows = outcome(run)
+            if resumed != digest:
                 yield f"{kind}, killed with {steps}: the final state differs"
-            elif found_rows != rows:
+            elif resumed_rows != rows:
                 yield f"{kind}, killed with {steps}: the rows differ"
             else:
                 yield None
@@ -51,8 +54,10 @@ def resume(folder: Path, rng: random.Random) -> Trials:
 
 
 def kill(folder: Path, rng: random.Random) -> Trials:
-    """SIGKILL at any moment of a run that saves most of the time: no completed checkpoint is lost,
-    the next start goes on from the newest, and nothing piles up."""
+    """SIGKILL at a random time of a run that saves most of the time.
+
+    No completed checkpoint is lost, the next start resumes from the newest, no files accumulate.
+    """
     run, starts, newest = folder / "run", 0, 0
     while True:
         process = start("vae", run, 10**6)
@@ -63,35 +68,35 @@ def kill(folder: Path, rng: random.Random) -> Trials:
         if not 0 < first - newest <= LOG_EVERY:
             wrong = f"the newest checkpoint was {newest}, the next row {first}"
         elif max(steps, default=0) < newest:
-            wrong = f"there was a checkpoint {newest}, now {steps}"
+            wrong = f"the checkpoint {newest} is lost, the steps are {steps}"
         newest = max(steps, default=0)
         yield wrong
 
 
 def signals(folder: Path, rng: random.Random) -> Trials:
-    """SIGTERM and Ctrl-C: saved at once, exit code 143 or 130, and resumed exactly."""
+    """SIGTERM and Ctrl-C: the run is saved at once, exits with 143 or 130, and resumes exactly."""
     reference, run = folder / "whole", folder / "run"
     seconds = _seconds("vae", reference, 2 * EPOCHS)
     while True:
         for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
             process = start("vae", run, 2 * EPOCHS)
             wait_for_rows(process, run, 1)
-            time.sleep(rng.uniform(0.0, seconds / 3))  # well before its end
+            time.sleep(rng.uniform(0.0, seconds / 3))  # well before the end
             process.send_signal(number)
             errors = finish(process, code)
             saved = f"the run ended at step {max(_steps(run), default=-1)}, "
             finish(start("vae", run, 2 * EPOCHS))
             if saved not in errors:
-                yield f"{number.name}: {errors!r}, and there is no checkpoint of that step"
+                yield f"{number.name}: {errors!r}, and no checkpoint of that step"
             elif outcome(run) != outcome(reference):
-                yield f"{number.name}: the resumed run is another"
+                yield f"{number.name}: the resumed run differs"
             else:
                 yield None
             _remove(run)
 
 
 def twice(folder: Path, rng: random.Random) -> Trials:
-    """A second Ctrl-C ends at once, before the first has saved, and leaves what SIGKILL would."""
+    """A second Ctrl-C ends the process at once, with an intact run directory as after SIGKILL."""
     run = folder / "run"
     while True:
         process = start("vae", run, 10**6)
@@ -101,12 +106,12 @@ def twice(folder: Path, rng: random.Random) -> Trials:
         wait_until_noted(process, signal.SIGINT)
         process.send_signal(signal.SIGINT)
         errors = finish(process, -signal.SIGINT)  # which a shell reports as 130
-        yield f"it went on: {errors}" if "the run ended" in errors else broken(run)
+        yield f"it did not stop: {errors}" if "the run ended" in errors else broken(run)
         _remove(run)
 
 
 def determinism(folder: Path, rng: random.Random) -> Trials:
-    """The same seed twice, in two processes: the same bits, whatever kind of training."""
+    """Two processes with the same seed: the same bits for all kinds of training."""
     while True:
         for kind in KINDS:
             runs = [folder / f"{kind}-{i}" for i in range(2)]
@@ -119,7 +124,7 @@ def determinism(folder: Path, rng: random.Random) -> Trials:
 
 
 def _seconds(kind: str, run: Path, epochs: int) -> float:
-    """How long a whole run takes from its first row on."""
+    """Seconds of an uninterrupted run after its first row."""
     process = start(kind, run, epochs)
     wait_for_rows(process, run, 1)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The promise that a long run takes no more memory than a short one, and compiles nothing new."""
+"""The promise that a long run needs no more memory than a short one, and compiles nothing new."""
 
 import gc
 import random
@@ -9,19 +9,22 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from ae_jax.devices.host import resident_bytes
 from ae_jax.training import fit
 from experiments.stress.worker import autoencoder
 
 STEPS, SAVES = 10_000, 50
 WARM = 5
-"""Saves after which memory is compared: allocators and orbax have made their pools by then."""
+"""Saves before memory is compared: allocators and orbax have filled their pools by then."""
 GROWTH = 0.05
 
 
 def leaks(folder: Path, rng: random.Random) -> Iterator[str | None]:
-    """10,000 steps, 50 saves and as many evaluations, in two halves, the second of which resumes:
-    resident memory grows by less than 5%, the number of arrays stays, and the loops of training and
-    evaluation are compiled once in each half."""
+    """10,000 steps with 50 saves and 50 evaluations, in two halves; the second half resumes.
+
+    Resident memory grows by less than 5%, the number of arrays is constant, and the loops of
+    training and evaluation are compiled once in each half.
+    """
     del rng
     while True:
         with tempfile.TemporaryDirectory(dir=folder) as run:
@@ -51,22 +54,23 @@ def measure(run: Path, steps: int, saves: int) -> tuple[list[int], list[int], in
     def look(state: object, row: dict) -> None:
         if row["split"] == "test":
             gc.collect()
-            memory.append(_resident())
+            memory.append(resident_bytes())
             arrays.append(len(jax.live_arrays()))
 
     jax.monitoring.register_event_duration_secs_listener(note)
     try:
         for half in (1, 2):
             fit(
-                autoencoder("vae"), x, epochs=half * saves // 2, batch_size=32, eval_data=x[:512],
-                run_dir=run, resume=half == 2, checkpoint_every=1, callbacks=[look],
-            )  # fmt: skip
+                autoencoder("vae"),
+                x,
+                epochs=half * saves // 2,
+                batch_size=32,
+                eval_data=x[:512],
+                run_dir=run,
+                resume=half == 2,
+                checkpoint_every=1,
+                callbacks=[look],
+            )
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
     return memory, arrays, sum(name in ("jit(run)", "jit_run", "run") for name in names)
-
-
-def _resident() -> int:
-    status = Path("/proc/self/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return 1024 * int(line.split()[1])

@@ -1,4 +1,4 @@
-"""Processes that are killed while they train."""
+"""Start, watch and kill processes that train."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from ae_jax.storage.manifest import verify
 from ae_jax.storage.runs import Run
 
 START = 60.0
-"""Seconds that a process may take to its first row, or to note a signal."""
+"""Seconds that a process has for its first row, or to handle a signal."""
 
 
 def start(kind: str, run: Path, epochs: int) -> subprocess.Popen[str]:
-    """The worker in a process of its own; its programs are compiled once for all of them."""
+    """Start a worker process; all workers share a cache of compiled programs."""
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(run.parent / "cache"),
         "JAX_ENABLE_COMPILATION_CACHE": "true",
@@ -35,7 +35,7 @@ def start(kind: str, run: Path, epochs: int) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], expected: int = 0) -> str:
-    """What it wrote to stderr; RuntimeError unless it ends as expected."""
+    """Wait for a process and return its stderr; `RuntimeError` for another exit code."""
     _, errors = process.communicate(timeout=300)
     if process.returncode != expected:
         raise RuntimeError(f"exit code {process.returncode}, not {expected}: {errors[-2000:]}")
@@ -43,7 +43,7 @@ def finish(process: subprocess.Popen[str], expected: int = 0) -> str:
 
 
 def wait_for_rows(process: subprocess.Popen[str], run: Path, starts: int) -> None:
-    """Until the process has logged the first row of its `starts`-th start, or has ended."""
+    """Wait until the process has logged a row after `starts` starts, or has ended."""
     until = time.monotonic() + START
     while len(first_rows(run)) < starts and process.poll() is None:
         if time.monotonic() > until:
@@ -53,10 +53,10 @@ def wait_for_rows(process: subprocess.Popen[str], run: Path, starts: int) -> Non
 
 
 def wait_until_noted(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """Until the process has handled its first such signal and left the next to the system.
+    """Wait until the process has handled a first signal and reset its handler.
 
-    A second one that comes before would be the same to Python as the first. Linux tells which are
-    handled; elsewhere it is waited for some time.
+    Python would merge an earlier second signal with the first one. Linux reports the handlers of a
+    process; on other systems this waits for a fixed time.
     """
     status, until = Path(f"/proc/{process.pid}/status"), time.monotonic() + START
     if not status.exists():
@@ -68,12 +68,12 @@ def wait_until_noted(process: subprocess.Popen[str], number: signal.Signals) -> 
             return
         if time.monotonic() > until:
             process.kill()
-            raise RuntimeError(f"{number.name} was not noted in {START} s")
+            raise RuntimeError(f"{number.name} was not handled in {START} s")
         time.sleep(0.001)
 
 
 def kill_at_random(process: subprocess.Popen[str], rng: random.Random, seconds: float) -> None:
-    """SIGKILL after up to so many seconds."""
+    """Send SIGKILL after a random time of at most `seconds`."""
     time.sleep(rng.uniform(0.0, seconds))
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -86,16 +86,16 @@ def first_rows(run: Path) -> list[int]:
 
 
 def outcome(run: Path) -> tuple[str, list[dict[str, Any]]]:
-    """The digest of the final state, and every row that was logged, less its speed."""
+    """The digest of the final state, and all logged rows without their speed."""
     rows = [{k: v for k, v in row.items() if k != "images_per_second"} for row in Run(run).rows()]
     return Path(f"{run}.final").read_text(), rows
 
 
 def broken(run: Path, *, keep: int = 2) -> str | None:
-    """What is wrong with a run directory whose process was killed, or None.
+    """The problem of a run directory whose process was killed, or None.
 
-    Every checkpoint is what was written, there are no more than are kept and one being saved or
-    removed, and metrics.jsonl has whole lines and no step twice.
+    Checkpoints must be intact, and at most `keep` and one that was being saved or removed.
+    metrics.jsonl must have complete lines, and no step twice.
     """
     names = [path.name for path in (run / "checkpoints").iterdir()]
     steps = sorted(int(name) for name in names if name.isdecimal())

@@ -1,28 +1,36 @@
-"""python -m experiments.stress.worker: a short training, in a process for others to kill.
+"""python -m experiments.stress.worker: a short training in a process that others kill.
 
-It goes on with RUN if that is there. At its end it writes the SHA-256 of the final state to
-RUN.final; at each start, the step of the first row that it logs to RUN.starts.
+It resumes RUN if that exists. At each start it appends the step of its first logged row to
+RUN.starts; at the end it writes the SHA-256 of the final state to RUN.final.
 """
 
-import argparse
 import hashlib
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
 import numpy as np
+import tyro
 
 from ae_jax import Autoencoder, Term, TrainState, fit, losses
 from ae_jax.core import by_path
 from ae_jax.models import Variational
 from ae_jax.networks import MLP
-from experiments.cli import run_main
+from experiments.cli import parse_options, run_main
 
 KINDS = ("vae", "norm", "stream")
 LOG_EVERY = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    kind: Annotated[Literal["vae", "norm", "stream"], tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional]
+    epochs: int = 20
 
 
 class Normalized(nn.Module):
@@ -37,6 +45,7 @@ class Normalized(nn.Module):
 
 
 def autoencoder(kind: str) -> Autoencoder:
+    """A small model: with batch normalization for the kind "norm", else a VAE."""
     if kind == "norm":
         term = Term(lambda out, batch: losses.bce(out["logits"], batch["x"]))
         return Autoencoder(Normalized(), {"bce": term}, (8, 8, 1), unit_interval=True)
@@ -44,7 +53,7 @@ def autoencoder(kind: str) -> Autoencoder:
 
 
 def train(kind: str, run: Path, epochs: int, callbacks: Sequence[Any] = ()) -> TrainState:
-    """The training of one kind, begun or continued in `run`."""
+    """Train a model of one kind, or resume it in `run`."""
     x = np.random.default_rng(0).integers(0, 256, (1400, 8, 8, 1), np.uint8)
     state, _ = fit(
         autoencoder(kind),
@@ -65,20 +74,16 @@ def train(kind: str, run: Path, epochs: int, callbacks: Sequence[Any] = ()) -> T
 
 def digest(state: TrainState) -> str:
     """SHA-256 of every array of a state: parameters, averages, optimizer, key, step."""
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     for path, leaf in by_path(state.replace(key=jax.random.key_data(state.key))).items():
         array = np.asarray(leaf)
-        found.update(f"{path} {array.dtype} {array.shape}".encode() + array.tobytes())
-    return found.hexdigest()
+        checksum.update(f"{path} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return checksum.hexdigest()
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--epochs", type=int, default=20)
-    options = parser.parse_args(argv)
-    # Which a process that was started in the background ignores.
+    options = parse_options(argv, Options, prog="python -m experiments.stress.worker", about=None)
+    # A process that was started in the background ignores SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     started = False
 

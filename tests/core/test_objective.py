@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax.core import Term, as_floats, compute_loss, event_mask, reconstruction
+from ae_jax.core import BatchTerm, Term, as_floats, compute_loss, event_mask, reconstruction
 from ae_jax.losses import mse, sparsity_kl
 
 X = jnp.asarray(np.random.default_rng(0).uniform(size=(8, 3)), jnp.float32)
@@ -56,12 +56,11 @@ def test_schedule_and_traced_weights():
 
 def test_pmap_values_and_gradients_are_those_of_the_global_batch():
     terms = OBJECTIVE | {
-        "kl": Term(
+        "kl": BatchTerm(
             lambda outputs, batch, axis_name: sparsity_kl(
                 outputs["z"], 0.1, where=batch["mask"], axis_name=axis_name
             ),
             weight=0.3,
-            whole_batch=True,
         )
     }
     mask = jnp.asarray([1, 1, 1, 0, 1, 0, 1, 1], jnp.float32)
@@ -85,8 +84,8 @@ def test_pmap_values_and_gradients_are_those_of_the_global_batch():
 def test_terms_of_wrong_rank_are_named():
     with pytest.raises(ValueError, match=r"term 'bad' returned shape \(8, 3\)"):
         compute_loss({"bad": Term(lambda outputs, batch: outputs["recon"])}, OUTPUTS, {"x": X})
-    with pytest.raises(ValueError, match="term 'bad'.*scalar"):
-        term = Term(lambda outputs, batch, axis_name: outputs["z"], whole_batch=True)
+    with pytest.raises(ValueError, match="term 'bad'.*a statistic of the batch"):
+        term = BatchTerm(lambda outputs, batch, axis_name: outputs["z"])
         compute_loss({"bad": term}, OUTPUTS, {"x": X})
 
 

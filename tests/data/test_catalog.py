@@ -26,7 +26,7 @@ def test_known_names(name):
         ("mnits", "'mnits' .did you mean 'mnist'"),
         ("cifar_10", "did you mean 'cifar10'"),
         ("digit", "did you mean 'digits'"),
-        ("qqqqqq", "'digits' and 'mnist' are two of them"),
+        ("qqqqqq", "known are for example 'digits' and 'mnist'"),
         ("mnist!", "did you mean 'mnist'"),
         ("mnist\nx", "no data set is called"),
         ("", "no data set is called ''"),

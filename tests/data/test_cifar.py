@@ -60,12 +60,12 @@ def test_bad_archives_are_named_in_one_line(tmp_path, monkeypatch):
     empty = path.read_bytes()
     archive(path, whole)
     for content, message in (
-        (path.read_bytes(), "does not hold the published data_batch_1.bin"),
-        (empty, "does not hold the published data_batch_1.bin"),
+        (path.read_bytes(), "does not contain the published data_batch_1.bin"),
+        (empty, "does not contain the published data_batch_1.bin"),
         (short, "declares 6146 bytes of data, it holds only 10"),
-        (truncated, "is not a whole archive"),
-        (b"", "is not a whole archive"),
-        (b"not gzip at all", "is not a whole archive"),
+        (truncated, "is not a complete archive"),
+        (b"", "is not a complete archive"),
+        (b"not gzip at all", "is not a complete archive"),
     ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message) as caught:
@@ -80,5 +80,5 @@ def test_links_in_an_archive_are_not_followed(tmp_path):
         member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(member)
-    with pytest.raises(ValueError, match="does not hold the published data_batch_1"):
+    with pytest.raises(ValueError, match="does not contain the published data_batch_1"):
         cifar.read_archive(path)

@@ -60,8 +60,8 @@ def test_a_header_may_name_labels(tmp_path):
         ("a,b\n", "it has no rows of numbers"),
         ("1,2\n3\n", "line 2 has 1 values, not 2"),
         ("1,2\n\n3,x\n", "line 3: could not convert string to float: 'x'"),
-        ("a,label\n1,0.5\n", "the column 'label' must hold integers"),
-        ("a,label\n1,nan\n", "the column 'label' must hold integers"),
+        ("a,label\n1,0.5\n", "the column 'label' must contain integers"),
+        ("a,label\n1,nan\n", "the column 'label' must contain integers"),
         ("1,2\n3,nan\n5,6\n", "values of x are NaN"),
     ],
 )
@@ -73,7 +73,7 @@ def test_what_is_not_a_table_of_numbers(tmp_path, text, message):
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe1,2\n")
-    with pytest.raises(ValueError, match="is not a table in text"):
+    with pytest.raises(ValueError, match="is not a text table"):
         load(tmp_path / "a.csv", "train")
     with pytest.raises(OSError):
         load(tmp_path / "none.csv", "train")

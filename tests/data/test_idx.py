@@ -60,7 +60,7 @@ def test_every_truncation_of_a_gzip_file_is_noticed(tmp_path, idx_bytes):
     path = tmp_path / "t.gz"
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match="is not a whole idx file"):
+        with pytest.raises(ValueError, match="is not a complete idx file"):
             idx.read_idx(path)
 
 
@@ -71,7 +71,7 @@ def test_a_flipped_byte_in_gzip_data_is_noticed(tmp_path, idx_bytes):
     for i in range(10, len(whole)):  # the ten bytes of the gzip header carry no data
         whole[i] ^= 0x55
         path.write_bytes(whole)
-        with pytest.raises(ValueError, match="is not a whole idx file"):
+        with pytest.raises(ValueError, match="is not a complete idx file"):
             idx.read_idx(path)
         whole[i] ^= 0x55
 
@@ -92,7 +92,7 @@ def test_missing_files_and_folders(tmp_path, idx_folder):
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         idx.load_folder(tmp_path / "nothing", "train")
     (folder / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(FileNotFoundError, match="holds no t10k-labels-idx1-ubyte"):
+    with pytest.raises(FileNotFoundError, match="has no t10k-labels-idx1-ubyte"):
         idx.load_folder(folder, "test")
     with pytest.raises(ValueError, match="no split 'valid': choose from train, test"):
         idx.load_folder(folder, "valid")

@@ -65,16 +65,16 @@ def test_float_images_and_vectors_are_kept_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "split", "error", "message"),
     [
-        ({"a": np.ones(3)}, "train", ValueError, "holds a: needs x_train"),
-        ({}, "train", ValueError, "holds nothing: needs x_train"),
-        ({"x_train": np.ones((3, 2))}, "test", ValueError, "holds x_train: needs x_test"),
+        ({"a": np.ones(3)}, "train", ValueError, "contains a: needs x_train"),
+        ({}, "train", ValueError, "contains no array: needs x_train"),
+        ({"x_train": np.ones((3, 2))}, "test", ValueError, "contains x_train: needs x_test"),
         ({"x": np.ones((3, 2))}, "val", ValueError, "no split 'val'"),
         ({"x": np.ones((3, 2), np.int64)}, "train", TypeError, "x has dtype int64"),
         ({"x": np.ones((3, 2)), "label": [1]}, "train", ValueError, "label has 1 entries"),
         ({"x": np.full((3, 2), np.nan)}, "train", ValueError, "6 of the 6 values of x are NaN"),
         ({"x": np.ones((0, 2))}, "train", ValueError, "an empty data set"),
         ({"x": np.ones((1, 2))}, "train", ValueError, "an empty data set"),
-        ({"x": np.array([[{}]])}, "train", ValueError, "holds pickled objects"),
+        ({"x": np.array([[{}]])}, "train", ValueError, "contains pickled objects"),
     ],
 )
 def test_bad_contents_are_named_in_one_line(tmp_path, arrays, split, error, message):
@@ -93,7 +93,7 @@ def test_every_truncation_is_noticed(tmp_path, save):
     whole = path.read_bytes()
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"is not a whole \.npz file"):
+        with pytest.raises(ValueError, match=r"is not a complete \.npz file"):
             read_npz(path)
 
 
@@ -131,10 +131,10 @@ def npy_header(shape, descr="|u1"):
         (npy_header((2, 2)) + bytes(3), "declares 4 bytes of data, it holds only 3"),
         (npy_header((2, 2)) + bytes(10**6), "declares 4 bytes of data, it holds more"),
         (npy_header((-4, 1)) + bytes(9), "declares -4 bytes of data"),
-        (npy_header((2, 2))[:-40], "is not a whole .npz file"),
+        (npy_header((2, 2))[:-40], "is not a complete .npz file"),
         (npy_header((1,), "|O") + b"cos\nsystem\n(S'false'\ntR.", "pickled objects"),
         (b"hello", "magic string"),
-        (b"", "is not a whole .npz file"),
+        (b"", "is not a complete .npz file"),
         (b"\x93NUMPY\x02\x00" + bytes(60), "version"),
     ],
 )
@@ -150,7 +150,28 @@ def test_headers_are_not_believed(tmp_path, content, message):
 def test_not_an_archive(tmp_path):
     path = tmp_path / "t.npz"
     path.write_bytes(npy_header((2,)) + bytes(2))
-    with pytest.raises(ValueError, match=r"is not a whole \.npz file: File is not a zip file"):
+    with pytest.raises(ValueError, match=r"is not a complete \.npz file: File is not a zip file"):
         read_npz(path)
     with pytest.raises(FileNotFoundError):
         read_npz(tmp_path / "none.npz")
+
+
+def test_further_columns_are_kept(tmp_path):
+    """Of one set and of two: none is dropped."""
+    x, angle = np.ones((20, 3), np.float32), np.arange(20, dtype=np.float64)[:, None]
+    np.savez(tmp_path / "one.npz", x=x, angle=angle)
+    both = [load_npz(tmp_path / "one.npz", split)["angle"] for split in ("train", "test")]
+    assert sorted(np.concatenate(both).ravel()) == list(range(20)) and both[0].dtype == np.float32
+    np.savez(
+        tmp_path / "two.npz", x_train=x, x_test=x[:5], length_train=np.full(20, 2),
+        length_test=np.full(5, 3), y_train=np.zeros(20, int), y_test=np.zeros(5, int),
+    )  # fmt: skip
+    train, test = (load_npz(tmp_path / "two.npz", split) for split in ("train", "test"))
+    assert train.keys() == {"x", "length", "label"} and train["length"].tolist() == [2] * 20
+    assert test["length"].tolist() == [3] * 5
+
+
+def test_an_array_of_no_split_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", x_train=np.ones((3, 2)), x_test=np.ones((3, 2)), y=np.ones(3, int))
+    with pytest.raises(ValueError, match="contains 'y' beside x_train: end its name in _train"):
+        load_npz(tmp_path / "a.npz", "train")

@@ -142,7 +142,7 @@ def test_prepare_refuses_in_one_line(tmp_path, idx_folder):
     folder, _ = idx_folder
     root = tmp_path / "root"
     for name, source, error, message in (
-        ("digits", None, ValueError, "digits needs no preparing"),
+        ("digits", None, ValueError, "digits needs no preparation"),
         ("mnits", None, ValueError, "did you mean 'mnist'"),
         ("mnist", tmp_path / "nothing", FileNotFoundError, "is not a folder"),
         ("mnist", tmp_path, FileNotFoundError, "is missing"),
@@ -156,7 +156,7 @@ def test_prepare_refuses_in_one_line(tmp_path, idx_folder):
 
 def test_half_made_folder_is_in_the_way(published, tmp_path, monkeypatch):
     (tmp_path / "mnist" / "3.0.1").mkdir(parents=True)
-    with pytest.raises(ValueError, match="half-made: delete it"):
+    with pytest.raises(ValueError, match="incomplete: delete it"):
         prepare.prepare("mnist", tmp_path, published[0])
 
 

@@ -72,10 +72,10 @@ def nan_at(index, value=np.nan):
         (np.zeros((2, 2), [("a", "f4")]), TypeError, "x has dtype"),
         ([[1.0], [1.0, 2.0]], TypeError, "x is not a rectangular array"),
         ("mnist", TypeError, r"load it first with ae_jax.data.load\('mnist', 'train'\)"),
-        ({"y": FLOATS}, ValueError, "data has the key 'y': the keys are x, label, length, mask"),
+        ({"x": FLOATS, "step": [1]}, ValueError, "data has the key 'step': rename it"),
         ({"label": [1]}, ValueError, r"data has no 'x', only \['label'\]"),
     ],
-)  # fmt: skip
+)
 def test_bad_x_is_refused_in_one_line(data, error, message):
     with pytest.raises(error, match=message) as caught:
         validated(data)
@@ -95,7 +95,7 @@ def test_bad_x_is_refused_in_one_line(data, error, message):
         ("mask", [0, 1, 2, 1, 1, 1], ValueError, r"mask\[2\] is 2.0: must lie in \[0, 1\]"),
         ("mask", [0, 1, np.nan, 1, 1, 1], ValueError, r"mask\[2\] is nan"),
     ],
-)  # fmt: skip
+)
 def test_bad_columns_are_refused_in_one_line(key, value, error, message):
     with pytest.raises(error, match=message) as caught:
         validated({"x": FLOATS, key: value})
@@ -106,7 +106,7 @@ def test_unit_interval():
     assert validated(FLOATS, unit_interval=True)["x"] is FLOATS
     assert validated(IMAGES + 255, unit_interval=True)["x"].max() == 255  # uint8 stands for [0, 1]
     outside = FLOATS * 5.8 - 3.1
-    message = r"x has values in \[-3.1, 2.7\] given to BCE, which needs \[0, 1\]: rescale"
+    message = r"x has values in \[-3.1, 2.7\], and BCE needs \[0, 1\]: rescale"
     with pytest.raises(ValueError, match=message):
         validated(outside, unit_interval=True)
     assert validated(outside)["x"].min() < 0

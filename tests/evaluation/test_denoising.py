@@ -1,4 +1,4 @@
-"""Denoising figures against NumPy, brute-force filters, and noise that is known."""
+"""Denoising metrics against NumPy, brute-force filters, and noise that is known."""
 
 import jax
 import jax.numpy as jnp

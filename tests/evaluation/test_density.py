@@ -1,4 +1,4 @@
-"""Densities on codes: what they are fitted to, they draw."""
+"""Densities of latents: their samples have the distribution that they were fitted to."""
 
 import numpy as np
 import pytest
@@ -52,5 +52,5 @@ def test_refuses_what_has_no_density():
         fit_density(np.zeros((4, 2, 2)))
     with pytest.raises(ValueError, match="z must be finite"):
         fit_density(np.array([[1.0], [np.nan]]))
-    with pytest.raises(ValueError, match="components=5: must be between 1 and the 4 codes"):
+    with pytest.raises(ValueError, match="components=5: must be 1 to 4, the number of latents"):
         fit_density(np.zeros((4, 2)), 5)

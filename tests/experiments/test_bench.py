@@ -147,9 +147,9 @@ def test_comparisons_are_of_the_same_data(measured):
     slow = measured | {"images_per_second": measured["images_per_second"] // 2}
     assert next(iter(comparison([slow], [measured]).columns[4].cells)).startswith("2.0")
     assert comparison([slow], [measured]).title == "B over A"
-    there = comparison([slow | {"device": "another"}], [measured]).title
-    assert there.startswith("B (")
-    assert there.endswith(f" over A (another, jax {jax.__version__})")
+    title = comparison([slow | {"device": "another"}], [measured]).title
+    assert title.startswith("B (")
+    assert title.endswith(f" over A (another, jax {jax.__version__})")
     for other in ({"dataset": "mnist"}, {"images": 1}, {"batch": 1}, {"mode": "step"}):
         with pytest.raises(ValueError, match="nothing was measured in both"):
             comparison([slow | other], [measured])
@@ -159,7 +159,7 @@ def test_nets_are_measured_in_turns(tmp_path, monkeypatch):
     asked = []
 
     def answer(command):
-        script = next(part for part in command if "ours" in part or "peer" in part)
+        script = next(part for part in command if "ours" in part or "baseline" in part)
         net = command[command.index(script) + 1]
         asked.append((net, "ours" if "ours" in script else script.rpartition("/")[-1]))
         at = asked[-1], asked.count(asked[-1])
@@ -208,8 +208,8 @@ def test_a_run_writes_what_compare_reads(tmp_path, capsys):
         (["--rounds", "0"], "--rounds=0"),
         (["--dataset", "digits"], r"--dataset='digits': has examples of \(8, 8, 1\)"),
         (["--compare", "a.json", "b.json"], "a.json is not the JSON of a benchmark"),
-        (["--devices", "2", "--x"], "unrecognized option --x: known: --against, --batch"),
-        (["--datset", "mnist"], "option --datset: did you mean '--dataset'"),
+        (["--devices", "2", "--x"], "Unrecognized options: --x.*: see --help"),
+        (["--datset", "mnist"], "--datset.*: did you mean --dataset"),
         (["--turns", "0"], "--turns=0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The evaluate command: what it writes, what it leaves out, and what it refuses."""
+"""The evaluate command: what it writes, what it skips, and what it refuses."""
 
 import json
 
@@ -38,34 +38,34 @@ def read(run):
 def test_anomalies_are_told_by_a_model_of_the_normal_class(zeros, capsys):
     main([str(zeros), "--metrics", "anomaly", "reconstruction"])
     found = read(zeros)
-    anomaly = found["uses"]["anomaly"]["figures"]
+    anomaly = found["tasks"]["anomaly"]["metrics"]
     test = load("digits", "test")["label"]
     assert anomaly["normal_examples"] == (test == 0).sum()
     assert anomaly["anomalies"] == (test != 0).sum()
     # 1.000 when this was written; chance is 0.5.
     assert anomaly["scores"]["squared_error"]["roc_auc"] > 0.97
     assert found["examples"] == (test == 0).sum()
-    for use in found["uses"].values():
-        assert use["figures"].keys() >= use["conventions"].keys() and use["pictures"]
-        for picture in use["pictures"]:
-            assert (zeros / "figures" / picture).read_bytes()[:4] == b"\x89PNG"
+    for task in found["tasks"].values():
+        assert task["metrics"].keys() >= task["conventions"].keys() and task["figures"]
+        for figure in task["figures"]:
+            assert (zeros / "figures" / figure).read_bytes()[:4] == b"\x89PNG"
     shown = capsys.readouterr().out
     assert "squared error, summed over an example" in " ".join(shown.split())
 
     main([str(zeros), "--metrics", "dimensionality", "--dimensionality.no-logistic-pca"])
-    assert read(zeros)["uses"].keys() == {"anomaly", "reconstruction", "dimensionality"}
-    figures = read(zeros)["uses"]["dimensionality"]["figures"]
-    assert figures["latent_dim"] == 6 and figures["mse"].keys() == {"code", "PCA"}
-    assert "accuracy" not in figures  # one class only
+    assert read(zeros)["tasks"].keys() == {"anomaly", "reconstruction", "dimensionality"}
+    metrics = read(zeros)["tasks"]["dimensionality"]["metrics"]
+    assert metrics["latent_dim"] == 6 and metrics["mse"].keys() == {"latents", "PCA"}
+    assert "accuracy" not in metrics  # one class only
 
 
 def test_reconstruction_names_the_examples(zeros):
     main([str(zeros), "--metrics", "reconstruction"])
-    figures = read(zeros)["uses"]["reconstruction"]["figures"]
-    spread = figures["percentiles"]["squared_error"]
+    metrics = read(zeros)["tasks"]["reconstruction"]["metrics"]
+    spread = metrics["percentiles"]["squared_error"]
     assert spread["0%"] <= spread["50%"] <= spread["100%"]
-    assert spread["0%"] < figures["squared_error"] < spread["100%"]
-    assert figures["best_examples"][0] != figures["worst_examples"][0]
+    assert spread["0%"] < metrics["squared_error"] < spread["100%"]
+    assert metrics["best_examples"][0] != metrics["worst_examples"][0]
 
 
 def test_a_series_in_a_table_of_text(tmp_path, monkeypatch):
@@ -82,7 +82,7 @@ def test_a_series_in_a_table_of_text(tmp_path, monkeypatch):
     data = Data(name=str(file), keep_labels=(0,))
     train_run(tmp_path / "run", data, model, epochs=100)  # after 25 it is 0.9 to 1.0, by the seed
     main([str(tmp_path / "run"), "--metrics", "anomaly"])
-    scores = read(tmp_path / "run")["uses"]["anomaly"]["figures"]["scores"]
+    scores = read(tmp_path / "run")["tasks"]["anomaly"]["metrics"]["scores"]
     assert scores["squared_error"]["roc_auc"] > 0.9
 
 
@@ -103,7 +103,9 @@ def test_mistakes(zeros, arguments, message):
 
 def test_what_does_not_fit_is_named(tmp_path):
     train_run(tmp_path / "all", Data(), epochs=1)
-    with pytest.raises(ValueError, match="anomaly: the model was .* on every class.*fits: rec"):
+    with pytest.raises(
+        ValueError, match="anomaly: the model was .* on every class.*choose from: rec"
+    ):
         main([str(tmp_path / "all"), "--metrics", "anomaly"])
     x = np.zeros((50, 9, 9, 1), np.uint8)
     np.savez(tmp_path / "other.npz", x=x)
@@ -121,12 +123,14 @@ def test_runs_that_cannot_be_evaluated(tmp_path, zeros):
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "config.json").write_text((zeros / "config.json").read_text())
-    with pytest.raises(ValueError, match="no checkpoint in .*: the run saved none"):
+    with pytest.raises(ValueError, match="no checkpoint in .*: train the run"):
         main([str(empty)])
     ae = MODEL.build((8, 8, 1))
     x = load("digits", "train")["x"]
     fit(ae, x, steps=1, run_dir=tmp_path / "bare", config={"model": to_dict(MODEL)})
-    with pytest.raises(ValueError, match="does not say what it was trained on: give --data-name"):
+    with pytest.raises(
+        ValueError, match="has no name of its data set: choose one with --data-name"
+    ):
         main([str(tmp_path / "bare")])
     main([str(tmp_path / "bare"), "--data-name", "digits", "--metrics", "reconstruction"])
 

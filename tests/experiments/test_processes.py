@@ -79,7 +79,7 @@ def runs(tmp_path_factory):
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(runs):
     one, two, printed = runs
-    assert "test figures" in printed[0] and "figures" not in printed[1]  # the first speaks
+    assert "test metrics" in printed[0] and "metrics" not in printed[1]  # the first speaks
     for a, b in zip(rows(two), rows(one), strict=True):
         assert a == pytest.approx(b, rel=1e-4)
     states = [load_run(run).state for run in (one, two)]
@@ -162,7 +162,7 @@ def test_a_coordinator_that_does_not_answer():
         ({"coordinator": "host:1"}, "needs --num-processes and --process-id"),
         ({"coordinator": "host", "num_processes": 2, "process_id": 0}, "must be HOST:PORT"),
         ({"coordinator": "host:1", "num_processes": 2, "process_id": 2}, "must be in 0 .. 1"),
-        ({"coordinator": "host:1", "distributed": True}, "leave out --coordinator"),
+        ({"coordinator": "host:1", "distributed": True}, "remove --coordinator"),
         ({"timeout": 0}, "at least 1 second"),
     ],
 )

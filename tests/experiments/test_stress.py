@@ -19,12 +19,16 @@ from experiments.stress.leaks import measure
         *(
             pytest.param(name, times, marks=pytest.mark.slow)
             for name, times in (
-                ("resume", 3), ("kill", 4), ("signals", 2), ("twice", 2), ("determinism", 3),
+                ("resume", 3),
+                ("kill", 4),
+                ("signals", 2),
+                ("twice", 2),
+                ("determinism", 3),
                 ("configurations", len(WRONG)),
             )
         ),
     ],
-)  # fmt: skip
+)
 def test_kept(promise, times, tmp_path, monkeypatch):
     monkeypatch.setenv("AE_JAX_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "trials"
@@ -50,7 +54,7 @@ def test_a_broken_promise_is_counted_and_ends_with_its_name(monkeypatch, capsys)
         main(["broken"])
     printed = capsys.readouterr().out
     assert "broken 2: it broke" in printed
-    with pytest.raises(ValueError, match="no promise 'kil': there are"):
+    with pytest.raises(ValueError, match="no promise 'kil': did you mean 'kill'"):
         main(["kil"])
 
 

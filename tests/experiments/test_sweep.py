@@ -52,13 +52,13 @@ def test_what_can_be_swept():
     [
         (["--grid", "model.bta=1"], "did you mean 'model.beta'"),
         (["--grid", "model.beta=1,x"], "must be NAME=NUMBER"),
-        (["--grid", "model.beta=1,1"], "none twice"),
+        (["--grid", "model.beta=1,1"], "no value twice"),
         (["--seeds", "one"], "--seeds.*one"),
         (["--grid", "model.beta=1", "--grid", "model.beta=2"], "given twice"),
         (["--grid", "model.beta=1,-1"], "beta=-1.0: must not be negative"),
         (["--grid", "train.learning_rate=1,-1"], "learning_rate=-1.0: must be between 0 and 1000"),
-        (["--train.pretrain", "rbm"], "--train.pretrain='rbm': a sweep takes only 'none'"),
-        (["--train.accumulate", "2"], "--train.accumulate=2: a sweep takes only 1"),
+        (["--train.pretrain", "rbm"], "--train.pretrain='rbm': must be 'none' in a sweep"),
+        (["--train.accumulate", "2"], "--train.accumulate=2: must be 1 in a sweep"),
         (["--devices", "99"], "devices=99"),
     ],
 )

@@ -45,11 +45,12 @@ def test_the_default_leaves_a_complete_run(run_dir):
         (e, split) for e in range(1, 11) for split in ("train", "test")
     ]
     assert rows[-1]["loss"] < rows[1]["loss"]
-    names = {"reconstructions", "loss", "codes", "samples", "manifold"}
-    figures = {p.stem: Image.open(p) for p in (path / "figures").glob("*.png")}
+    names = {"reconstructions", "loss", "latents", "samples", "manifold"}
+    files = (path / "figures").glob("*.png")
+    figures = {file.stem: Image.open(file).convert("RGB") for file in files}
     assert figures.keys() == names
     assert all(min(figure.size) > 200 for figure in figures.values())
-    assert "squared error, summed per example" in printed and "PCA, 2 codes" in printed
+    assert "squared error, summed per example" in printed and "PCA, 2 components" in printed
     assert str(path / "figures" / "loss.png") in printed
     config = json.loads((path / "config.json").read_text())
     assert config["model"]["kind"] == "variational" and config["data"]["name"] == "digits"
@@ -69,7 +70,7 @@ def test_a_loaded_run_encodes_and_decodes(run_dir):
 @pytest.mark.slow
 def test_resume_continues_and_refuses_other_settings(run_dir):
     path, _ = run_dir
-    with pytest.raises(ValueError, match="train.batch_size is 128 there and 64 here"):
+    with pytest.raises(ValueError, match="train.batch_size is 128 in the run and 64 now"):
         parse(["--resume", str(path), "--train.batch-size", "64"], CONFIGS, **COMMAND)
     resumed = train("--resume", path, "--train.epochs", 11)
     assert resumed.returncode == 0, resumed.stderr
@@ -92,7 +93,7 @@ def test_resume_continues_and_refuses_other_settings(run_dir):
         (["--data.name", "mnits"], "mnist"),
         (["--data.name", "mnist", "--data.dir", "nowhere"], "ae_jax.data prepare mnist"),
         (["--resume", "nowhere"], "not a run directory"),
-        (["simple", "--resume", "nowhere"], "leave out 'simple'"),
+        (["simple", "--resume", "nowhere"], "remove 'simple'"),
     ],
 )
 def test_a_mistake_is_one_line(args, message, tmp_path, monkeypatch):
@@ -117,7 +118,7 @@ def test_vectors_train_through_to_their_figures(tmp_path):
     places = ["--data.name", str(tmp_path / "table.npz"), "--run-dir", str(tmp_path / "run")]
     main(["vae", *options, *places])
     names = {p.stem for p in (tmp_path / "run" / "figures").iterdir()}
-    assert names == {"loss", "codes", "reconstructions"}
+    assert names == {"loss", "latents", "reconstructions"}
 
 
 def test_a_run_made_by_the_library_is_not_continued_on_other_data(tmp_path):
@@ -129,7 +130,7 @@ def test_a_run_made_by_the_library_is_not_continued_on_other_data(tmp_path):
 
 
 def test_an_existing_run_directory_is_refused(run_dir):
-    with pytest.raises(ValueError, match=f"--resume {run_dir[0]}"):
+    with pytest.raises(ValueError, match=f"{run_dir[0]} exists .* resume=True"):
         main(["--run-dir", str(run_dir[0])])
 
 

@@ -60,7 +60,7 @@ def test_a_run_stopped_inside_pretraining_starts_again(digits, tmp_path):
 
 def test_models_that_cannot_be_pretrained_say_so(digits, tmp_path):
     config = replace(CONFIGS["conv"], train=Train(pretrain="greedy"))
-    with pytest.raises(ValueError, match="must be a Vanilla or Tied on a MLP network"):
+    with pytest.raises(ValueError, match="must be a plain autoencoder with an MLP"):
         train(config, digits, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -208,5 +208,5 @@ def test_the_decoder_mirrors_the_layers_before_the_code(latent_dim, units, numpy
     params = numpy_state(spec.build((6, 3)), optax.sgd(0.1)).params["decoder"]
     layers = [params[name] for name in sorted(params) if name.startswith("RNN")]
     assert [len(layer["recurrent"]) for layer in layers] == units
-    with pytest.raises(ValueError, match=r"widths=\(5,\): without a code layer the last is the"):
+    with pytest.raises(ValueError, match=r"widths=\(5,\): with latent_dim=None the decoder"):
         Vanilla(network=RNN(widths=(5,)), latent_dim=None).build((6, 3))

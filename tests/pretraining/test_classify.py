@@ -183,17 +183,17 @@ def test_labels_that_are_no_classes_are_refused(data, error, message):
 def test_what_cannot_be_a_classifier_is_refused():
     with pytest.raises(ValueError, match="classes=1"):
         classifier(VANILLA, 1)
-    with pytest.raises(TypeError, match="model is a Deterministic: make a classifier"):
+    with pytest.raises(TypeError, match="model is a PlainModule: turn it into a classifier"):
         accuracy(VANILLA, state_of(params_of(VANILLA), SGD), DATA)
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (VAE, "params: code/bias is missing; the encoder's is of shape"),
+        (VAE, "params: code/bias is missing; the encoder's has shape"),
         (
             Vanilla(network=SIDE, latent_dim=3).build((8, 8)),
-            r"code/bias is of shape \(3,\).*\(4,\)",
+            r"code/bias has shape \(3,\).*\(4,\)",
         ),
     ],
 )

@@ -120,7 +120,7 @@ def test_fine_tuning_goes_on_from_there(trained):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Convolutional(), "must be a plain autoencoder on an MLP"),
+        (Convolutional(), "must be a plain autoencoder with an MLP"),
         (Sparse(), "must be a plain autoencoder"),
         (Vanilla(network=MLP(widths=(3,), decoder_widths=(4,))), r"decoder_widths=\(4,\)"),
     ],

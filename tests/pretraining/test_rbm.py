@@ -232,7 +232,7 @@ def stack():
     ae = SPEC.build((3, 2))
     keep = [lambda params, row: machines.update({row["hidden"]: params})]
     params = pretrain_rbm_stack(
-        ae, IMAGES, epochs=3, batch_size=16, code_learning_rate=0.01, callbacks=keep
+        ae, IMAGES, epochs=3, batch_size=16, latent_learning_rate=0.01, callbacks=keep
     )
     return ae, params, [machines[hidden] for hidden in (7, 5, 3)]
 
@@ -290,7 +290,7 @@ def test_uint8_is_read_as_the_unit_interval():
 def test_an_unrolled_stack_reconstructs_before_any_fine_tuning():
     """Two binary factors, each seen in three pixels: far below the error of the mean image."""
     ae = SPEC.build((3, 2))
-    params = pretrain_rbm_stack(ae, IMAGES, epochs=150, batch_size=16, code_learning_rate=0.03)
+    params = pretrain_rbm_stack(ae, IMAGES, epochs=150, batch_size=16, latent_learning_rate=0.03)
     error = np.square(ae.reconstruct({"params": params}, IMAGES) - IMAGES).sum((1, 2)).mean()
     assert error < 0.2 * IMAGES.var(axis=0).sum()
 
@@ -298,7 +298,7 @@ def test_an_unrolled_stack_reconstructs_before_any_fine_tuning():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Convolutional(), "must be a plain autoencoder on an MLP"),
+        (Convolutional(), "must be a plain autoencoder with an MLP"),
         (Tied(network=SPEC.network, latent_activation="linear"), "tied=True: a stack"),
         (Vanilla(network=SPEC.network), "latent_activation='relu': .*'linear'"),
         (Vanilla(network=MLP(widths=(7,)), latent_activation="linear"), "activation='relu'"),

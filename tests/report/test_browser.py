@@ -197,7 +197,7 @@ def test_sliders_have_names_and_move_with_the_keyboard(visit, runs):
     choose_row(driver, 7)
     np.testing.assert_array_equal(pixels(driver, "example"), TEST["x"][7, ..., 0])
     slider = driver.find_element(By.CSS_SELECTOR, "#explorer-0 input[type=range]")
-    assert slider.accessible_name == "code 1"
+    assert slider.accessible_name == "latent 1"
     before, drawn = float(slider.get_property("value")), pixels(driver, "decoded")
     slider.send_keys(Keys.ARROW_RIGHT * 20)
     assert float(slider.get_property("value")) > before
@@ -291,11 +291,11 @@ def test_plots_follow_when_the_reader_turns_to_the_dark(visit, runs):
 
 def test_pictures_have_alternative_texts(visit, runs):
     driver = visit(runs / "plane" / "report.html")
-    pictures = driver.find_elements(By.CSS_SELECTOR, "img")
-    assert len(pictures) == len(list((runs / "plane" / "figures").glob("*.png")))
-    for picture in pictures:
-        assert picture.get_attribute("alt").strip()
-        assert int(picture.get_property("naturalWidth")) > 0
+    images = driver.find_elements(By.CSS_SELECTOR, "img")
+    assert len(images) == len(list((runs / "plane" / "figures").glob("*.png")))
+    for image in images:
+        assert image.get_attribute("alt").strip()
+        assert int(image.get_property("naturalWidth")) > 0
 
 
 def test_a_hostile_run_is_only_text(visit, runs, tmp_path):
@@ -310,8 +310,8 @@ def test_a_hostile_run_is_only_text(visit, runs, tmp_path):
     (run / "metrics.jsonl").write_text(
         json.dumps(row) + "\n" + json.dumps({**row, "step": 10}) + "\n"
     )
-    uses = {nasty: {"figures": {nasty: 1, "t": {nasty: nasty}}, "conventions": {nasty: nasty}}}
-    (run / "evaluation.json").write_text(json.dumps({"step": nasty, "uses": uses}))
+    tasks = {nasty: {"metrics": {nasty: 1, "t": {nasty: nasty}}, "conventions": {nasty: nasty}}}
+    (run / "evaluation.json").write_text(json.dumps({"step": nasty, "tasks": tasks}))
     write_report([run], tmp_path / "hostile.html")
     driver = visit(tmp_path / "hostile.html")
     assert driver.title == run.name

@@ -17,14 +17,27 @@ from ae_jax.networks.activations import Activation, activation
 from ae_jax.report.program import MOST_NUMBERS, UnsupportedError, translate
 
 BY_ELEMENT = {
-    "div": np.divide, "max": np.maximum, "min": np.minimum, "mul": np.multiply,
-    "pow": np.power, "sub": np.subtract, "neg": np.negative, "not": np.logical_not,
-    "and": np.logical_and, "or": np.logical_or, "gt": np.greater, "ge": np.greater_equal,
-    "lt": np.less, "le": np.less_equal, "eq": np.equal, "ne": np.not_equal,
-    "logistic": lambda a: 1 / (1 + np.exp(-a)), "rsqrt": lambda a: a**-0.5,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+    "mul": np.multiply,
+    "pow": np.power,
+    "sub": np.subtract,
+    "neg": np.negative,
+    "not": np.logical_not,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "logistic": lambda a: 1 / (1 + np.exp(-a)),
+    "rsqrt": lambda a: a**-0.5,
     "select_n": lambda which, no, yes: np.where(which, yes, no),
     "clamp": lambda low, a, high: np.clip(a, low, high),
-}  # fmt: skip
+}
 
 
 def unpack(packed):
@@ -138,9 +151,9 @@ def test_moves_in_a_row_are_one_and_those_that_change_nothing_are_none():
     ("fn", "message"),
     [
         (jnp.sort, "it uses sort"),
-        (lambda z: z.astype(jnp.bfloat16), "it computes in bfloat16"),
-        (lambda z: jnp.zeros(3), "does not depend on the code"),
-        (lambda z: z @ jnp.ones((2, MOST_NUMBERS)), "numbers and 1 operations, of the most"),
+        (lambda z: z.astype(jnp.bfloat16), "it computes .* in bfloat16"),
+        (lambda z: jnp.zeros(3), "does not depend on the latents"),
+        (lambda z: z @ jnp.ones((2, MOST_NUMBERS)), "and 1 operations, more than the limits"),
         (lambda z: jax.lax.fori_loop(0, 10**6, lambda i, c: c * 1.5 + 1, z), "a loop of 1000000"),
         (lambda z: jax.lax.while_loop(lambda c: c.sum() < 9, lambda c: c + 1, z), "it uses while"),
     ],

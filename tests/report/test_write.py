@@ -17,7 +17,7 @@ from ae_jax.networks import MLP
 from ae_jax.report import write_report
 from ae_jax.report.curves import CHARTS, POINTS, curves
 from ae_jax.report.explorer import explore
-from ae_jax.report.figures import number
+from ae_jax.report.tables import number
 from ae_jax.spec import to_dict
 from ae_jax.storage.runs import Run
 from experiments.cli import one_line_errors
@@ -74,7 +74,7 @@ def test_one_file_is_written_whole_and_nothing_else(make, capsys):
     assert capsys.readouterr().err == ""
     text = page.read_text()
     assert 'alt="a <b&gt;bold</b&gt; loss"' in text
-    assert 'src="http' not in text and "<link" not in text
+    assert ' src="http' not in text and "<link" not in text
     assert f"{run} is not measured" not in text and "run is not measured: python -m" in text
 
 
@@ -115,10 +115,10 @@ def test_what_an_explorer_lacks_is_one_line_and_the_rest_is_there(make, tmp_path
     named = make("named")
     for name, argv, line in [
         ("empty", [make("empty", saved=False)], "no checkpoint in"),
-        ("nameless", [make("nameless", data=None)], "does not say what it was trained on"),
+        ("nameless", [make("nameless", data=None)], "has no name of its data set"),
         ("odd", [make("odd", data={"name": 3})], "does not name a data set"),
         ("gone", [make("gone", data={"name": "mnist", "dir": "nowhere"})], "is not in nowhere"),
-        ("named", [named, "--data-name", images], r"shape (9, 9, 1), and"),
+        ("named", [named, "--data-name", images], r"shape (9, 9, 1), but"),
         ("named", [named, "--step", "9"], "no checkpoint of step 9"),
     ]:
         main(list(map(str, argv)))
@@ -126,7 +126,7 @@ def test_what_an_explorer_lacks_is_one_line_and_the_rest_is_there(make, tmp_path
         assert error.startswith(f"{name}: no latent explorer: ") and error.count("\n") == 1
         assert line in error
         text = (argv[0] / "report.html").read_text()
-        assert "There is none: " in text and 'class="plot"' in text
+        assert "No latent explorer: " in text and 'class="plot"' in text
 
 
 def test_data_that_moved_is_named_on_the_command_line(make, capsys):
@@ -134,30 +134,30 @@ def test_data_that_moved_is_named_on_the_command_line(make, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_damaged_files_beside_the_rows_are_left_out_with_a_line(make, tmp_path):
+def test_damaged_files_beside_the_rows_are_skipped_with_a_line(make, tmp_path):
     run = make()
     (run / "figures" / "bad.png").write_bytes(b"<svg onload=alert(1)>")
     os.mkfifo(run / "figures" / "pipe.png")
     draw(run / "figures" / "good.png")
     (run / "environment.json").write_text("{")
-    uses = {
+    tasks = {
         "a": 3,
-        "b": {"figures": {"x": 1.5, "y": "text", "z": {"p": {"q": 2}, "r": {"q": [3, "s"]}}}},
+        "b": {"metrics": {"x": 1.5, "y": "text", "z": {"p": {"q": 2}, "r": {"q": [3, "s"]}}}},
     }
-    (run / "evaluation.json").write_text(json.dumps({"step": 1, "uses": uses}))
+    (run / "evaluation.json").write_text(json.dumps({"step": 1, "tasks": tasks}))
     notes = write_report([run], tmp_path / "page.html")
     assert [note.split(": ")[1] for note in notes] == [
-        "bad.png is left out",
-        "pipe.png is left out",
+        "bad.png is skipped",
+        "pipe.png is skipped",
         "no environment",
     ]
     text = (tmp_path / "page.html").read_text()
-    assert "a is left out: it is not a table" in text
-    assert "Left out, not numbers: y of run, z r" in text
+    assert "a is skipped: it is not a table" in text
+    assert "Skipped, not numbers: y of run, z r" in text
     assert text.count('<img src="data:image/png;base64,') == 1
     (run / "evaluation.json").write_text("[1]")
     notes = write_report([run], tmp_path / "page.html")
-    assert any("is not what experiments.evaluate writes" in note for note in notes)
+    assert any("is not a file of experiments.evaluate: run that again" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_numbers(value, text):
     assert number(value) == text
 
 
-def test_curves_keep_gaps_and_leave_out_what_is_no_number():
+def test_curves_keep_gaps_and_skip_what_is_not_a_number():
     rows = [
         {
             "step": i,
@@ -193,9 +193,8 @@ def test_curves_keep_gaps_and_leave_out_what_is_no_number():
     ]
     (chart,), note = curves({"run": rows})
     assert chart["name"] == "loss" and note == ""
-    assert chart["lines"][0] == {
-        "run": 0, "split": "train", "step": [0, 1, 2], "epoch": [None] * 3, "value": [0, None, 2],
-    }  # fmt: skip
+    line = {"step": [0, 1, 2], "epoch": [None] * 3, "value": [0, None, 2]}
+    assert chart["lines"][0] == {"run": 0, "split": "train"} | line
 
 
 def test_long_and_many_curves_are_thinned():
@@ -204,7 +203,7 @@ def test_long_and_many_curves_are_thinned():
     assert len(line["step"]) <= POINTS + 2 and line["step"][-1] == 3 * POINTS
     many = {"step": 1, **{f"term {i}": 1.0 for i in range(CHARTS + 3)}}
     charts, note = curves({"run": [many]})
-    assert len(charts) == CHARTS and note == "3 more figures are not drawn."
+    assert len(charts) == CHARTS and note == "3 more metrics are not drawn."
 
 
 def unpack(packed):

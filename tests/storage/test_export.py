@@ -138,13 +138,13 @@ def huge_header(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: (f / "model.safetensors").write_bytes(b"x"), "holds 1 bytes"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"x"), "has 1 bytes"),
         (lambda f: (f / "encode.stablehlo").unlink(), "encode.stablehlo is missing"),
-        (lambda f: (f / "run.py").write_text(""), "run.py does not belong"),
+        (lambda f: (f / "run.py").write_text(""), "run.py is not in manifest.json"),
         (lambda f: (f / "manifest.json").unlink(), "is not an exported model"),
-        (lambda f: change_config(f, format=9), "has format 9, and this version of ae_jax reads 1"),
-        (lambda f: change_config(f, model={"kind": "os.system"}), "model.kind='os.system'"),
-        (lambda f: change_config(f, model=None), "has no model"),
+        (lambda f: change_config(f, format=9), "has format 9, and this version of ae_jax reads 2"),
+        (lambda f: change_config(f, model={"kind": "os.system"}), "model='os.system': known: "),
+        (lambda f: change_config(f, model=None), "names no model, .* pass it as ae="),
         (lambda f: change_config(f, event_shape=[-1]), "event_shape"),
         (lambda f: change_config(f, event_shape=[7]), "in the model"),
         (lambda f: change_config(f, dtype="object"), "dtype='object'"),
@@ -152,7 +152,7 @@ def huge_header(folder):
         (lambda f: change_weights(f, lambda w: w.update(more=np.ones(3))), "only the file has"),
         (
             lambda f: change_weights(f, lambda w: w.update({"params/mean/bias": np.ones(2)})),
-            r"params/mean/bias is F64\[2\] there and F32\[2\] in the model",
+            r"params/mean/bias is F64\[2\], but F32\[2\] in the model",
         ),
         (huge_header, "is damaged"),
     ],

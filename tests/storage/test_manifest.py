@@ -46,9 +46,9 @@ def flip(path):
     [
         (lambda f: flip(f / "a"), "folder/a has changed"),
         (lambda f: flip(f / "inner" / "b"), "inner/b has changed"),
-        (lambda f: (f / "a").write_bytes(b"conten"), "holds 6 bytes, 7 were written"),
+        (lambda f: (f / "a").write_bytes(b"conten"), "has 6 bytes, but 7 were written"),
         (lambda f: (f / "a").unlink(), "folder/a is missing"),
-        (lambda f: (f / "c").write_bytes(b""), "folder/c does not belong to it"),
+        (lambda f: (f / "c").write_bytes(b""), "folder/c is not in manifest.json"),
         (lambda f: (f / "a").rename(f / "inner" / "a"), "a is missing"),
         (lambda f: (f / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda f: (f / "manifest.json").write_text("{}"), "manifest.json is damaged"),
@@ -67,7 +67,7 @@ def test_damage_is_named(folder, damage, message):
 def test_a_changed_manifest_is_damage_and_a_newer_one_is_not(folder):
     text = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(text.replace('"format": 1', '"format": 2'))
-    with pytest.raises(DamagedError, match="is not what was written"):
+    with pytest.raises(DamagedError, match="has changed since it was written"):
         read_manifest(folder)
     rewrite(folder, format=2)
     with pytest.raises(ValueError, match="has format 2, and this version of ae_jax reads 1") as e:

@@ -85,7 +85,7 @@ def test_no_checkpoint(tmp_path):
 
 
 def test_an_existing_directory_is_refused(run_dir):
-    with pytest.raises(ValueError, match="exists and is not empty: continue it with --resume"):
+    with pytest.raises(ValueError, match="exists and is not empty: continue it with resume=True"):
         fit(SPEC.build((6,)), X, epochs=1, batch_size=10, run_dir=run_dir)
 
 
@@ -102,11 +102,11 @@ def test_an_unwritable_place_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 3}, "has format 3, and this version of ae_jax reads 2"),
-        ({"model": {"kind": "os.system"}}, "model.kind='os.system'"),
+        ({"format": 9}, "has format 9, and this version of ae_jax reads 3"),
+        ({"model": {"kind": "os.system"}}, "model='os.system': known: "),
         ({"model": {"kind": "vanilla", "latent_dim": -1}}, "latent_dim=-1"),
         ({"model": {"kind": "vanilla", "latent_dim": 4}}, "in the checkpoint"),
-        ({"model": None}, "has no model"),
+        ({"model": None}, "names no model, .* pass it as ae="),
         ({"event_shape": [6.5]}, "event_shape"),
         ({"event_shape": None}, "event_shape"),
         ({"event_shape": [7]}, "in the checkpoint"),

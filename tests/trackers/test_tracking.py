@@ -122,7 +122,7 @@ def test_it_is_closed_when_training_ends_by_an_exception(tmp_path):
 def test_one_that_does_not_start_ends_the_run_in_one_line(run):
     before, broken = Memory(), Memory("start")
     broken.name = "broken"
-    line = r"^tracker 'broken' did not start: not logged in \(.* go on with --resume .*\)$"
+    line = r"^tracker 'broken' did not start: not logged in \(.* exists: resume .*\)$"
     with pytest.raises(ValueError, match=line):
         track(run, [before, broken])
     assert before.closed == [True] and broken.closed == [] and before.rows == []
@@ -146,12 +146,12 @@ def test_ctrl_c_is_no_success(tmp_path):
     assert tracker.closed == [True]
 
 
-def test_one_that_fails_later_is_given_up_and_catches_up(run, caplog):
+def test_one_that_fails_later_is_dropped_and_catches_up(run, caplog):
     good, broken, again = Memory(), Memory(8), Memory()
     broken.name = again.name = "broken"
     with caplog.at_level(logging.WARNING):
         track(run, [broken, good], new=4)
-    assert "tracker broken: is given up at step 8" in caplog.text
+    assert "tracker broken: is dropped at step 8" in caplog.text
     assert "the server is gone" in caplog.text
     assert steps(broken) == ALL[:2] and broken.closed == [True]
     assert steps(good) == ALL[:4] and good.closed == [False]
@@ -180,10 +180,12 @@ def test_numbers_and_settings():
 @pytest.mark.parametrize(
     ("name", "package"),
     [
-        ("tensorboard", "tensorboardX"), ("wandb", "wandb"), ("mlflow", "mlflow"),
+        ("tensorboard", "tensorboardX"),
+        ("wandb", "wandb"),
+        ("mlflow", "mlflow"),
         ("trackio", "trackio"),
     ],
-)  # fmt: skip
+)
 def test_a_missing_package_names_the_extra(name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     with pytest.raises(ValueError) as caught:

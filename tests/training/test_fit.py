@@ -10,7 +10,7 @@ import pytest
 
 from ae_jax import load_run
 from ae_jax.core import Term
-from ae_jax.data.memory import epoch_order, sequential_order
+from ae_jax.data.memory import epoch_order, row_of, sequential_order
 from ae_jax.models import Vanilla, Variational
 from ae_jax.networks import MLP
 from ae_jax.storage.runs import Run
@@ -65,10 +65,21 @@ def test_every_epoch_visits_every_example_once():
     orders = [np.asarray(epoch_order(key, e, count=50, batch_size=16)) for e in range(3)]
     for order in orders:
         assert order.shape == (4, 16)
-        assert sorted(order.ravel()) == [-1] * 14 + list(range(50))
-        assert (order.ravel()[50:] == -1).all()
+        rows = order.ravel()
+        assert sorted(rows[:50]) == list(range(50))
+        # Padding is spread: its rows are copies of examples, each at most once.
+        assert (rows[50:] < 0).all()
+        np.testing.assert_array_equal(row_of(rows[50:]), rows[:14])
     assert not np.array_equal(orders[0], orders[1])
     np.testing.assert_array_equal(sequential_order(count=3, batch_size=2), [[0, 1], [2, -1]])
+
+
+def test_padding_repeats_no_example_more_than_it_must():
+    order = np.asarray(sequential_order(count=5, batch_size=4, multiple=3))
+    assert order.shape == (2, 6)
+    rows, counts = np.unique(row_of(order), return_counts=True)
+    assert rows.tolist() == [0, 1, 2, 3, 4] and set(counts) == {2, 3}
+    np.testing.assert_array_equal(order[order >= 0], np.arange(5))
 
 
 def test_same_seed_same_bits_and_other_seed_other_run():
@@ -223,10 +234,10 @@ def test_a_run_stopped_before_its_first_checkpoint_can_be_resumed(tmp_path):
 
 
 def test_what_cannot_be_traced_leaves_no_run_directory(tmp_path):
-    with pytest.raises(ValueError, match="length: only a recurrent network"):
+    with pytest.raises(ValueError, match="length: this model does not read sequences"):
         data = {"x": X, "length": np.full(50, 4)}
         fit(AE, data, epochs=1, batch_size=10, run_dir=tmp_path / "run")
     broken = dataclasses.replace(AE, objective={"bad": Term(lambda o, b: o["nothing"])})
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="the term 'bad' reads 'nothing', which neither"):
         fit(broken, X, epochs=1, batch_size=10, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -220,5 +220,5 @@ def test_mistakes(options, message):
 
 
 def test_a_term_of_the_whole_batch_cannot_be_accumulated():
-    with pytest.raises(ValueError, match="accumulate=2: the term 'kl' is of the whole batch"):
+    with pytest.raises(ValueError, match="accumulate=2: the term 'sparsity_kl' is a statistic"):
         make_train_step(DETERMINISTIC["sparse-kl"].build((4, 3)), SGD, accumulate=2)

@@ -15,7 +15,7 @@ from ae_jax.data.memory import InMemory, epoch_order
 from ae_jax.data.pipeline import which_to_stream
 from ae_jax.data.records import Records
 from ae_jax.data.stream import Streamed
-from ae_jax.devices import memory as capacity
+from ae_jax.devices import memory
 from ae_jax.devices.mesh import data_mesh
 from ae_jax.models import Denoising, Vanilla
 from ae_jax.networks import MLP, RNN
@@ -173,7 +173,7 @@ def test_mapped_files_and_records_train_as_arrays_do(tmp_path, monkeypatch, mnis
 
 
 def test_what_would_not_fit_is_streamed_and_that_is_said(monkeypatch, caplog):
-    monkeypatch.setattr(capacity, "_host_bytes", lambda: 2_900_000)
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 2_900_000)
     ae, mesh = Vanilla(latent_dim=2).build((6, 5)), data_mesh(1)
 
     def images(count):
@@ -231,7 +231,7 @@ def test_parts_of_a_batch_without_a_real_row_change_nothing():
 def test_a_batch_too_large_for_the_memory_names_one_that_fits(monkeypatch, tmp_path):
     ae = Vanilla(network=MLP(widths=(512,)), latent_dim=2).build((6, 5))
     train = partial(fit, ae, np.zeros((4096, 6, 5), np.uint8), steps=1, run_dir=tmp_path / "run")
-    monkeypatch.setattr(capacity, "_host_bytes", lambda: 3_000_000)
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 3_000_000)
     with pytest.raises(ValueError, match="^batch_size=4096: needs .* MB .*: use batch_size=") as no:
         train(batch_size=4096)
     assert not (tmp_path / "run").exists()
@@ -240,7 +240,7 @@ def test_a_batch_too_large_for_the_memory_names_one_that_fits(monkeypatch, tmp_p
 
 @pytest.mark.slow
 def test_a_model_too_large_for_the_memory(monkeypatch):
-    monkeypatch.setattr(capacity, "_host_bytes", lambda: 10_000)
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 10_000)
     ae = Vanilla(network=MLP(widths=(512,)), latent_dim=2).build((6, 5))
     with pytest.raises(ValueError, match="a device has 10 kB: use a smaller model"):
         fit(ae, np.zeros((64, 6, 5), np.uint8), steps=1, batch_size=64)
@@ -250,4 +250,4 @@ def test_a_model_too_large_for_the_memory(monkeypatch):
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_000_000_000, "2 GB")]
 )
 def test_sizes_for_people(count, text):
-    assert capacity.size(count) == text
+    assert memory.size(count) == text

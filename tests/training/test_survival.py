@@ -152,7 +152,7 @@ def test_a_full_disk(tmp_path):
         with pytest.raises(OSError, match=r"it needs about .* are free") as caught:
             fit(ae, FLOATS, epochs=9, batch_size=64, run_dir=disk / "run", checkpoint_every=1)
         message = str(caught.value)
-        assert "\n" not in message and "earlier ones are intact: 1, 2" in message
+        assert "\n" not in message and "intact checkpoints: 1, 2" in message
         assert sorted(p.name for p in (disk / "run" / "checkpoints").iterdir()) == ["1", "2"]
         for step in ("1", "2"):
             verify(disk / "run" / "checkpoints" / step)
@@ -175,13 +175,13 @@ def test_a_full_disk(tmp_path):
 @pytest.mark.parametrize(
     ("ae", "data", "options", "message"),
     [
-        (Variational(latent_dim=3).build((4, 3)), X, {}, "model.latent_dim is 2 there and 3 here"),
+        (Variational(latent_dim=3).build((4, 3)), X, {}, "latent_dim is 2 in the run and 3 now"),
         (VAE, X[::-1].copy(), {}, "fit.data.x is uint8"),
         (VAE, X[:60], {}, "fit.data.x is uint8"),
-        (VAE, X, {"optimizer": 1e-2}, "fit.learning_rate is 0.001 there and 0.01 here"),
-        (VAE, X, {"optimizer": optax.sgd(0.1)}, "fit.learning_rate is 0.001 there and None here"),
-        (VAE, X, {"seed": 1}, "seed is 0 there and 1 here"),
-        (VAE, X, {"batch_size": 16}, "fit.batch_size is 32 there and 16 here"),
+        (VAE, X, {"optimizer": 1e-2}, "fit.learning_rate is 0.001 in the run and 0.01 now"),
+        (VAE, X, {"optimizer": optax.sgd(0.1)}, "learning_rate is 0.001 in the run and None now"),
+        (VAE, X, {"seed": 1}, "seed is 0 in the run and 1 now"),
+        (VAE, X, {"batch_size": 16}, "fit.batch_size is 32 in the run and 16 now"),
     ],
     ids=["model", "data", "less data", "rate", "optimizer", "seed", "batch"],
 )  # fmt: skip
@@ -223,7 +223,7 @@ def test_changes_that_were_allowed_are_the_settings_from_then_on(tmp_path):
     assert Run.open(run).config["fit"]["learning_rate"] == 0.01
     assert Run.open(run).config["note"] == 1
     fit(VAE, X, epochs=3, **options, optimizer=1e-2, run_dir=run)
-    with pytest.raises(ValueError, match="0.01 there and 0.001 here"):
+    with pytest.raises(ValueError, match="0.01 in the run and 0.001 now"):
         fit(VAE, X, epochs=4, **options, run_dir=run)
 
 

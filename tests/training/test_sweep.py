@@ -84,7 +84,7 @@ def test_the_table_has_a_row_for_each_value_of_the_grid():
     ("options", "message"),
     [
         ({"seeds": []}, r"seeds=\[\].*at least one"),
-        ({"seeds": [1, 1]}, r"seeds=\[1, 1\].*none twice"),
+        ({"seeds": [1, 1]}, r"seeds=\[1, 1\].*no value twice"),
         ({"hparams": {"beta": []}}, "beta.*at least one value"),
         ({"devices": 5}, "devices=5: there are 4"),
         ({"batch_size": 23}, "batch_size=23: larger than the data"),

@@ -1,7 +1,7 @@
-"""What autoencoders are for: one file per use, each with the same three names.
+"""The tasks that autoencoders are used for, one module per task with the same three names.
 
-``Settings`` is a dataclass of options. ``misfit(subject)`` says in a line why the use cannot be
-measured on this model and data, or is None. ``measure(subject, settings)`` measures it.
+``Settings`` is a dataclass of options. ``misfit(subject)`` is one line on why the task cannot be
+measured for this model and data, or None. ``measure(subject, settings)`` measures the task.
 """
 
 from typing import Any, Protocol
@@ -18,6 +18,8 @@ from ae_jax.evaluation.tasks.subject import Result, Subject
 
 
 class Task(Protocol):
+    """The interface of a task's module."""
+
     Settings: Any
 
     def misfit(self, subject: Subject) -> str | None: ...

@@ -1,4 +1,4 @@
-"""Anomaly detection: a model trained on normal examples only, and how well it tells the others."""
+"""Anomaly detection: how well a model of normal examples recognizes other examples."""
 
 from dataclasses import dataclass
 
@@ -15,22 +15,22 @@ from ae_jax.evaluation.anomaly import (
 from ae_jax.evaluation.tasks.subject import Result, Subject
 from ae_jax.spec import require
 
-LARGEST_CODE = 1024  # covariances of more take minutes and gigabytes
-POINTS = 500  # of a curve that is drawn
+LARGEST_LATENT = 1024  # the size of covariances grows with the square
+POINTS = 500  # of a drawn curve
 DRAWN = {
     "squared_error": "squared error, summed per example",
-    "error_and_mixture": "log squared error and mixture of codes, standardized",
+    "error_and_mixture": "log squared error and mixture of latents, standardized",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     false_positive_rate: float = 0.05
-    """At which the threshold is chosen."""
+    """The share of normal test examples above the threshold, at most."""
     components: int = 10
-    """Of the Gaussian mixture of the codes."""
+    """Number of components of the Gaussian mixture of the latents."""
     neighbors: int = 5
-    """Among the normal codes, to which a distance is taken."""
+    """Number of nearest normal latents for the mean distance."""
 
     def __post_init__(self) -> None:
         rate = self.false_positive_rate
@@ -44,8 +44,8 @@ def misfit(subject: Subject) -> str | None:
         return f"{subject.name} has no labels to tell normal examples from anomalies"
     if set(np.unique(subject.everything["label"])) <= set(np.unique(subject.train["label"])):
         return (
-            "the model was trained on every class of the test set: train on the normal ones only, "
-            "as with --data.keep-labels 0"
+            "the model was trained on every class of the test set: train it on the normal classes, "
+            "for example keep_labels=(0,) of the data"
         )
     return None
 
@@ -59,48 +59,47 @@ def measure(subject: Subject, settings: Settings) -> Result:
         name: detection_metrics(score, anomalous, false_positive_rate=rate)
         for name, score in scores.items()
     }
-    figures = {
+    metrics = {
         "normal_examples": int((~anomalous).sum()),
         "anomalies": int(anomalous.sum()),
         "scores": rows,
     }
     conventions = {
-        "normal_examples": f"of the test split, with the labels {', '.join(map(str, normal))}",
-        "anomalies": "the other examples of the test split",
+        "normal_examples": f"test examples with the labels {', '.join(map(str, normal))}",
+        "anomalies": "the other test examples",
         "scores": (
-            "larger is less normal; the threshold lets at most the false positive rate of normal "
-            "test examples lie above; squared error summed; terms of the loss as in training (nll "
-            "and kl summed, in nats); gaussian and mixture minus the log-density of standardized "
-            "codes, neighbors the mean distance, "
-            "error_and_mixture the log squared error and mixture, each in standard deviations over "
-            "the training examples"
+            "larger is less normal; at most the false positive rate of normal test examples lie "
+            "above the threshold; squared error summed; terms of the loss as in training (nll and "
+            "kl summed, in nats); gaussian and mixture: minus the log-density of standardized "
+            "latents; neighbors: the mean distance; error_and_mixture: log squared error plus "
+            "mixture, each in standard deviations over the training examples"
         ),
     }
     curves = {
         f"{name.replace('_', ' ')} ({rows[name]['roc_auc']:.3f})": _curve(score, anomalous)
         for name, score in scores.items()
     }
-    pictures = {"anomaly-roc": plots.roc_curves(curves)}
+    figures = {"anomaly-roc": plots.roc_curves(curves)}
     for name in [name for name in DRAWN if name in scores]:
-        pictures[f"anomaly-{name.replace('_', '-')}"] = plots.score_histogram(
+        figures[f"anomaly-{name.replace('_', '-')}"] = plots.score_histogram(
             scores[name], anomalous, threshold=rows[name]["threshold"], name=DRAWN[name]
         )
-    left_out = {}
+    skipped = {}
     if "mixture" not in scores:
-        left_out["scores of the code"] = f"its size is above {LARGEST_CODE}"
-    return Result(figures, conventions, pictures, left_out)
+        skipped["scores of the latents"] = f"their size is above {LARGEST_LATENT}"
+    return Result(metrics, conventions, figures, skipped)
 
 
 def anomaly_scores(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:
-    """Every score of the whole test split, by name: [N], larger for what is less normal."""
+    """All scores of the full test split, by name: [N], larger for less normal examples."""
     scores = model_scores(subject.ae, subject.variables, subject.everything)
-    z, codes = subject.train_latents, subject.codes(subject.everything)
-    if z.shape[1] > LARGEST_CODE:
+    z, test_z = subject.train_latents, subject.latents(subject.everything)
+    if z.shape[1] > LARGEST_LATENT:
         return scores
     scorers = code_scorers(
         z, components=settings.components, neighbors=settings.neighbors, seed=subject.seed
     )
-    scores |= {name: score(codes) for name, score in scorers.items()}
+    scores |= {name: score(test_z) for name, score in scorers.items()}
     of_train = model_scores(subject.ae, subject.variables, subject.train)
 
     def parts(error: np.ndarray, mixture: np.ndarray) -> dict[str, np.ndarray]:

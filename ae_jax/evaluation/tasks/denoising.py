@@ -1,4 +1,4 @@
-"""How much noise the model takes out of its input, by kind and level, beside plain filters."""
+"""Denoising: how much noise the model removes, by kind and level, compared with filters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,27 +24,27 @@ from ae_jax.spec import require
 
 DRAWN = 10  # examples
 CONVENTIONS = {
-    "examples": "so many of the test split, evenly spaced, with the same noise for all methods",
-    "clean psnr": "dB, for a peak of 1, of the mean mse: of the model's output without noise",
-    "clean ssim": "structural similarity (Wang et al. 2004), mean over examples: likewise",
-    "psnr": "dB, as above; by noise, and its standard deviation (gaussian) or share of elements",
-    "ssim": "as above; masking makes elements 0, salt_and_pepper 0 or 1, all stays in [0, 1]",
-    "filter widths": "standard deviation, or side, in pixels, of the least mse on training images",
+    "examples": "number of test examples, evenly spaced, with the same noise for all methods",
+    "clean psnr": "of the model's output without noise: dB for a peak of 1, of the mean mse",
+    "clean ssim": "of the same: structural similarity (Wang et al. 2004), mean over examples",
+    "psnr": "dB; rows: noise and its standard deviation (gaussian) or share of elements",
+    "ssim": "likewise; masking sets elements to 0, salt_and_pepper to 0 or 1; clipped to [0, 1]",
+    "filter widths": "standard deviation or side in pixels with the least mse on training images",
 }
 MEASURES = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 
-Widths = Mapping[float, Mapping[str, float]]  # of the filters, by level of noise
+Widths = Mapping[float, Mapping[str, float]]  # filter widths by level of noise
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     noises: tuple[Kind, ...] = ("gaussian", "masking", "salt_and_pepper")
     levels: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75)
-    """Standard deviations of gaussian noise; for the others fractions of the elements."""
+    """Standard deviations of gaussian noise; shares of the elements for other kinds."""
     examples: int = 1000
-    """Of the test split, evenly spaced; the median filter is slow."""
+    """Number of test examples, evenly spaced; the median filter is slow."""
     tuning: int = 100
-    """Examples of the training split that the filters' widths are chosen on."""
+    """Number of training examples on which the widths of the filters are chosen."""
 
     def __post_init__(self) -> None:
         require(bool(self.noises), "noises", self.noises, "give at least one")
@@ -57,8 +57,8 @@ class Settings:
 def misfit(subject: Subject) -> str | None:
     x = subject.test["x"]
     if not subject.in_unit_interval:
-        found = f"{subject.name} goes from {x.min():.3g} to {x.max():.3g}"
-        return f"its noise is for data in [0, 1], and {found}"
+        limits = f"{subject.name} goes from {x.min():.3g} to {x.max():.3g}"
+        return f"the noise is for data in [0, 1], and {limits}"
     return None
 
 
@@ -68,29 +68,29 @@ def measure(subject: Subject, settings: Settings) -> Result:
     tuning_key, key = jax.random.split(jax.random.key(subject.seed))
     clean = mean_metrics(reconstruction_errors(ae, variables, data))
     measures = {name: unit for name, unit in MEASURES.items() if name in clean}
-    figures: dict[str, Any] = {"examples": len(data["x"])}
-    figures |= {f"clean {name}": clean[name] for name in measures}
-    figures |= {name: {} for name in measures}
+    metrics: dict[str, Any] = {"examples": len(data["x"])}
+    metrics |= {f"clean {name}": clean[name] for name in measures}
+    metrics |= {name: {} for name in measures}
     curves: dict[str, Any] = {unit: {} for unit in measures.values()}
-    pictures = {}
+    figures = {}
     for noise in settings.noises:
         widths: Widths = {level: {} for level in settings.levels}
         if subject.are_images:
             widths = {x: best_widths(tuning["x"], tuning_key, noise=noise, level=x) for x in widths}
-            pictures[f"denoising-{noise}"] = _draw(subject, data["x"][:DRAWN], key, noise, widths)
-            found_widths = {f"{noise} {level:g}": each for level, each in widths.items()}
-            figures["filter widths"] = figures.get("filter widths", {}) | found_widths
-        found = denoising_metrics(ae, variables, data, key, noise=noise, widths=widths)
+            figures[f"denoising-{noise}"] = _draw(subject, data["x"][:DRAWN], key, noise, widths)
+            chosen = {f"{noise} {level:g}": each for level, each in widths.items()}
+            metrics["filter widths"] = metrics.get("filter widths", {}) | chosen
+        levels = denoising_metrics(ae, variables, data, key, noise=noise, widths=widths)
         for name, unit in measures.items():
-            rows = {x: {method: each[name] for method, each in found[x].items()} for x in found}
-            figures[name] |= {f"{noise} {level:g}": row for level, row in rows.items()}
+            rows = {x: {method: each[name] for method, each in levels[x].items()} for x in levels}
+            metrics[name] |= {f"{noise} {level:g}": row for level, row in rows.items()}
             curves[unit][noise] = rows
-    pictures = {"denoising-curves": plots.noise_curves(curves), **pictures}
-    return Result(figures, CONVENTIONS, pictures)
+    figures = {"denoising-curves": plots.noise_curves(curves), **figures}
+    return Result(metrics, CONVENTIONS, figures)
 
 
 def _draw(subject: Subject, x: np.ndarray, key: jax.Array, noise: Kind, widths: Widths) -> Figure:
-    """The images `x` with noise of a middling level, and what becomes of them."""
+    """Rows of noisy, reconstructed, filtered and clean images, for the median level of noise."""
     level = sorted(widths)[len(widths) // 2]
     clean = as_floats(x)
     noisy = add_noise(key, clean, jnp.arange(len(x)), level, noise=noise)

@@ -1,4 +1,4 @@
-"""What the model has learnt: its first filters, its units, and what they make of few labels."""
+"""Learned features: filters of the first layer, activity of units, accuracy with few labels."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,24 +24,24 @@ CONVENTIONS = {
     "dead_units": f"fraction of units that vary by at most {NEAR_ZERO} over the test examples",
     "near_zero_units": f"fraction of units with a mean activation of at most {NEAR_ZERO}",
     "near_zero_activations": f"fraction of activations of at most {NEAR_ZERO}",
-    "units": "the most variable (row, column, channel of a spatial code), over the test examples",
-    "top_examples": "of a unit: the rows of the test split where it is largest",
+    "units": "the most variable over test examples (row, column, channel of spatial latents)",
+    "top_examples": "rows of the test split where a unit is largest",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     parts: tuple[Part, ...] = ()
-    """By default all that fit."""
+    """Parts to measure; by default all that fit."""
     units: int = 10
-    """How many units to show, the most variable ones."""
+    """Number of units to show, the most variable ones."""
     labels: tuple[int, ...] = (10, 100, 500)
-    """How many labels a classifier gets; numbers beyond the pool are left out, and where that is
-    all of them, it gets those of the whole pool."""
+    """Numbers of labels for a classifier. Numbers above the pool are skipped; if all are, the whole
+    pool is used."""
     draws: int = 5
-    """Of each number of labels."""
+    """Random draws for each number of labels."""
     pool: int = 10_000
-    """Examples of the training split, evenly spaced, that labels are drawn from."""
+    """Number of training examples, evenly spaced, from which labels are drawn."""
 
     def __post_init__(self) -> None:
         for name in ("units", "draws"):
@@ -62,13 +62,13 @@ def measure(subject: Subject, settings: Settings) -> Result:
         if part in misfits:
             raise ValueError(f"features.parts {part}: {misfits[part]}")
     if not np.isfinite(subject.test_latents).all():
-        raise ValueError("the codes are not finite: has the training diverged?")
+        raise ValueError("the latents are not finite: has the training diverged?")
     results = [
         measure_part(subject, settings)
         for part, measure_part in PARTS.items()
         if part in (settings.parts or PARTS) and part not in misfits
     ]
-    return joined(results)._replace(left_out={} if settings.parts else misfits)
+    return joined(results)._replace(skipped={} if settings.parts else misfits)
 
 
 def _filters_misfit(subject: Subject) -> str | None:
@@ -82,8 +82,8 @@ def _filters_misfit(subject: Subject) -> str | None:
 
 
 def _filters(subject: Subject, settings: Settings) -> Result:
-    found = first_filters(subject.ae, subject.variables)
-    return Result({}, {}, {"features-filters": plots.filters(found)})
+    weights = first_filters(subject.ae, subject.variables)
+    return Result({}, {}, {"features-filters": plots.filters(weights)})
 
 
 def _units(subject: Subject, settings: Settings) -> Result:
@@ -93,8 +93,8 @@ def _units(subject: Subject, settings: Settings) -> Result:
     chosen = np.argsort(-z.std(axis=0), kind="stable")[: settings.units]
     names = [_name(unit, shape) for unit in chosen]
     top = [np.argsort(-z[:, unit], kind="stable")[:TOP] for unit in chosen]
-    figures: dict[str, Any] = activity_metrics(z)
-    figures["units"] = {
+    metrics: dict[str, Any] = activity_metrics(z)
+    metrics["units"] = {
         name: {
             "mean": float(unit.mean()),
             "deviation": float(unit.std()),
@@ -106,16 +106,16 @@ def _units(subject: Subject, settings: Settings) -> Result:
         for name, unit, rows in zip(names, z[:, chosen].T, top, strict=True)
     }
     titles = [f"unit {name}" for name in names]
-    pictures = {"features-histograms": plots.unit_histograms(z[:, chosen], titles)}
+    figures = {"features-histograms": plots.unit_histograms(z[:, chosen], titles)}
     if subject.are_images:
         images = {title: subject.test["x"][rows] for title, rows in zip(titles, top, strict=True)}
         title = "test examples where a unit is largest"
-        pictures["features-top-examples"] = plots.image_rows(images, count=TOP, title=title)
-    return Result(figures, CONVENTIONS, pictures)
+        figures["features-top-examples"] = plots.image_rows(images, count=TOP, title=title)
+    return Result(metrics, CONVENTIONS, figures)
 
 
 def _name(unit: int, shape: tuple[int, ...]) -> str:
-    """The number of a unit in a flat code, or its place in a spatial one."""
+    """The number of a unit in flat latents, or its position in spatial ones."""
     return ", ".join(str(i) for i in np.unravel_index(unit, shape))
 
 
@@ -133,10 +133,10 @@ def _labels_misfit(subject: Subject) -> str | None:
 def _few_labels(subject: Subject, settings: Settings) -> Result:
     pool = some(subject.train, settings.pool)
     x, test = np.asarray(as_floats(pool["x"])), np.asarray(as_floats(subject.test["x"]))
-    codes = subject.codes(pool)
-    features = {"codes": (codes, subject.test_latents), "input": (x, test)}
-    size = codes.shape[1]
-    # A larger one does no more than turn the input, and that of larger data takes minutes.
+    z = subject.latents(pool)
+    features = {"latents": (z, subject.test_latents), "input": (x, test)}
+    size = z.shape[1]
+    # A PCA of full size only rotates the input.
     if size < min(len(x), x[0].size) and x[0].size <= PCA_LIMIT:
         pca = fit_pca(x, size)
         features[f"PCA {size}"] = (np.asarray(pca.encode(x)), np.asarray(pca.encode(test)))
@@ -144,24 +144,24 @@ def _few_labels(subject: Subject, settings: Settings) -> Result:
     curves: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in features}
     for count in [n for n in settings.labels if n <= len(x)] or [len(x)]:
         row = rows[str(count)] = {}
-        for name, (of_train, of_test) in features.items():
-            found = few_label_accuracy(
-                of_train,
+        for name, (train_features, test_features) in features.items():
+            accuracy = few_label_accuracy(
+                train_features,
                 pool["label"],
-                of_test,
+                test_features,
                 subject.test["label"],
                 count=count,
                 draws=settings.draws,
                 seed=subject.seed,
             )
-            row[name], row[f"{name} ±"] = float(found.mean()), float(found.std())
+            row[name], row[f"{name} ±"] = float(accuracy.mean()), float(accuracy.std())
             curves[name][count] = row[name], row[f"{name} ±"]
     what = (
-        "test accuracy of logistic regression on so many labels: mean and standard deviation of "
+        "test accuracy of logistic regression by number of labels: mean and standard deviation of "
         f"{settings.draws} class-balanced draws from {len(x)} training examples"
     )
-    picture = plots.label_curves(curves)
-    return Result({"few_labels": rows}, {"few_labels": what}, {"features-few-labels": picture})
+    figure = plots.label_curves(curves)
+    return Result({"few_labels": rows}, {"few_labels": what}, {"features-few-labels": figure})
 
 
 MISFITS = {"filters": _filters_misfit, "few_labels": _labels_misfit}

@@ -1,7 +1,7 @@
-"""How well new examples are made: likelihood, distances between sets of images, pictures.
+"""Generation of new examples: likelihood, distances between sets of images, samples.
 
-Codes are drawn from the prior of a variational model, and for every model from a Gaussian and a
-mixture of Gaussians that are fitted to the codes of the training set.
+Latents are drawn from the prior of a variational model. For every model, they are also drawn from a
+Gaussian and a mixture of Gaussians that are fitted to the latents of the training set.
 """
 
 import math
@@ -26,28 +26,29 @@ from ae_jax.evaluation.likelihood import (
     posterior_metrics,
     posterior_samples,
 )
-from ae_jax.evaluation.tasks.generation_pictures import decode, decode_all, draw_paths, draw_samples
+from ae_jax.evaluation.reconstruction import reconstruct_all
+from ae_jax.evaluation.tasks.generation_figures import decode_all, draw_paths, draw_samples
 from ae_jax.evaluation.tasks.subject import Result, Subject, joined
 from ae_jax.spec import nearest, require
 
-LARGEST_CODE = 1024  # covariances of more take minutes and gigabytes
-DRAWN = 100  # samples in a picture
+LARGEST_LATENT = 1024  # the size of covariances grows with the square
+DRAWN = 100  # samples in a figure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     likelihood_examples: int = 1000
-    """Test examples, drawn at random, on which the importance-weighted likelihood is estimated."""
+    """Number of random test examples for the importance-weighted likelihood."""
     importance_samples: int = 100
-    """Posterior samples for each of them; 5000 in Burda et al. (2016)."""
+    """Posterior samples for each of these examples; 5000 in Burda et al. (2016)."""
     elbo_samples: int = 1
-    """Posterior samples for the evidence lower bound, which is of all test examples."""
+    """Posterior samples per test example for the evidence lower bound, which uses all of them."""
     components: int = 10
-    """Of the mixture of Gaussians."""
+    """Number of components of the mixture of Gaussians."""
     distance_examples: int = 10_000
-    """Images in each of the sets that FID and KID compare, at most."""
+    """Images in each set that FID and KID compare, at most."""
     classifier: str | None = None
-    """Whose features these are of; by default the one that was trained on this data."""
+    """The classifier for the features of FID and KID; by default the one of this data set."""
 
     def __post_init__(self) -> None:
         counts = ("likelihood_examples", "importance_samples", "elbo_samples", "components")
@@ -61,10 +62,10 @@ class Settings:
 
 def misfit(subject: Subject) -> str | None:
     if not np.isfinite(subject.train_latents).all():
-        return "codes are not finite: has the training diverged?"
+        return "latents are not finite: has the training diverged?"
     size = subject.train_latents.shape[1]
-    if size > LARGEST_CODE and subject.ae.method("sample") is None:
-        return f"no density is fitted to codes of size {size}, more than {LARGEST_CODE}"
+    if size > LARGEST_LATENT and subject.ae.method("sample") is None:
+        return f"no density is fitted to latents of size {size}, more than {LARGEST_LATENT}"
     return None
 
 
@@ -73,24 +74,30 @@ def measure(subject: Subject, settings: Settings) -> Result:
     weight, unit = subject.train_latents.var(0, dtype=np.float64), "variance"
     if subject.ae.method("log_weight") is not None:
         parts.append(_likelihood(subject, settings))
-        if "code_kl" in parts[0].figures:
-            weight, unit = np.array(parts[0].figures["code_kl"]), "KL in nats"
-    codes, density = _draw_codes(subject, settings)
+        if "latent_kl" in parts[0].metrics:
+            weight, unit = np.array(parts[0].metrics["latent_kl"]), "KL in nats"
+    latents, density = _draw_latents(subject, settings)
     parts.append(density)
     if subject.are_images:
-        images = _sampled(subject, settings) | decode_all(subject, codes)
+        images = _sampled(subject, settings)
+        if subject.decodes:
+            images |= decode_all(subject, latents)
+            parts.append(Result({}, {}, draw_paths(subject, weight, unit)))
+        else:
+            why = "latents are a tree of arrays, or need columns to be decoded"
+            parts.append(Result({}, {}, {}, {"interpolations and traversals": why}))
         drawn = draw_samples(subject, {name: each[:DRAWN] for name, each in images.items()})
+        parts.append(Result({}, {}, drawn))
         parts.append(_distances(subject, settings, images))
-        parts.append(Result({}, {}, drawn | draw_paths(subject, weight, unit)))
     else:
         shape = subject.ae.event_shape
         why = f"examples of shape {shape} are not images [H, W, 1 or 3]"
-        parts.append(Result({}, {}, {}, {"FID, KID and pictures": why}))
+        parts.append(Result({}, {}, {}, {"FID, KID and figures": why}))
     return joined(parts)
 
 
 def _likelihood(subject: Subject, settings: Settings) -> Result:
-    """What the likelihood of a latent variable model says."""
+    """The likelihood of a latent variable model and its parts."""
     ae, variables, seed = subject.ae, subject.variables, subject.seed
     data, drawn = dict(subject.test), ""
     bernoulli = "logits" in _noisy_outputs(subject)
@@ -98,36 +105,36 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
         data["x"] = observed(ae, variables, data, seed=seed)
         drawn = ", x drawn as Bernoulli(x) once"
     elif bernoulli and not _is_binary(data["x"]):
-        drawn = "; x is not binary, so that it is a cross-entropy and no likelihood"
+        drawn = "; x is not binary, so this is a cross-entropy and not a likelihood"
     bound = elbo(ae, variables, data, samples=settings.elbo_samples, seed=seed)
     chosen = _chosen({**data, "elbo": bound["elbo"]}, settings.likelihood_examples, seed)
     base = chosen.pop("elbo")
     gain = log_likelihood(ae, variables, chosen, samples=settings.importance_samples, seed=seed)
     gain = np.float64(gain) - base
     count, size = len(data["x"]), math.prod(ae.event_shape)
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "nll": -_mean(bound["elbo"]) - _mean(gain),
         "nll_error": float(gain.std() * math.sqrt(1 / len(gain) - 1 / count)),
         "negative_elbo": -_mean(bound["elbo"]),
     }
     if "nll" in bound:
-        figures |= {"distortion": _mean(bound["nll"]), "rate": _mean(bound["kl"])}
+        metrics |= {"distortion": _mean(bound["nll"]), "rate": _mean(bound["kl"])}
     if ae.method("posterior_kl") is not None:
         posterior = posterior_metrics(ae, variables, data)
-        figures["active_units"] = posterior["active_units"]
-        figures["code_kl"] = posterior["kl"].tolist()
-        figures["code_mean_variance"] = posterior["mean_variance"].tolist()
+        metrics["active_units"] = posterior["active_units"]
+        metrics["latent_kl"] = posterior["kl"].tolist()
+        metrics["latent_mean_variance"] = posterior["mean_variance"].tolist()
     conventions = {
         "nll": "upper bound on -log p(x), importance-weighted, "
         f"K = {settings.importance_samples}, nats per example{drawn}: negative_elbo less the mean "
         f"difference on {len(gain)} test examples",
-        "nll_error": f"standard error that comes of taking {len(gain)} examples of {count}",
+        "nll_error": f"standard error, because only {len(gain)} of {count} examples are used",
         "negative_elbo": f"distortion + rate, nats per example, all test examples{drawn}",
-        "distortion": f"-log p(x | z), z from the posterior, {settings.elbo_samples} an example",
+        "distortion": f"-log p(x | z), z from the posterior, {settings.elbo_samples} per example",
         "rate": "KL(q(z | x) || p(z))",
-        "active_units": "codes whose posterior mean has a variance above 0.01 (Burda et al. 2016)",
-        "code_kl": "KL of each code, nats, mean over examples",
-        "code_mean_variance": "variance over examples of each code's posterior mean",
+        "active_units": "latents whose posterior mean has variance above 0.01 (Burda et al. 2016)",
+        "latent_kl": "KL of each latent, nats, mean over examples",
+        "latent_mean_variance": "variance over examples of each latent's posterior mean",
     }
     if "length" not in data:
         how, levels = "", None
@@ -136,22 +143,21 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
             how = ", of a density"
             if levels:
                 how = " + log2(255), of 8-bit pixels x / 255, approximate: without dequantization"
-        figures["bits_per_dimension"] = bits_per_dimension(figures["nll"], size, levels=levels)
+        metrics["bits_per_dimension"] = bits_per_dimension(metrics["nll"], size, levels=levels)
         conventions["bits_per_dimension"] = f"nll / ({size} log 2){how}"
-    return Result(figures, conventions, {})
+    return Result(metrics, conventions, {})
 
 
-def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndarray], Result]:
-    """New codes [N, K] by the density they are drawn from, the model's own first; what the fitted
-    densities say of test codes."""
+def _draw_latents(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndarray], Result]:
+    """New latents [N, K] by their density, the prior first, and the fit of the densities."""
     ae, variables, seed = subject.ae, subject.variables, subject.seed
     count, size = _set_size(subject, settings), subject.train_latents.shape[1]
-    codes: dict[str, np.ndarray] = {}
-    train, test, of = subject.train_latents, subject.test_latents, "codes"
+    latents: dict[str, np.ndarray] = {}
+    train, test, of = subject.train_latents, subject.test_latents, "latents"
     if ae.method("log_weight") is not None:
-        if size > LARGEST_CODE:
-            why = f"codes of size {size}, more than {LARGEST_CODE}"
-            return codes, Result({}, {}, {}, {"fitted densities": why})
+        if size > LARGEST_LATENT:
+            why = f"latents of size {size}, more than {LARGEST_LATENT}"
+            return latents, Result({}, {}, {}, {"fitted densities": why})
         train, test = (
             posterior_samples(ae, variables, split, seed=seed + i)
             for i, split in enumerate((subject.train, subject.test))
@@ -163,12 +169,12 @@ def _draw_codes(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndar
         "gaussian": fit_density(train, seed=seed),
     }
     drawn = {name: draw(density, count, seed=seed) for name, density in fitted.items()}
-    figures = {name: float(density.score(test)) for name, density in fitted.items()}
+    metrics = {name: float(density.score(test)) for name, density in fitted.items()}
     meaning = (
         f"log-density of test {of}, nats per example, under a Gaussian and a mixture of "
-        f"{components} that are fitted to those of training examples"
+        f"{components} fitted to those of training examples"
     )
-    return codes | drawn, Result({"code_density": figures}, {"code_density": meaning}, {})
+    return latents | drawn, Result({"latent_density": metrics}, {"latent_density": meaning}, {})
 
 
 def _sampled(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:
@@ -190,7 +196,7 @@ def _sampled(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:
 
 
 def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]) -> Result:
-    """FID and KID of sets of images against training images."""
+    """FID and KID of sets of images, compared with training images."""
     name = settings.classifier or classifier_of(subject.name)
     if name is None:
         why = f"no classifier comes with ae_jax for {subject.name}"
@@ -200,27 +206,27 @@ def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]
         why = f"{name} is for images {about.event_shape}"
         return Result({}, {}, {}, {"FID and KID": why})
     train = _chosen({"x": subject.train["x"]}, count, subject.seed)
-    test = _chosen({"x": subject.test["x"]}, count, subject.seed)
-    recon = decode(subject, subject.codes(test))
+    test = _chosen(dict(subject.test), count, subject.seed)
+    recon = reconstruct_all(subject.ae, subject.variables, test)
     sets = {**made, "reconstructions": recon, "test": np.asarray(as_floats(test["x"]))}
     images = np.concatenate([np.asarray(as_floats(train["x"])), *sets.values()])
-    reference, *found = np.split(image_features(name, images.clip(0, 1)), 1 + len(sets))
+    reference, *features = np.split(image_features(name, images.clip(0, 1)), 1 + len(sets))
     rows = {
         row: {
-            f"fid[{name}]": fid(features, reference),
-            f"kid[{name}]": kid(features, reference, seed=subject.seed),
+            f"fid[{name}]": fid(each, reference),
+            f"kid[{name}]": kid(each, reference, seed=subject.seed),
         }
-        for row, features in zip(sets, found, strict=True)
+        for row, each in zip(sets, features, strict=True)
     }
     meaning = (
-        f"{count} images against as many training images, by features of {name} (test accuracy "
-        f"{about.accuracy:.3f}); test images are the floor{_as_they_are(subject)}"
+        f"{count} images against {count} training images, by features of {name} (test accuracy "
+        f"{about.accuracy:.3f}); test images have the lowest possible value{_as_they_are(subject)}"
     )
     return Result({"distances": rows}, {"distances": meaning}, {})
 
 
 def _as_they_are(subject: Subject) -> str:
-    """What to say of a model of binary images where it is given gray ones."""
+    """A note for models of binary images that are applied to gray ones."""
     return " (of x as it is, not drawn)" if _draws_its_data(subject) else ""
 
 
@@ -240,7 +246,7 @@ def _set_size(subject: Subject, settings: Settings) -> int:
 
 
 def _chosen(data: dict[str, np.ndarray], count: int, seed: int) -> dict[str, np.ndarray]:
-    """At most `count` examples, at random, in their order."""
+    """At most `count` random examples, in their original order."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(data["x"]))[:count])
     return {name: column[rows] for name, column in data.items()}
 

@@ -1,4 +1,4 @@
-"""How well examples are reconstructed: on average, and the worst, middling and best of them."""
+"""Reconstruction: mean errors, and the best, median and worst test examples."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from ae_jax.core import as_floats
 from ae_jax.evaluation.reconstruction import CONVENTIONS, mean_metrics, reconstruction_errors
 from ae_jax.evaluation.tasks.subject import Result, Subject
 
-EACH = 5  # of the worst, the middling and the best examples are drawn
+EACH = 5  # drawn examples of each kind: best, median and worst
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +23,11 @@ def misfit(subject: Subject) -> str | None:
 
 def measure(subject: Subject, settings: Settings) -> Result:
     errors = reconstruction_errors(subject.ae, subject.variables, subject.test)
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     if not subject.in_unit_interval:
         for name in [name for name in ("psnr", "ssim") if name in errors]:
             del errors[name]
-            left_out[name] = "is for data in [0, 1], and these are not"
+            skipped[name] = "is defined for data in [0, 1], and this data is not"
     order = np.argsort(errors["squared_error"], kind="stable")
     middle = len(order) // 2
     spread = {
@@ -43,14 +43,17 @@ def measure(subject: Subject, settings: Settings) -> Result:
         "worst": order[::-1][:EACH],
     }
     means = mean_metrics(errors)
-    figures = {
+    metrics = {
         **{name: means[name] for name in means if name in errors},
         "percentiles": spread,
         **{f"{name}_examples": rows.tolist() for name, rows in chosen.items()},
     }
     conventions = CONVENTIONS | {
-        "percentiles": "over the test examples, of the same figures of each",
-        **{f"{name}_examples": "rows of the test split, by squared error" for name in chosen},
+        "percentiles": "of the same metrics of single test examples",
+        **{
+            f"{name}_examples": "rows of the test split, ordered by squared error"
+            for name in chosen
+        },
     }
     rows = np.concatenate(list(chosen.values()))
     x = np.asarray(as_floats(subject.test["x"][rows]))
@@ -60,6 +63,6 @@ def measure(subject: Subject, settings: Settings) -> Result:
     if len(x.shape) > 2 and not subject.are_images and x.shape[2:] != (1,):
         x, recon = x.reshape(len(x), -1), recon.reshape(len(x), -1)
     names = [name for name, rows in chosen.items() for _ in rows]
-    picture = plots.reconstructions(x, recon, count=len(rows), labels=names)
-    conventions = {name: about for name, about in conventions.items() if name in figures}
-    return Result(figures, conventions, {"reconstruction-extremes": picture}, left_out)
+    figure = plots.reconstructions(x, recon, count=len(rows), labels=names)
+    conventions = {name: about for name, about in conventions.items() if name in metrics}
+    return Result(metrics, conventions, {"reconstruction-extremes": figure}, skipped)

@@ -1,4 +1,4 @@
-"""What is measured, and what a measurement gives."""
+"""The subject of a measurement (a model and its data), and the result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -16,10 +17,10 @@ from ae_jax.evaluation.ssim import are_images
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model, and the data it is measured on: ``"x"`` [N, ...], maybe ``"label"``.
+    """A trained model and its data: ``"x"`` [N, ...], maybe ``"label"`` [N].
 
-    `train` and `test` are as in training. `everything` is the whole test split, of which `test` is
-    a part where ``data.keep_labels`` chose classes to train on.
+    `train` and `test` are the data of the training. `everything` is the full test split: it is
+    larger than `test` if the model was trained only on examples with certain labels.
     """
 
     ae: Autoencoder
@@ -32,17 +33,34 @@ class Subject:
 
     @cached_property
     def train_latents(self) -> np.ndarray:
-        """Codes of the training set, flat: [N, K]."""
-        return self.codes(self.train)
+        """Flat latents of the training set: [N, K]."""
+        return self.latents(self.train)
 
     @cached_property
     def test_latents(self) -> np.ndarray:
-        """Codes of the test set, flat: [N, K]."""
-        return self.codes(self.test)
+        """Flat latents of the test set: [N, K]."""
+        return self.latents(self.test)
 
-    def codes(self, data: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Codes of `data`, without noise, flat: [N, K]."""
+    def latents(self, data: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Flat latents of `data`, without noise: [N, K]."""
         return encode_all(self.ae, self.variables, data)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether rows of numbers can be decoded: latents are one array, and need no columns."""
+        if self.ae.given or self.ae.method("decode") is None:
+            return False
+        return isinstance(jax.eval_shape(self._encode_one), jax.ShapeDtypeStruct)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The shape of the latents of one example (see `decodes`)."""
+        shape: tuple[int, ...] = jax.eval_shape(self._encode_one).shape[1:]
+        return shape
+
+    def _encode_one(self) -> Any:
+        one = {name: column[:1] for name, column in self.test.items()}
+        return self.ae.encode(self.variables, one["x"], **self.ae.encoder_columns(one))
 
     @property
     def in_unit_interval(self) -> bool:
@@ -52,7 +70,7 @@ class Subject:
 
     @property
     def are_images(self) -> bool:
-        """Whether examples are images [H, W, 1] or [H, W, 3] (sequences and vectors are not)."""
+        """Whether examples are images [H, W, 1 or 3], and not sequences or vectors."""
         return are_images(self.ae.event_shape)
 
 
@@ -64,24 +82,26 @@ def some(data: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
 
 
 class Result(NamedTuple):
-    """What a use of the model gave.
+    """The result of one task.
 
-    `figures` are numbers, or lists or dicts of them, by name; `conventions` say by name what they
-    mean (sum or mean, unit); `pictures` are figures by file name, without ".png"; `left_out` says
-    by name why a part does not fit the model or the data.
+    Attributes:
+      metrics: numbers, or lists or dicts of numbers, by name.
+      conventions: the meaning of each metric, by the same names (sum or mean, unit).
+      figures: figures by file name, without ".png".
+      skipped: the reason for each part that does not fit the model or the data, by name.
     """
 
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, Any]
     conventions: Mapping[str, str]
-    pictures: Mapping[str, Figure]
-    left_out: Mapping[str, str] = MappingProxyType({})
+    figures: Mapping[str, Figure]
+    skipped: Mapping[str, str] = MappingProxyType({})
 
 
 def joined(parts: Sequence[Result]) -> Result:
-    """One result of several."""
+    """Several results as one."""
     return Result(
-        figures={name: each for part in parts for name, each in part.figures.items()},
+        metrics={name: each for part in parts for name, each in part.metrics.items()},
         conventions={name: each for part in parts for name, each in part.conventions.items()},
-        pictures={name: each for part in parts for name, each in part.pictures.items()},
-        left_out={name: each for part in parts for name, each in part.left_out.items()},
+        figures={name: each for part in parts for name, each in part.figures.items()},
+        skipped={name: each for part in parts for name, each in part.skipped.items()},
     )

@@ -1,6 +1,9 @@
-"""Convolutions of 16, 8 and 8 channels with max-pooling on MNIST; the code is 4x4x8.
+"""Convolutions of 16, 8 and 8 channels with max-pooling on MNIST; the latent is 4x4x8.
 
 python -m experiments.train conv
+
+Two cores: about 5 minutes.
+Expected: test cross-entropy 0.08579 per pixel.
 """
 
 from ae_jax.models import Convolutional

@@ -1,6 +1,9 @@
-"""Denoising with convolutions of 32 and 32 channels on MNIST, Gaussian noise 0.5, clipped.
+"""Denoising with convolutions of 32 and 32 channels on MNIST, Gaussian noise of 0.5, clipped.
 
 python -m experiments.train denoise
+
+Two cores: about 3 minutes.
+Expected: the squared error of a noisy test image is 8.907 times that of its reconstruction.
 """
 
 from ae_jax.models import Denoising

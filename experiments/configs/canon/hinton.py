@@ -1,6 +1,9 @@
 """784-1000-500-250-30 of sigmoid units on MNIST from a stack of RBMs, as Hinton & Salakhutdinov.
 
 python -m experiments.train hinton
+
+Two cores: about 20 minutes.
+Expected: test squared error 2.715 per image.
 """
 
 from ae_jax.models import Vanilla

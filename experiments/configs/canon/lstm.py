@@ -1,6 +1,9 @@
 """LSTM 100, LSTM 30, repeat, LSTM 100 on the rows of Fashion-MNIST, squared error per pixel.
 
 python -m experiments.train lstm
+
+Two cores: about 6 minutes.
+Expected: test squared error 0.008085 per pixel.
 """
 
 from ae_jax.models import Vanilla

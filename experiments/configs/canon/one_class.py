@@ -2,6 +2,10 @@
 
 python -m experiments.train one_class --data.keep-labels 3 --run-dir runs/threes
 python -m experiments.evaluate runs/threes --metrics anomaly
+
+Two cores: about 15 s.
+Expected: area under the ROC curve 0.966 for the threes, 0.9740 in the mean over all digits (3
+seeds).
 """
 
 from ae_jax.models import Vanilla

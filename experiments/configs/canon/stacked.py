@@ -1,6 +1,9 @@
 """784-100-30-100-784 on Fashion-MNIST, SELU, squared error per pixel.
 
 python -m experiments.train stacked
+
+Two cores: about 45 s.
+Expected: test squared error 0.01031 per pixel.
 """
 
 from ae_jax.models import Vanilla

@@ -18,17 +18,17 @@ def subject(numpy_state, x, **options):
 def test_images_are_measured_by_kind_and_level(numpy_state):
     x = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1)).astype(np.uint8)
     settings = denoising.Settings(noises=("masking",), levels=(0.5, 0.1), examples=5, tuning=3)
-    figures, conventions, pictures, _ = denoising.measure(subject(numpy_state, x), settings)
-    assert figures["examples"] == 5
+    metrics, conventions, figures, _ = denoising.measure(subject(numpy_state, x), settings)
+    assert metrics["examples"] == 5
     methods = ["noisy", "model", "gaussian filter", "median filter"]
     for name in ("psnr", "ssim"):
-        assert list(figures[name]) == ["masking 0.5", "masking 0.1"]
-        assert all(list(row) == methods for row in figures[name].values())
-        assert figures[name]["masking 0.1"]["noisy"] > figures[name]["masking 0.5"]["noisy"]
-    assert list(figures["filter widths"]) == ["masking 0.5", "masking 0.1"]
-    assert figures.keys() <= conventions.keys()
-    assert list(pictures) == ["denoising-curves", "denoising-masking"]
-    drawn = [ax.get_ylabel() for ax in pictures["denoising-masking"].axes]
+        assert list(metrics[name]) == ["masking 0.5", "masking 0.1"]
+        assert all(list(row) == methods for row in metrics[name].values())
+        assert metrics[name]["masking 0.1"]["noisy"] > metrics[name]["masking 0.5"]["noisy"]
+    assert list(metrics["filter widths"]) == ["masking 0.5", "masking 0.1"]
+    assert metrics.keys() <= conventions.keys()
+    assert list(figures) == ["denoising-curves", "denoising-masking"]
+    drawn = [ax.get_ylabel() for ax in figures["denoising-masking"].axes]
     assert drawn == [*methods, "clean"]
 
 
@@ -36,7 +36,7 @@ def test_noise_is_that_of_the_seed(numpy_state):
     x = np.random.default_rng(0).random((6, 5), np.float32)
     settings = denoising.Settings(noises=("gaussian",), levels=(0.3,))
     first, again, other = (
-        denoising.measure(subject(numpy_state, x, seed=seed), settings).figures["psnr"]
+        denoising.measure(subject(numpy_state, x, seed=seed), settings).metrics["psnr"]
         for seed in (0, 0, 1)
     )
     assert first == again != other
@@ -45,16 +45,16 @@ def test_noise_is_that_of_the_seed(numpy_state):
 def test_vectors_have_no_ssim_filters_or_images(numpy_state):
     x = np.random.default_rng(0).random((6, 5), np.float32)
     settings = denoising.Settings(noises=("gaussian",), levels=(0.3,))
-    figures, _, pictures, _ = denoising.measure(subject(numpy_state, x), settings)
-    assert list(figures) == ["examples", "clean psnr", "psnr"]
-    assert list(figures["psnr"]["gaussian 0.3"]) == ["noisy", "model"]
-    assert list(pictures) == ["denoising-curves"]
+    metrics, _, figures, _ = denoising.measure(subject(numpy_state, x), settings)
+    assert list(metrics) == ["examples", "clean psnr", "psnr"]
+    assert list(metrics["psnr"]["gaussian 0.3"]) == ["noisy", "model"]
+    assert list(figures) == ["denoising-curves"]
 
 
 def test_data_outside_the_unit_interval_does_not_fit(numpy_state):
     x = np.array([[-1.5, 0.2], [0.3, 2.0]], np.float32)
     why = denoising.misfit(subject(numpy_state, x, name="waves"))
-    assert why == "its noise is for data in [0, 1], and waves goes from -1.5 to 2"
+    assert why == "the noise is for data in [0, 1], and waves goes from -1.5 to 2"
     assert denoising.misfit(subject(numpy_state, np.abs(x) / 2)) is None
 
 

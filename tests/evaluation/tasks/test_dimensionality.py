@@ -31,16 +31,16 @@ LINEAR = Vanilla(network=MLP(), latent_dim=2, latent_activation="linear")
 def test_a_code_is_beside_pca_and_the_data(numpy_state):
     case = subject(numpy_state, LINEAR, vectors(60), vectors(60))
     result = dimensionality.measure(case, QUICK)
-    assert result.figures["mse"].keys() == {"code", "PCA"}
-    assert result.figures["accuracy"].keys() == {"code", "PCA", "data"}
-    assert result.figures["accuracy"]["data"]["linear"] > 0.85  # the label is one of its columns
-    assert result.figures.keys() == result.conventions.keys() and result.left_out == {}
+    assert result.metrics["mse"].keys() == {"latents", "PCA"}
+    assert result.metrics["accuracy"].keys() == {"latents", "PCA", "data"}
+    assert result.metrics["accuracy"]["data"]["linear"] > 0.85  # the label is one of its columns
+    assert result.metrics.keys() == result.conventions.keys() and result.skipped == {}
     x = case.test["x"]
     centered = case.train["x"] - case.train["x"].mean(0)
     axes = np.linalg.svd(np.float64(centered), full_matrices=False)[2][:2]
     rest = x - case.train["x"].mean(0)
     error = np.square(rest - rest @ axes.T @ axes).mean()
-    np.testing.assert_allclose(result.figures["mse"]["PCA"], error, rtol=1e-4)
+    np.testing.assert_allclose(result.metrics["mse"]["PCA"], error, rtol=1e-4)
 
 
 def test_padding_of_sequences_does_not_count(numpy_state):
@@ -52,29 +52,27 @@ def test_padding_of_sequences_does_not_count(numpy_state):
 
     spec = Vanilla(network=RNN(widths=(4,)), latent_dim=2, loss="mse")
     case = subject(numpy_state, spec, sequences(40), sequences(30))
-    found = dimensionality.measure(case, QUICK).figures["mse"]
+    found = dimensionality.measure(case, QUICK).metrics["mse"]
     errors = reconstruction_errors(case.ae, case.variables, case.test)
-    assert found["code"] == pytest.approx(mean_metrics(errors)["mse"])
+    assert found["latents"] == pytest.approx(mean_metrics(errors)["mse"])
     case.test["x"][:, 3:] = 50.0
-    again = dimensionality.measure(case, QUICK).figures["mse"]
-    assert again["code"] == pytest.approx(found["code"], rel=1e-5)
+    again = dimensionality.measure(case, QUICK).metrics["mse"]
+    assert again["latents"] == pytest.approx(found["latents"], rel=1e-5)
 
 
-def test_codes_that_never_change_have_no_picture(numpy_state):
+def test_latents_that_never_change_have_no_figure(numpy_state):
     spec = Vanilla(network=MLP(), latent_dim=4)
     case = subject(numpy_state, spec, vectors(60, label=False), vectors(60, label=False))
     case.variables["params"]["code"]["bias"] = np.full(4, -100.0, np.float32)  # dead units
     result = dimensionality.measure(case, QUICK)
-    assert result.pictures == {}
-    assert result.left_out["pictures"] == "all test examples have the same code"
-    assert (
-        result.left_out["accuracy"] == "data has no labels for a classifier to read from the codes"
-    )
+    assert result.figures == {}
+    assert result.skipped["figures"] == "all test examples have the same latents"
+    assert result.skipped["accuracy"] == "data has no labels to train a classifier on the latents"
 
 
 def test_what_does_not_fit(numpy_state):
     large = subject(numpy_state, Vanilla(latent_dim=9), vectors(60), vectors(60))
-    assert "not smaller than the data" in dimensionality.measure(large, QUICK).left_out["PCA"]
+    assert "not smaller than the data" in dimensionality.measure(large, QUICK).skipped["PCA"]
     few = subject(numpy_state, LINEAR, vectors(60), vectors(7))
     assert dimensionality.misfit(few) == "data has only 7 test examples"
     few.variables["params"]["code"]["bias"] = np.full(2, np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""The use "generation" on small models of every kind."""
+"""The task "generation" on small models of every kind."""
 
 import jax
 import numpy as np
@@ -30,53 +30,62 @@ def test_a_variational_model_of_images_has_everything(numpy_state):
     spec = Variational(network=MLP(widths=(8,)), latent_dim=2, binarize=True)
     case = subject(spec, IMAGES, numpy_state, "mnist")
     assert generation.misfit(case) is None
-    figures, conventions, pictures, left_out = generation.measure(case, FEW)
-    numbers = {name for name, value in figures.items() if not isinstance(value, list | dict)}
+    metrics, conventions, figures, skipped = generation.measure(case, FEW)
+    numbers = {name for name, value in metrics.items() if not isinstance(value, list | dict)}
     assert numbers == {
-        "nll", "nll_error", "negative_elbo", "distortion", "rate", "active_units",
+        "nll",
+        "nll_error",
+        "negative_elbo",
+        "distortion",
+        "rate",
+        "active_units",
         "bits_per_dimension",
-    }  # fmt: skip
-    assert set(figures) == set(conventions) and left_out == {}
+    }
+    assert set(metrics) == set(conventions) and skipped == {}
     x = binarized(jax.random.key(0), case.test["x"] / np.float32(255))
     data = {"x": np.asarray(x)}
     nll = -log_likelihood(case.ae, case.variables, data, samples=5).mean()
-    np.testing.assert_allclose(figures["nll"], nll, rtol=1e-5)  # of all 30 test examples
-    assert figures["nll_error"] == 0
-    np.testing.assert_allclose(figures["bits_per_dimension"], nll / 784 / np.log(2), rtol=1e-5)
-    parts = figures["distortion"] + figures["rate"]
-    np.testing.assert_allclose(figures["negative_elbo"], parts, rtol=1e-6)
-    np.testing.assert_allclose(sum(figures["code_kl"]), figures["rate"], rtol=1e-5)
-    rows = figures["distances"]
+    np.testing.assert_allclose(metrics["nll"], nll, rtol=1e-5)  # of all 30 test examples
+    assert metrics["nll_error"] == 0
+    np.testing.assert_allclose(metrics["bits_per_dimension"], nll / 784 / np.log(2), rtol=1e-5)
+    parts = metrics["distortion"] + metrics["rate"]
+    np.testing.assert_allclose(metrics["negative_elbo"], parts, rtol=1e-6)
+    np.testing.assert_allclose(sum(metrics["latent_kl"]), metrics["rate"], rtol=1e-5)
+    rows = metrics["distances"]
     assert rows.keys() == {"prior", "mixture", "gaussian", "reconstructions", "test"}
     for row in rows.values():
         assert row.keys() == {"fid[mnist-conv-64]", "kid[mnist-conv-64]"}
     assert rows["test"]["fid[mnist-conv-64]"] < rows["prior"]["fid[mnist-conv-64]"]
-    assert pictures.keys() == {
-        "generation-samples", "generation-samples-mixture", "generation-samples-gaussian",
-        "generation-interpolations", "generation-traversals", "generation-manifold",
-    }  # fmt: skip
+    assert figures.keys() == {
+        "generation-samples",
+        "generation-samples-mixture",
+        "generation-samples-gaussian",
+        "generation-interpolations",
+        "generation-traversals",
+        "generation-manifold",
+    }
 
 
 def test_a_part_of_the_examples_estimates_the_whole(numpy_state):
     spec = Variational(latent_dim=2, likelihood="gaussian", variance=0.1)
     case = subject(spec, RNG.normal(size=(600, 5)).astype(np.float32), numpy_state)
     settings = generation.Settings(likelihood_examples=100, importance_samples=20)
-    figures = generation.measure(case, settings).figures
+    metrics = generation.measure(case, settings).metrics
     whole = -log_likelihood(case.ae, case.variables, case.test, samples=20).mean()
-    assert 0 < figures["nll_error"] < 0.2 * whole
-    assert abs(figures["nll"] - whole) < 4 * figures["nll_error"]
+    assert 0 < metrics["nll_error"] < 0.2 * whole
+    assert abs(metrics["nll"] - whole) < 4 * metrics["nll_error"]
     bound = elbo(case.ae, case.variables, case.test)["elbo"]
-    assert figures["negative_elbo"] == pytest.approx(-bound.mean(), rel=1e-6)
-    bits = figures["nll"] / 5 / np.log(2)  # of a density of floats
-    assert figures["bits_per_dimension"] == pytest.approx(bits)
+    assert metrics["negative_elbo"] == pytest.approx(-bound.mean(), rel=1e-6)
+    bits = metrics["nll"] / 5 / np.log(2)  # of a density of floats
+    assert metrics["bits_per_dimension"] == pytest.approx(bits)
 
 
 def test_vectors_have_figures_and_no_pictures(numpy_state):
     case = subject(Vanilla(latent_dim=3), RNG.uniform(size=(60, 7)), numpy_state)
-    figures, _, pictures, left_out = generation.measure(case, FEW)
-    assert figures.keys() == {"code_density"} and pictures == {}
-    assert left_out == {
-        "FID, KID and pictures": "examples of shape (7,) are not images [H, W, 1 or 3]"
+    metrics, _, figures, skipped = generation.measure(case, FEW)
+    assert metrics.keys() == {"latent_density"} and figures == {}
+    assert skipped == {
+        "FID, KID and figures": "examples of shape (7,) are not images [H, W, 1 or 3]"
     }
 
 
@@ -84,44 +93,46 @@ def test_vectors_have_figures_and_no_pictures(numpy_state):
 def test_a_deterministic_model_with_spatial_codes(numpy_state):
     spec = Convolutional(network=ConvNet(filters=(3, 2)))
     x = IMAGES[:, :8, :8]
-    figures, _, pictures, left_out = generation.measure(subject(spec, x, numpy_state), FEW)
-    assert figures["code_density"].keys() == {"mixture", "gaussian"}
-    assert left_out == {"FID and KID": "no classifier comes with ae_jax for data"}
-    assert pictures.keys() == {
-        "generation-samples", "generation-samples-gaussian", "generation-interpolations",
+    metrics, _, figures, skipped = generation.measure(subject(spec, x, numpy_state), FEW)
+    assert metrics["latent_density"].keys() == {"mixture", "gaussian"}
+    assert skipped == {"FID and KID": "no classifier comes with ae_jax for data"}
+    assert figures.keys() == {
+        "generation-samples",
+        "generation-samples-gaussian",
+        "generation-interpolations",
         "generation-traversals",
-    }  # fmt: skip
+    }
 
 
 def test_a_classifier_of_other_images(numpy_state):
     chosen = generation.Settings(components=2, distance_examples=20, classifier="mnist-conv-64")
     case = subject(Vanilla(latent_dim=2), IMAGES[:, :4, :4], numpy_state)
-    left_out = generation.measure(case, chosen).left_out
-    assert left_out == {"FID and KID": "mnist-conv-64 is for images (28, 28, 1)"}
+    skipped = generation.measure(case, chosen).skipped
+    assert skipped == {"FID and KID": "mnist-conv-64 is for images (28, 28, 1)"}
 
 
-def test_grey_pixels_are_no_likelihood(numpy_state):
+def test_gray_pixels_are_no_likelihood(numpy_state):
     case = subject(Variational(latent_dim=2), RNG.uniform(size=(60, 7)), numpy_state)
     conventions = generation.measure(case, FEW).conventions
-    assert "x is not binary, so that it is a cross-entropy" in conventions["nll"]
+    assert "x is not binary, so this is a cross-entropy" in conventions["nll"]
 
 
 def test_8_bit_pixels_under_a_density(numpy_state):
     case = subject(
         Variational(latent_dim=2, likelihood="gaussian"), IMAGES[:, 0, :5, 0], numpy_state
     )
-    figures = generation.measure(case, FEW).figures
-    bits = figures["nll"] / 5 / np.log(2) + np.log2(255)
-    assert figures["bits_per_dimension"] == pytest.approx(bits)
+    metrics = generation.measure(case, FEW).metrics
+    bits = metrics["nll"] / 5 / np.log(2) + np.log2(255)
+    assert metrics["bits_per_dimension"] == pytest.approx(bits)
 
 
 def test_what_does_not_fit(numpy_state):
-    large = Vanilla(latent_dim=generation.LARGEST_CODE + 1)
+    large = Vanilla(latent_dim=generation.LARGEST_LATENT + 1)
     case = subject(large, RNG.uniform(size=(10, 4)), numpy_state)
-    assert generation.misfit(case) == "no density is fitted to codes of size 1025, more than 1024"
+    assert generation.misfit(case) == "no density is fitted to latents of size 1025, more than 1024"
     diverged = subject(Vanilla(latent_dim=2), RNG.uniform(size=(10, 4)), numpy_state)
     diverged.variables["params"]["code"]["bias"] += np.nan
-    assert generation.misfit(diverged) == "codes are not finite: has the training diverged?"
+    assert generation.misfit(diverged) == "latents are not finite: has the training diverged?"
 
 
 def test_settings_are_checked():

@@ -1,4 +1,4 @@
-"""Pictures of decoded codes: samples, the manifold, interpolations and traversals."""
+"""Figures of decoded latents: samples, the manifold, interpolations and traversals."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,33 +14,32 @@ from ae_jax.evaluation.batches import in_batches
 from ae_jax.evaluation.paths import spherical, straight, traversal
 from ae_jax.evaluation.tasks.subject import Subject
 
-PAIRS = 4  # of test examples that are interpolated between
+PAIRS = 4  # of test examples to interpolate
 STEPS = 9
-TRAVERSED = 10  # code dimensions
-TAIL = 0.01  # of the codes lies beyond either end of a traversal
+TRAVERSED = 10  # dimensions
+TAIL = 0.01  # share of the latents beyond each end of a traversal
 
 
-def decode(subject: Subject, codes: np.ndarray) -> np.ndarray:
-    """What flat codes [N, K] stand for, in the units of the data: [N, *event_shape]."""
-    shape = subject.ae.encode(subject.variables, subject.test["x"][:1]).shape[1:]
+def decode(subject: Subject, latents: np.ndarray) -> np.ndarray:
+    """Decode flat latents [N, K] to examples [N, *event_shape], in the units of the data."""
 
     def fn(variables: Variables, batch: Batch) -> Array:
         return subject.ae.decode(variables, batch["x"])
 
-    codes = np.float32(codes).reshape(-1, *shape)
-    found: np.ndarray = in_batches(fn, subject.variables, {"x": codes})
-    return found
+    z = np.float32(latents).reshape(-1, *subject.latent_shape)
+    decoded: np.ndarray = in_batches(fn, subject.variables, {"x": z})
+    return decoded
 
 
-def decode_all(subject: Subject, codes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`decode` of several sets of codes, compiled once."""
-    ends = np.cumsum([len(each) for each in codes.values()])
-    images = np.split(decode(subject, np.concatenate(list(codes.values()))), ends[:-1])
-    return dict(zip(codes, images, strict=True))
+def decode_all(subject: Subject, latents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`decode` of several sets of latents, compiled once."""
+    ends = np.cumsum([len(each) for each in latents.values()])
+    images = np.split(decode(subject, np.concatenate(list(latents.values()))), ends[:-1])
+    return dict(zip(latents, images, strict=True))
 
 
 def draw_samples(subject: Subject, images: Mapping[str, np.ndarray]) -> dict[str, Figure]:
-    """A grid of images by the density that their codes are from; the first one is the model's."""
+    """A grid of images for each density of latents; the first one is the model's."""
     limits = _limits(subject)
     return {
         "generation-samples" + (f"-{name}" if place else ""): plots.samples(
@@ -51,20 +50,22 @@ def draw_samples(subject: Subject, images: Mapping[str, np.ndarray]) -> dict[str
 
 
 def draw_paths(subject: Subject, weight: np.ndarray, unit: str) -> dict[str, Figure]:
-    """Interpolations between test examples; traversals of the code dimensions whose `weight` [K],
-    in `unit`, is largest; the manifold of a prior of two dimensions."""
-    pictures = {
+    """Interpolations between test examples, traversals, and the manifold of a 2-D prior.
+
+    Traversals are drawn for the latents of largest `weight` [K], which has the given `unit`.
+    """
+    figures = {
         "generation-interpolations": _interpolations(subject),
         "generation-traversals": _traversals(subject, weight, unit),
     }
     if subject.ae.method("prior_quantile") is not None and len(weight) == 2:
-        grid = decode(subject, plots.manifold_codes())
-        pictures["generation-manifold"] = plots.manifold(grid, limits=_limits(subject))
-    return pictures
+        grid = decode(subject, plots.manifold_latents())
+        figures["generation-manifold"] = plots.manifold(grid, limits=_limits(subject))
+    return figures
 
 
 def _interpolations(subject: Subject) -> Figure:
-    """From one test example to another: both of them, and between them what is decoded."""
+    """Paths from one test example to another; the ends show the examples themselves."""
     count = min(PAIRS, len(subject.test["x"]) // 2)
     chosen = np.random.default_rng(subject.seed).permutation(len(subject.test["x"]))[: 2 * count]
     x, z = np.asarray(as_floats(subject.test["x"][chosen])), subject.test_latents[chosen]
@@ -79,12 +80,12 @@ def _interpolations(subject: Subject) -> Figure:
             np.repeat(2 * np.arange(count), 2), decode_all(subject, paths).items(), strict=True
         )
     }
-    title = "interpolations between test examples, which are at both ends"
+    title = "interpolations between test examples, which are shown at both ends"
     return plots.image_rows(rows, count=STEPS + 2, title=title, limits=_limits(subject))
 
 
 def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
-    """The code of a test example, changed in one dimension at a time, the weightiest first."""
+    """The latents of a test example, changed in one dimension at a time, largest weight first."""
     at = int(np.random.default_rng(subject.seed).integers(len(subject.test_latents)))
     shares = np.linspace(TAIL, 1 - TAIL, STEPS)
     paths = {}
@@ -97,13 +98,13 @@ def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
             low, high = np.quantile(subject.train_latents[:, k], (TAIL, 1 - TAIL))
             values = np.linspace(low, high, STEPS)
         paths[f"z{k}: {weight[k]:.2g}"] = traversal(subject.test_latents[at], k, values)
-    title = f"traversals of the code of test example {at}, with the {unit} of each dimension"
+    title = f"traversals of the latents of test example {at}, with the {unit} of each dimension"
     rows = decode_all(subject, paths)
     return plots.image_rows(rows, count=STEPS, title=title, limits=_limits(subject))
 
 
 def _limits(subject: Subject) -> tuple[float, float]:
-    """The values drawn as black and as white: 0 and 1, unless the data goes beyond."""
+    """The values drawn as black and white: 0 and 1, or the range of the data if it is larger."""
     x = subject.test["x"]
     if x.dtype == np.uint8:
         return 0.0, 1.0

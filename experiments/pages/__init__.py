@@ -1,0 +1,1 @@
+"""The Markdown pages: what is generated in them, and their pictures."""

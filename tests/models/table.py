@@ -1,0 +1,116 @@
+"""The table of variants, which `test_variants` tests every property of: a new one is a line here.
+
+It has every family with every network that it takes, every part of the skeleton, and what no family
+can say. Nets are tiny: the tests compile each of them several times.
+"""
+
+from ae_jax.bottlenecks import Gaussian, Linear
+from ae_jax.likelihoods import Bernoulli, Error, GaussianLikelihood
+from ae_jax.models import (
+    AE,
+    ELBO,
+    L1,
+    Contractive,
+    Convolutional,
+    Denoising,
+    Jacobian,
+    KLSparsity,
+    Noise,
+    Sparse,
+    Tied,
+    Vanilla,
+    Variational,
+)
+from ae_jax.networks import MLP, RNN, ConvNet
+
+DEEP = MLP(widths=(9, 6), activation="tanh")
+WIDE = MLP(widths=(9,))
+POOL = ConvNet(filters=(4, 3))
+STRIDE = ConvNet(filters=(4, 3), convs=2, down="stride", up="transpose")
+LSTM = RNN(widths=(5,))
+STACK = RNN(widths=(5, 3))  # whose last state can be the latents
+GRU = RNN(widths=(5,), cell="gru")
+SIGMOID = {"latent_dim": 5, "latent_activation": "sigmoid"}
+SIGMOIDS = Linear(latent_dim=5, activation="sigmoid")
+SMALL = Gaussian(latent_dim=3)
+
+VARIANTS = {
+    "vanilla": Vanilla(latent_dim=5),
+    "vanilla-deep": Vanilla(network=DEEP, latent_dim=3, loss="mse"),
+    "vanilla-mae": Vanilla(network=WIDE, latent_dim=3, loss="mae", output_activation="sigmoid"),
+    "vanilla-huber": Vanilla(network=WIDE, latent_dim=3, loss="huber", reduction="sum"),
+    "vanilla-conv": Vanilla(network=ConvNet(filters=(4, 3), convs=2), latent_dim=6),
+    "vanilla-lstm": Vanilla(network=STACK, latent_dim=None),
+    "vanilla-gru": Vanilla(network=GRU, latent_dim=4, loss="mse"),
+    "conv": Convolutional(network=POOL),
+    "conv-valid": Convolutional(network=ConvNet(filters=(4, 3, 2), odd="valid")),
+    "conv-floor": Convolutional(network=ConvNet(filters=(4, 3), odd="floor", up="transpose")),
+    "conv-bottleneck": Convolutional(network=ConvNet(filters=(4, 3), bottleneck=5, remat=True)),
+    "conv-stride": Convolutional(network=STRIDE, loss="mse", output_activation="sigmoid"),
+    "tied": Tied(network=DEEP, latent_dim=3),
+    "denoising": Denoising(latent_dim=5),
+    "denoising-mse": Denoising(network=WIDE, latent_dim=5, loss="mse", level=0.2),
+    "denoising-masking": Denoising(network=WIDE, latent_dim=5, noise="masking", level=0.3),
+    "denoising-salt": Denoising(latent_dim=5, noise="salt_and_pepper", level=0.3),
+    "denoising-dropout": Denoising(latent_dim=5, noise="dropout", level=0.3),
+    "denoising-conv": Denoising(network=POOL, latent_dim=None),
+    "denoising-lstm": Denoising(network=LSTM, latent_dim=4, noise="masking"),
+    "sparse-l1": Sparse(latent_dim=20, weight=0.1),
+    "sparse-kl": Sparse(network=WIDE, penalty="kl", weight=0.1, **SIGMOID),
+    "sparse-conv": Sparse(network=POOL, latent_dim=None, weight=0.1),
+    "sparse-gru": Sparse(network=GRU, penalty="kl", weight=0.1, **SIGMOID),
+    "contractive": Contractive(weight=0.1, **SIGMOID),
+    "contractive-probes": Contractive(network=DEEP, latent_dim=4, probes=2, weight=0.1),
+    "contractive-conv": Contractive(network=POOL, latent_dim=4, weight=0.1),
+    "contractive-lstm": Contractive(network=LSTM, weight=0.1, probes=1, **SIGMOID),
+    "vae": Variational(network=WIDE, latent_dim=2, beta=0.5),
+    "vae-binarize": Variational(network=MLP(), latent_dim=2, binarize=True),
+    "vae-free-bits": Variational(network=WIDE, latent_dim=2, free_bits=0.1, warmup_steps=5),
+    "vae-gaussian": Variational(network=WIDE, latent_dim=2, likelihood="gaussian", variance=0.5),
+    "vae-learned": Variational(network=WIDE, latent_dim=2, likelihood="learned_gaussian"),
+    "vae-conv": Variational(network=STRIDE, latent_dim=4),
+    "vae-lstm": Variational(network=LSTM, latent_dim=2),
+    # What no family can say:
+    "ae-denoising-vae": AE(
+        network=WIDE, bottleneck=SMALL, likelihood=Bernoulli(), corruption=Noise(level=0.2)
+    ),
+    "ae-sparse-conv-denoiser": AE(
+        network=POOL,
+        bottleneck=Linear(latent_dim=None),
+        corruption=Noise(noise="masking"),
+        penalties=(L1(weight=0.01),),
+    ),
+    "ae-contractive-kl": AE(
+        network=WIDE,
+        bottleneck=SIGMOIDS,
+        penalties=(Jacobian(weight=0.1), KLSparsity(weight=0.1)),
+    ),
+    "ae-tied-sparse": AE(
+        network=DEEP, bottleneck=SIGMOIDS, tied=True, penalties=(L1(), KLSparsity())
+    ),
+    "ae-tied-denoiser": AE(
+        network=WIDE, tied=True, corruption=Noise(), likelihood=Error(loss="mse")
+    ),
+    "ae-recurrent-denoising-vae": AE(
+        network=LSTM,
+        bottleneck=SMALL,
+        likelihood=GaussianLikelihood(learned=True),
+        corruption=Noise(noise="masking"),
+        bound=ELBO(beta=2.0),
+    ),
+    "ae-contractive-vae": AE(
+        network=WIDE,
+        bottleneck=SMALL,
+        likelihood=GaussianLikelihood(),
+        penalties=(Jacobian(weight=0.1), L1(weight=0.01)),
+    ),
+}
+ONLY = {Tied: {MLP}, Convolutional: {ConvNet}}  # the networks of families that do not take all
+
+IMAGES = [(7, 9, 3), (5, 5), (8, 8, 1), (28, 28), (1, 1, 2), (2, 3, 1)]
+VECTORS = [(11,), (1,)]
+SHAPES = {
+    MLP: [(4, 3), *VECTORS, *IMAGES],
+    ConvNet: IMAGES,
+    RNN: [(4, 3), (6,), (1, 2), (3, 2, 2), *IMAGES],
+}  # the first is that of the other tests

@@ -1,0 +1,287 @@
+"""Every variant keeps every promise: each property for every row of the table.
+
+The mathematics that sets the families apart is in `test_families`.
+"""
+
+import json
+from functools import cache, cached_property, partial
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ae_jax.bottlenecks import Bottleneck
+from ae_jax.core import by_path, init_state
+from ae_jax.devices.mesh import data_mesh, replicated, split
+from ae_jax.likelihoods import Error, Likelihood
+from ae_jax.likelihoods.error import Loss
+from ae_jax.models import Model
+from ae_jax.models.corruption import NoiseKind
+from ae_jax.models.penalties import Penalty
+from ae_jax.networks import ConvNet, Network
+from ae_jax.spec import from_dict, to_dict
+from ae_jax.storage.export import export, load_exported
+from ae_jax.storage.runs import Run, load_run
+from ae_jax.training import make_train_step
+from tests.models.table import ONLY, SHAPES, VARIANTS
+
+IDEAS = {  # each once
+    "vanilla-deep",
+    "tied",
+    "denoising",
+    "sparse-kl",
+    "contractive",
+    "vae-free-bits",
+    "ae-denoising-vae",
+    "ae-tied-sparse",
+}
+NETWORKS = {"conv", "vanilla-gru"}  # likewise
+LONG = {name for name, spec in VARIANTS.items() if type(spec.network) is ConvNet} - {"conv"}
+
+TX = optax.chain(optax.trace(decay=0.0), optax.scale(-0.1))  # whose state is the gradient
+LARGE = 20.0
+ROWS, REAL = 16, 10  # of four devices the last has padding only
+
+
+class Case:
+    """A variant at one event shape, with a batch, and its train step, which compiles once."""
+
+    def __init__(self, name, numpy_state):
+        self.spec = VARIANTS[name]
+        self.shape = SHAPES[type(self.spec.network)][0]
+        self.ae = self.spec.build(self.shape)
+        self.state, *_ = self.states = [numpy_state(self.ae, TX, seed) for seed in range(2)]
+        rng = np.random.default_rng(0)
+        x = rng.uniform(size=(ROWS, *self.shape))
+        x[REAL:] = 1.0
+        self.batch = {"x": jnp.float32(x), "mask": jnp.float32(np.arange(ROWS) < REAL)}
+        if "length" in self.ae.columns:
+            self.batch["length"] = jnp.int32(rng.integers(1, self.shape[0] + 1, ROWS))
+        self.cut = {name: column[:REAL] for name, column in self.batch.items() if name != "mask"}
+        self.step = make_train_step(self.ae, TX)
+        self.jitted = jax.jit(self.step)
+
+    @cached_property
+    def stepped(self):
+        return self.jitted(self.state, self.batch)
+
+    @property
+    def noisy(self):
+        """Whether it draws noise, which under pmap each device does for itself."""
+        skeleton = self.spec.parts()
+        probes = any(getattr(penalty, "probes", None) for penalty in skeleton.penalties)
+        return bool(skeleton.corruption or skeleton.bottleneck.stochastic or probes)
+
+
+@pytest.fixture(scope="module")
+def case(numpy_state):
+    return cache(lambda name: Case(name, numpy_state))
+
+
+def variants(quick):
+    """The whole table, of which the rows that are not `quick` are in the slow group."""
+    slow = pytest.mark.slow
+    return pytest.mark.parametrize(
+        "name", [n if n in quick else pytest.param(n, marks=slow) for n in VARIANTS]
+    )
+
+
+every = pytest.mark.parametrize("name", VARIANTS)
+most = variants(VARIANTS.keys() - LONG)
+few = variants(IDEAS | NETWORKS)
+fewest = variants(IDEAS)
+
+
+def gradient(state):
+    return state.opt_state[0].trace
+
+
+def assert_same(got, want):
+    """Gradients and metrics of two steps agree."""
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=2e-6)
+    jax.tree.map(close, gradient(got[0]), gradient(want[0]))
+    jax.tree.map(close, got[1], want[1])
+
+
+def test_the_table_has_every_variant_and_every_part():
+    for model in get_args(Model):
+        networks = {type(spec.network) for spec in VARIANTS.values() if type(spec) is model}
+        assert networks == ONLY.get(model, set(get_args(Network))), model
+    skeletons = [spec.parts() for spec in VARIANTS.values()]
+    assert {type(s.likelihood) for s in skeletons} == set(get_args(Likelihood))
+    assert {type(s.bottleneck) for s in skeletons} == set(get_args(Bottleneck))
+    assert {type(p) for s in skeletons for p in s.penalties} == set(get_args(Penalty))
+    assert {s.corruption.noise for s in skeletons if s.corruption} == set(get_args(NoiseKind))
+    errors = [s.likelihood for s in skeletons if isinstance(s.likelihood, Error)]
+    assert {error.loss for error in errors} == set(get_args(Loss))
+
+
+@every
+def test_a_specification_goes_through_json(name):
+    spec = VARIANTS[name]
+    for each in (spec, spec.parts()):
+        again = from_dict(Model, json.loads(json.dumps(to_dict(each))))
+        assert again == each and type(again) is type(each)
+
+
+@few
+def test_every_event_shape_is_encoded_and_decoded(name):
+    spec = VARIANTS[name]
+    for shape in SHAPES[type(spec.network)]:
+        if name == "conv-floor" and min(shape[:2]) < 4:
+            continue  # halved twice, rounding down, they are gone
+        ae, x = spec.build(shape), jax.ShapeDtypeStruct((3, *shape), np.uint8)
+
+        def both(x, ae=ae):
+            variables = init_state(ae, TX, jax.random.key(0)).variables
+            z = ae.encode(variables, x)
+            return z, ae.features(variables, x), ae.decode(variables, z)
+
+        z, features, recon = jax.eval_shape(both, x)
+        assert len(z.shape) > 1 and z.shape[0] == 3 and z.dtype == np.float32, shape
+        assert features.shape == (3, z.size // 3), shape
+        assert (recon.shape, recon.dtype) == ((3, *shape), np.float32)
+
+
+@most
+def test_a_step_trains_every_parameter(name, case):
+    case = case(name)
+    moved, metrics = case.stepped
+    assert moved.step == 1
+    assert metrics.keys() == {"loss", *case.ae.objective}
+    assert all(value.shape == () and np.isfinite(value) for value in metrics.values())
+    still = [path for path, g in by_path(gradient(moved)).items() if not np.any(g)]
+    assert still == []  # no layer is cut off
+
+
+@most
+@pytest.mark.parametrize("extreme", ["zeros", "largest", "smallest", "corners"])
+def test_gradients_are_finite_at_extreme_inputs(name, extreme, case):
+    """Of pixels, the ends of [0, 1]; of other values, those that no one has standardized."""
+    case = case(name)
+    low, high = (0.0, 1.0) if case.ae.unit_interval else (-LARGE, LARGE)
+    corners = np.random.default_rng(1).choice([low, high], size=case.batch["x"].shape)
+    x = {"zeros": 0 * corners, "largest": high + 0 * corners, "smallest": low + 0 * corners}
+    batch = {**case.batch, "x": jnp.float32(x.get(extreme, corners))}
+    moved, metrics = case.jitted(case.state, batch)
+    for path, value in by_path((gradient(moved), moved.params, metrics)).items():
+        assert np.isfinite(value).all(), path
+
+
+@few
+def test_reconstructions_are_decoded_latents(name, case):
+    case = case(name)
+    ae, variables, x = case.ae, case.state.variables, case.cut["x"]
+    columns = {"length": case.cut["length"]} if "length" in case.cut else {}
+
+    @jax.jit
+    def everything(variables):
+        outputs = ae.outputs(variables, case.cut)
+        z = ae.encode(variables, x, **columns)
+        return outputs, z, ae.decode(variables, z), ae.reconstruct(variables, x, **columns)
+
+    outputs, z, recon, whole = everything(variables)
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    close(z, outputs["z"])
+    close(whole, recon)
+    close(recon, jax.nn.sigmoid(outputs["logits"]) if "logits" in outputs else outputs["recon"])
+    assert recon.shape == x.shape and recon.dtype == np.float32
+
+
+@fewest
+def test_jit_equals_eager(name, case):
+    case = case(name)
+    assert_same(case.stepped, case.step(case.state, case.batch))
+
+
+@few
+def test_a_padded_batch_equals_the_cut_one(name, case):
+    """With its noise, which is drawn row by row, so that the first rows have the same."""
+    case = case(name)
+    if getattr(case.spec, "probes", None):
+        pytest.skip("the probes of all rows are drawn together")
+    assert_same(case.jitted(case.state, case.cut), case.stepped)
+
+
+@fewest
+def test_vmap_over_seeds_equals_a_loop(name, case):
+    case = case(name)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *case.states)
+    together = jax.jit(jax.vmap(case.step, in_axes=(0, None)))(stacked, case.batch)
+    for i, state in enumerate(case.states):
+        assert_same(jax.tree.map(lambda a, i=i: a[i], together), case.jitted(state, case.batch))
+
+
+@few
+def test_a_batch_split_over_devices_equals_one_device(name, case):
+    """Noise is drawn for the whole batch: stochastic models agree too."""
+    case, mesh = case(name), data_mesh(4)
+    state = jax.device_put(case.state, replicated(mesh))
+    batch = jax.device_put(case.batch, split(mesh))
+    sharded = jax.jit(case.step, out_shardings=replicated(mesh))
+    assert_same(sharded(state, batch), case.stepped)
+
+
+@fewest
+def test_pmap_equals_one_device(name, case):
+    case = case(name)
+    if case.noisy:
+        pytest.skip("each device draws its own noise")
+    step = make_train_step(case.ae, TX, axis_name="data")
+    batch = jax.tree.map(lambda a: a.reshape(4, -1, *a.shape[1:]), case.batch)
+    mapped = jax.pmap(step, axis_name="data", in_axes=(None, 0), out_axes=None)
+    assert_same(mapped(case.state, batch), case.stepped)
+
+
+def write_run(case, path):
+    described = {"model": to_dict(case.spec), "event_shape": list(case.shape), "dtype": "float32"}
+    run = Run.create(path, {**described, "seed": 0})
+    run.checkpoints().save(case.state)
+    return path
+
+
+def assert_exactly(got, want):
+    """Two trees of arrays with the same names, shapes, dtypes and bits."""
+    got, want = by_path(got), by_path(want)
+    assert got.keys() == want.keys()
+    for path, leaf in want.items():
+        assert (got[path].shape, got[path].dtype) == (leaf.shape, leaf.dtype), path
+        np.testing.assert_array_equal(got[path], leaf)
+
+
+@most
+def test_a_run_is_loaded_as_it_was_saved(name, case, tmp_path):
+    case = case(name)
+    loaded = load_run(write_run(case, tmp_path / "run"))
+    assert loaded.ae.spec == case.spec and loaded.ae.event_shape == case.shape
+    assert_exactly(loaded.state.params, case.state.params)
+
+
+@few
+def test_an_exported_model_is_loaded_as_it_was(name, case, tmp_path):
+    case = case(name)
+    folder = export(write_run(case, tmp_path / "run"), tmp_path / "deep" / "model")
+    loaded = load_exported(folder)
+    assert loaded.ae.spec == case.spec and loaded.ae.event_shape == case.shape
+    assert_exactly(loaded.variables, case.state.variables)
+    calls = {f"{call}.stablehlo" for call in ("encode", "decode", "reconstruct")}
+    files = {"model.safetensors", "config.json", "README.md", "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == files | calls
+
+
+@variants({"ae-denoising-vae"})
+def test_exported_programs_are_the_same_functions(name, case, tmp_path):
+    """For any number of rows, of floats in the units of training."""
+    case = case(name)
+    ae, variables = case.ae, case.state.variables
+    folder = export(write_run(case, tmp_path / "run"), tmp_path / "model")
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    for call in ("encode", "decode", "reconstruct"):
+        program = jax.export.deserialize(bytearray((folder / f"{call}.stablehlo").read_bytes()))
+        for rows in (1, 5, ROWS):
+            x = case.batch["x"][:rows]
+            given = ae.encode(variables, x) if call == "decode" else x
+            close(program.call(given), getattr(ae, call)(variables, given))

@@ -1,0 +1,110 @@
+"""The shapes and dtypes that each loss promises, as signatures that are checked at every call.
+
+A signature names the axes. Axes that share a name must have the same size, and the result is
+float32 whatever the dtype of the arguments. Only the tests need jaxtyping and beartype.
+"""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import pytest
+from beartype import beartype
+from jax import Array
+from jaxtyping import Bool, Float32, Num, TypeCheckError, jaxtyped
+
+from ae_jax import losses
+
+Batch = Num[Array, "B *event"]
+Like = Num[Array, "#B *#event"]  # broadcastable to a Batch
+Mask = Bool[Array, "#B *#event"]
+Rows = Bool[Array, "B"]
+Each = Float32[Array, "B"]  # one number for each example
+Event = Float32[Array, "*event"]
+Scalar = Float32[Array, ""]
+
+CHECKED = {}  # name of a loss -> the loss, checked
+
+
+def checked(signature):
+    CHECKED[signature.__name__] = jaxtyped(typechecker=beartype)(signature)
+    return CHECKED[signature.__name__]
+
+
+@checked
+def mse(recon: Batch, x: Batch, where: Mask | None = None) -> Each:
+    return losses.mse(recon, x, where=where)
+
+
+@checked
+def mae(recon: Batch, x: Batch, where: Mask | None = None) -> Each:
+    return losses.mae(recon, x, where=where)
+
+
+@checked
+def huber(recon: Batch, x: Batch, where: Mask | None = None) -> Each:
+    return losses.huber(recon, x, where=where)
+
+
+@checked
+def bce(logits: Batch, x: Batch, where: Mask | None = None) -> Each:
+    return losses.bce(logits, x, where=where)
+
+
+@checked
+def gaussian_nll(mean: Batch, x: Batch, logvar: Like, where: Mask | None = None) -> Each:
+    return losses.gaussian_nll(mean, logvar, x, where=where)
+
+
+@checked
+def l1_sparsity(z: Batch, where: Mask | None = None) -> Each:
+    return losses.l1_sparsity(z, where=where)
+
+
+@checked
+def sparsity_kl(activations: Batch, where: Rows | None = None) -> Scalar:
+    return losses.sparsity_kl(activations, 0.1, where=where)
+
+
+@checked
+def gaussian_kl(
+    mean: Batch, logvar: Batch, prior_mean: Like, prior_logvar: Like, where: Mask | None = None
+) -> Each:
+    return losses.gaussian_kl(mean, logvar, prior_mean, prior_logvar, where=where)
+
+
+@checked
+def batch_mean(values: Batch, where: Rows | None = None) -> Event:
+    return losses.batch_mean(values, where=where)
+
+
+def test_every_loss_has_a_signature():
+    assert CHECKED.keys() == set(losses.__all__) - {"Reduction"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32", "uint8"])
+@pytest.mark.parametrize("event", [(), (3,), (4, 3), (4, 3, 1), (2, 1, 3, 2)], ids=str)
+@pytest.mark.parametrize("loss", CHECKED)
+def test_shapes_and_dtypes(loss, event, dtype):
+    whole, one_row, one_column = (5, *event), (1, *event), (5, *(1 for _ in event))
+    for like, mask in [(whole, None), (one_row, whole), (whole, one_column)]:
+        shapes = {Batch: whole, Like: like, Mask | None: mask, Rows | None: mask and (5,)}
+        arguments = {
+            name: jax.ShapeDtypeStruct(shapes[kind], bool if name == "where" else dtype)
+            for name, kind in inspect.get_annotations(CHECKED[loss]).items()
+            if name != "return" and shapes[kind] is not None
+        }
+        jax.eval_shape(CHECKED[loss], **arguments)  # traced, which costs no compilation
+
+
+@pytest.mark.parametrize("x", [jnp.zeros((5, 4)), jnp.zeros((4, 3)), jnp.zeros((5, 3, 1))])
+def test_other_shapes_are_found(x):
+    with pytest.raises(TypeCheckError):
+        mse(jnp.zeros((5, 3)), x)
+
+
+@pytest.mark.parametrize("result", [jnp.zeros(4), jnp.zeros((5, 1)), jnp.zeros(5, jnp.bfloat16)])
+def test_a_result_that_breaks_the_promise_is_found(result, monkeypatch):
+    monkeypatch.setattr(losses, "mse", lambda recon, x, where: result)
+    with pytest.raises(TypeCheckError):
+        mse(jnp.zeros((5, 3)), jnp.zeros((5, 3)))
