@@ -165,9 +165,12 @@ def test_what_does_not_belong_together(options, message):
 def test_a_run_of_a_hand_made_model_needs_it(tmp_path):
     case = CASES["two-player"]
     fit(case.ae, examples(case), steps=1, batch_size=4, run_dir=tmp_path / "run")
-    one_line(lambda: load_run(tmp_path / "run"), "names no model: .* give it as ae=")
+    one_line(
+        lambda: load_run(tmp_path / "run"),
+        "names no model, .* by hand: build it again and pass it as ae=",
+    )
     other = dataclasses.replace(case.ae, event_shape=(7,))
-    one_line(lambda: load_run(tmp_path / "run", ae=other), r"the given ae was built for \[7\]")
+    one_line(lambda: load_run(tmp_path / "run", ae=other), r"must be \[7\], the event_shape of ae")
     one_line(lambda: load_run(tmp_path / "run", ae=PLAIN), "only the (model|checkpoint) has ")
 
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from ae_jax.core import Autoencoder, BatchTerm, Player, Term, by_path, compute_loss, init_state
-from ae_jax.core.state import player_labels
+from ae_jax.core.players import player_labels
 from ae_jax.losses import mse
 from ae_jax.training import make_train_step
 from tests.core.models import (
@@ -238,7 +238,7 @@ class TestAfterUpdate:
     def test_rows_have_norm_one_and_dead_ones_start_again(self):
         state = init_state(self.ae, self.adam, jax.random.key(0))
         # Units that never fire.
-        bias = jnp.asarray([-1e3, 0.0, 0.0, -1e3, 0.0, 0.0])
+        bias = jnp.asarray([-1e3, 2.0, 2.0, -1e3, 2.0, 2.0])
         encoder = state.params["encoder"] | {"bias": bias}
         state = state.replace(params={**state.params, "encoder": encoder})
         step = jax.jit(make_train_step(self.ae, self.adam))

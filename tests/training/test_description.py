@@ -32,7 +32,7 @@ def refused(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
-    assert "allow_changes=True resumes all the same" in str(caught.value)
+    assert "allow_changes=True" in str(caught.value)
 
 
 @cache
@@ -68,7 +68,7 @@ def test_another_optimizer_is_refused(tmp_path, optimizer):
     compare(tmp_path, "spec")
     compare(tmp_path, "spec", tx=optax.adam(1e-3))
     call = partial(compare, tmp_path, "spec", tx=optimizer)
-    refused(call, "fit.optimizer is jax .* there and jax .* here")
+    refused(call, "fit.optimizer is jax .* in the run and jax .* now")
 
 
 def test_another_optimizer_is_taken_where_changes_are_allowed(tmp_path):
@@ -116,7 +116,7 @@ WEIGHTED = {"mse": Term(lambda o, b: mse(FACTOR * o["recon"], FACTOR * b["y"]))}
 )  # fmt: skip
 def test_without_a_specification_the_program_is_compared(tmp_path, change):
     other = partial(compare, tmp_path, "transcoder", dataclasses.replace(OWN, **change))
-    refused(other, "dtype is|fit.program is jax .* there and jax .* here")
+    refused(other, "dtype is|fit.program is jax .* in the run and jax .* now")
 
 
 def test_another_program_is_taken_where_changes_are_allowed(tmp_path):

@@ -209,9 +209,10 @@ def test_batch_normalization_of_padded_digits_is_that_of_cut_ones():
             self.encoder, self.latent, self.decoder = nn.Dense(64), nn.Dense(8), nn.Dense(64)
 
     ae = replace(batch_norm(), module=Wide(), event_shape=(64,))
-    padded, _ = fit(ae, x, epochs=3, batch_size=128, seed=0)
+    # Not Adam: a bias before the normalization has no gradient but rounding, which Adam scales.
+    tx = optax.sgd(0.02, momentum=0.9)
+    padded, _ = fit(ae, x, epochs=3, batch_size=128, optimizer=tx)
     init_key, order_key, _ = jax.random.split(jax.random.key(0), 3)
-    tx = optax.adam(1e-3)
     state, step = init_state(ae, tx, init_key), jax.jit(make_train_step(ae, tx))
     for epoch in range(3):
         for rows in np.asarray(epoch_order(order_key, epoch, count=1437, batch_size=128)):
