@@ -75,7 +75,7 @@ def require(ok: bool, field: str, value: Any, needs: str) -> None:
 
 def _check_parts(hint: Any, value: Any, name: str) -> None:
     """Raises `ValueError` unless `value` is one of the dataclasses that `hint` names, or a tuple of
-    them. Any value will do for other hints."""
+    them. Specifications from outside `ae_jax` pass, and any value does for other hints."""
     args = typing.get_args(hint)
     several = typing.get_origin(hint) is tuple
     options = typing.get_args(args[0]) or args[:1] if several else args or (hint,)
@@ -84,8 +84,13 @@ def _check_parts(hint: Any, value: Any, name: str) -> None:
     known = " or ".join(f"{option.__name__}(...)" for option in options if option is not type(None))
     needs = f"must be a tuple of {known}" if several else f"must be {known}"
     ok = isinstance(value, tuple) or not several
-    ok = ok and all(isinstance(item, options) for item in (value if several else (value,)))
-    require(ok, name, value, needs)
+    items = value if several and ok else (value,)
+    require(ok and all(isinstance(i, options) or _is_own(i) for i in items), name, value, needs)
+
+
+def _is_own(value: Any) -> bool:
+    """Whether this is a specification of somebody's own, which no union here can name."""
+    return isinstance(value, Spec) and not type(value).__module__.startswith("ae_jax.")
 
 
 def _convert(annotation: Any, data: Any, where: str) -> Any:

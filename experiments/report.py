@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 
 from ae_jax.report import write_report
-from experiments.cli import parse_options, run_main
+from experiments.cli import as_flags, parse_options, run_main
 from experiments.user_file import split_models
 
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
         models=models,
     )
     for note in notes:
-        print(note, file=sys.stderr)
+        print(as_flags(note), file=sys.stderr)
     print(f"{output}  {output.stat().st_size:,} bytes")
 
 

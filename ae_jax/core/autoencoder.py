@@ -52,7 +52,7 @@ class Autoencoder:
     module: nn.Module
     objective: Mapping[str, Term | BatchTerm]
     event_shape: tuple[int, ...]
-    """Of one example ``x``."""
+    """The shape of one example ``x``."""
     spec: Any = None
     """The model specification it was built from (see `ae_jax.models`), or None."""
     unit_interval: bool = False

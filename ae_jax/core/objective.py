@@ -12,7 +12,7 @@ from ae_jax.core.batch import Batch
 
 Outputs = Mapping[str, Any]
 """What a module returns: ``"logits"`` or ``"recon"`` [B, ...] like the target, the latents ``"z"``,
-and what its terms read (``"mean"`` and ``"logvar"`` of a posterior, ...)."""
+and whatever its terms read (``"mean"`` and ``"logvar"`` of a posterior, ...)."""
 
 Weight = float | Array | Callable[[Array], ArrayLike] | None
 """A number, a traced array (sweeps), an optax schedule of the step, or None: a metric, which is

@@ -7,7 +7,7 @@ from jax import Array
 
 
 class Wrapper(nn.Module):
-    """`inner` with the same interface. A subclass overrides what it changes.
+    """`inner` with the same interface. A subclass overrides the methods that it changes.
 
     It has the optional methods (``log_weight``, ``sample``, ...) that `inner` has: ask with
     `method_of`, not with ``hasattr``.
@@ -41,7 +41,7 @@ class Wrapper(nn.Module):
 
 
 def method_of(module: nn.Module, name: str) -> Any:
-    """The method `name` of a module, or None if it, or what it wraps, has none."""
+    """The method `name` of a module; None if the module, or the one that it wraps, lacks it."""
     method = getattr(module, name, None)
     inherited = isinstance(module, Wrapper) and getattr(type(module), name, None) is getattr(
         Wrapper, name, None

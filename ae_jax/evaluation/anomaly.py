@@ -19,7 +19,7 @@ from ae_jax.core import Autoencoder, Batch, Term, Variables, event_mask, reconst
 from ae_jax.evaluation.batches import BATCH, in_batches
 from ae_jax.spec import require
 
-FITTED = 10_000  # codes that a density is fitted to, at most
+FITTED = 10_000  # latents that a density is fitted to, at most
 
 
 def model_scores(
@@ -33,7 +33,7 @@ def model_scores(
 
     ``squared_error`` of the reconstruction, summed; ``largest_error``, the largest absolute error
     of an element; and every term of the objective that is of one example, by its name (of a
-    variational model ``nll`` and ``kl``, in nats, with the posterior's mean as the code), and
+    variational model ``nll`` and ``kl``, in nats, with the posterior's mean as the latent), and
     ``negative_elbo``, their sum, where there are both.
     """
 
@@ -56,22 +56,22 @@ def model_scores(
     return scores
 
 
-def code_scorers(
+def latent_scorers(
     normal: ArrayLike,
     *,
     components: int = 10,
     neighbors: int = 5,
     seed: int = 0,
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Functions of codes [N, K] -> [N]: how far they are from those of `normal` examples [M, K].
+    """Functions of latents [N, K] -> [N]: their distances from the `normal` latents [M, K].
 
     ``gaussian`` and ``mixture``: minus the log-density, in nats, of a Gaussian and of a mixture of
     `components` of them, with full covariances, fitted to `normal` (evenly spaced rows of it, if it
-    has more than 10,000). ``neighbors``: the mean Euclidean distance to the so many nearest of
-    `normal`. Codes are standardized by `normal` first (densities are of the standardized codes);
-    units that are constant there are left out.
+    has more than 10,000). ``neighbors``: the mean Euclidean distance to the `neighbors` nearest of
+    `normal`. Latents are first standardized by `normal`, and densities are of standardized latents.
+    Latents that are constant in `normal` are omitted.
 
-    Raises `ValueError` if there are fewer normal codes than are needed, or all are the same.
+    Raises `ValueError` if `normal` has too few rows, or only equal ones.
     """
     normal = np.asarray(normal, np.float64)
     needed = max(2 * components, neighbors)
@@ -80,7 +80,9 @@ def code_scorers(
     moving = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
     center, scale = normal.mean(0)[moving], deviation[moving]
     if not moving.any() or not deviation.max() > 0:
-        raise ValueError("all normal examples have the same code: nothing tells others from them")
+        raise ValueError(
+            "all normal examples have the same latents: no other example can be told from them"
+        )
 
     def standardized(z: np.ndarray) -> np.ndarray:
         scaled: np.ndarray = (np.asarray(z, np.float64)[:, moving] - center) / scale

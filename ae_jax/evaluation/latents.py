@@ -1,4 +1,4 @@
-"""What a code's units do over a data set: how active they are, and which of them are dead."""
+"""How active latents are over a data set, and which of them are dead."""
 
 from collections.abc import Mapping
 
@@ -20,13 +20,13 @@ def encode_all(
     *,
     batch_size: int = BATCH,
 ) -> np.ndarray:
-    """Codes of `data` ("x" [N, *event_shape], maybe "length" [N]) without noise, flat: [N, K]."""
+    """The features of `data`, without noise: [N, K] (see `Autoencoder.features`)."""
 
     def encode(variables: Variables, batch: Batch) -> Array:
         return ae.features(variables, batch["x"], **ae.encoder_columns(batch))
 
-    codes: np.ndarray = in_batches(encode, variables, data, batch_size=batch_size)
-    return codes
+    latents: np.ndarray = in_batches(encode, variables, data, batch_size=batch_size)
+    return latents
 
 
 def latent_metrics(
@@ -44,9 +44,9 @@ def latent_metrics(
 
 
 def activity_metrics(z: ArrayLike, *, near_zero: float = NEAR_ZERO) -> dict[str, float]:
-    """How active the units of codes `z` [N, ...] are. Spatial codes count one unit a position.
+    """How active latents `z` [N, ...] are. Each position of spatial latents counts as one unit.
 
-    A unit's activation is its absolute value, so that the figures mean the same for linear codes.
+    A unit's activation is its absolute value, so that metrics mean the same for linear latents.
 
     Returns:
       ``mean_activation`` over examples and units; ``dead_units``, the fraction of units that no
@@ -59,11 +59,11 @@ def activity_metrics(z: ArrayLike, *, near_zero: float = NEAR_ZERO) -> dict[str,
       ValueError: `near_zero` is negative.
     """
     require(near_zero >= 0, "near_zero", near_zero, "must not be negative")
-    codes = np.asarray(z)
-    size = np.abs(codes)
+    latents = np.asarray(z)
+    size = np.abs(latents)
     return {
         "mean_activation": float(size.mean(dtype=np.float64)),
-        "dead_units": float((np.ptp(codes, axis=0) <= near_zero).mean()),
+        "dead_units": float((np.ptp(latents, axis=0) <= near_zero).mean()),
         "near_zero_units": float((size.mean(axis=0) <= near_zero).mean()),
         "near_zero_activations": float((size <= near_zero).mean()),
     }

@@ -26,9 +26,9 @@ class Error(Spec):
     loss: Loss = "bce"
     """bce needs data in [0, 1]; the others take any floats."""
     reduction: Reduction = "mean"
-    """Over an example's elements: mean is per pixel, sum is per example."""
+    """How the loss reduces an example's elements: mean is per pixel, sum is per example."""
     output_activation: Activation = "linear"
-    """Of the reconstruction, for the losses other than bce (whose output is logits)."""
+    """The activation of the reconstruction. bce needs linear, since its output is logits."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

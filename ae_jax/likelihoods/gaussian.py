@@ -27,7 +27,7 @@ class GaussianLikelihood(Spec):
     unit_interval: ClassVar[bool] = False
 
     variance: float = 1.0
-    """Where it is learned, at the start."""
+    """If it is learned, its initial value."""
     learned: bool = False
 
     def __post_init__(self) -> None:

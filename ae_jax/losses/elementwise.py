@@ -82,7 +82,7 @@ def gaussian_nll(
 
     ``[B, ...], [B, ...] or broadcastable to it, [B, ...] -> [B]``:
     ``(log 2 pi + logvar + (x - mean)^2 / exp(logvar)) / 2``. It is a density: it may be negative.
-    For ``|logvar| > 50`` the exponential goes on linearly: values and gradients stay finite.
+    For ``|logvar| > 50`` the exponential continues linearly: values and gradients stay finite.
     """
     arrays = {"mean": mean, "x": x}
     (mean, x, logvar), mask = elements(arrays, {"logvar": logvar}, where=where)

@@ -1,4 +1,4 @@
-"""The skeleton: an autoencoder as a choice for each of its slots, all of which combine."""
+"""The skeleton: an autoencoder is a choice for each of its slots, and all choices combine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,10 +37,10 @@ class AE(Spec):
     bound: ELBO = ELBO()
     """How a stochastic bottleneck is pressed towards the prior."""
     corruption: Noise | None = None
-    """Of the input; the target stays clean."""
+    """Noise on the input; the target stays clean."""
     penalties: tuple[Penalty, ...] = ()
     tied: bool = False
-    """Whether the decoder uses the encoder's kernels, transposed: for a mirrored MLP."""
+    """Use the encoder's kernels, transposed, in the decoder (for a mirrored MLP)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -29,9 +29,9 @@ class Vanilla(Preset):
     loss: Loss = "bce"
     """bce needs data in [0, 1]; the others take any floats."""
     output_activation: Activation = "linear"
-    """Of the reconstruction, for the losses other than bce (whose output is logits)."""
+    """The activation of the reconstruction. bce needs linear, since its output is logits."""
     reduction: Reduction = "mean"
-    """Of the loss over an example's elements: mean is per pixel, sum is per example."""
+    """How the loss reduces an example's elements: mean is per pixel, sum is per example."""
 
     def parts(self) -> AE:
         """The skeleton with this family's choices."""

@@ -35,7 +35,7 @@ class Variational(Preset):
     """bernoulli needs data in [0, 1]. gaussian has the fixed `variance`; learned_gaussian learns
     one variance for all elements (see `GaussianLikelihood`)."""
     variance: float = 1.0
-    """Of the gaussian likelihoods (where learned, at the start)."""
+    """The variance of the gaussian likelihoods; if it is learned, its initial value."""
     binarize: bool = False
     """Draw every x as Bernoulli(x) each time, for the bernoulli likelihood (see `Bernoulli`)."""
 

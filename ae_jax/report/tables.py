@@ -79,7 +79,7 @@ def task_metrics(results: Mapping[str, Any], runs: Sequence[str]) -> list[Elemen
         cells = {run: number(value) for run, value in values.items()}
         bad += [f"{name} of {run}" for run, cell in cells.items() if cell is None]
         rows.append([shorten(name), *(cells.get(run) or "-" for run in runs), about])
-    single = [table(["metric", *runs, "what it is"], rows)] if rows else []
+    single = [table(["metric", *runs, "meaning"], rows)] if rows else []
     if len(names) > ROWS:
         bad.append(f"{len(names) - ROWS} more metrics")
     return [*single, *nested, *_complaint(bad)]

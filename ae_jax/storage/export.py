@@ -90,7 +90,8 @@ def export(
         save_file(weights, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
         (folder / "README.md").write_text(_card(Run.open(run_dir), directory.name, described))
-        for name, artifact in _artifacts(ae, variables).items():
+        # Arrays of jax, which a traced index can be taken from.
+        for name, artifact in _artifacts(ae, jax.tree.map(jnp.asarray, variables)).items():
             (folder / f"{name}.stablehlo").write_bytes(artifact)
         write_manifest(folder, {})
         if directory.exists():

@@ -81,7 +81,7 @@ def fit(
       model_state: likewise the initial untrained state: statistics, codebooks.
       eval_data: like `train`; evaluated after every epoch and at the end.
       callbacks: each called as ``callback(state, row)`` for every row; one that returns True stops
-        the training. It must copy what it keeps of `state`, whose buffers the next step reuses.
+        the training. It must copy the arrays of `state` that it keeps: the next step reuses them.
       run_dir: where to write the run directory (see `ae_jax.storage.runs`); must be new, unless
         `resume`.
       config: what to add to the run's ``config.json``.
@@ -89,7 +89,7 @@ def fit(
         started before the first step and closed however the training ends.
       resume: continue the run in `run_dir` from its newest intact checkpoint, as if it had never
         stopped. The model, optimizer, data, seed and batches must be the same, or it is refused.
-      allow_changes: resume all the same.
+      allow_changes: resume anyway.
       max_skips: how many updates in a row may be skipped because their loss, gradient or new state
         is not finite, before the training stops. By default the first one stops it. Rows count
         them.
@@ -99,7 +99,7 @@ def fit(
       ema_decay: keep an exponential moving average of the parameters and of untrained state, used
         for evaluation.
       accumulate: make each update from this number of batches, as if it were one of
-        ``accumulate * batch_size`` examples, in the memory that one of `batch_size` takes.
+        ``accumulate * batch_size`` examples, with the memory of one batch.
       devices: how many to split every batch over (None: all there are). The result is that of one
         device, to the accuracy of sums (see `ae_jax.devices.mesh`); with `accumulate` a stochastic
         model's noise differs if its batch does not divide by ``devices * accumulate``.

@@ -39,7 +39,7 @@ class Sizes(NamedTuple):
     examples: int
     """In the training set."""
     part: int
-    """Examples to a batch, `accumulate` of which make an update."""
+    """Examples to a batch; `accumulate` batches make an update."""
     batch_size: int
     """Examples to an update."""
     accumulate: int
@@ -64,7 +64,7 @@ class Plan:
     streamed: dict[str, bool]
     """By "train" and "eval_data", whether that set is streamed."""
     state: TrainState | None
-    """The first one. A call of `loop` takes its buffers: use `take_state`."""
+    """The first state. A call of `loop` reuses its buffers: see `take_state`."""
     zeros: Sums
     """What `loop` adds to, at the start of a row."""
     feed: InMemory | Streamed
@@ -76,7 +76,7 @@ class Plan:
     evaluate: Evaluate | None
     ema_decay: float | None
     learning_rate: float | None
-    """Of Adam, where the optimizer was given as a number."""
+    """The learning rate of Adam, if the optimizer was given as a number."""
     seed: int
 
     def take_state(self) -> TrainState:
@@ -215,7 +215,7 @@ def make_sizes(
 ) -> Sizes:
     """The sizes of a run over `count` examples; `ValueError` for settings that cannot work."""
     if (epochs is None) == (steps is None):
-        raise ValueError(f"epochs={epochs}, steps={steps}: give exactly one of them")
+        raise ValueError(f"epochs={epochs}, steps={steps}: give one of them, not both or none")
     counts = {
         "epochs": epochs,
         "steps": steps,

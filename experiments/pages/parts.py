@@ -183,7 +183,7 @@ def my_model() -> str:
 
 def configurations() -> str:
     """A table of all configurations from their docstrings."""
-    lines = ["| configuration | what it is | time on two cores | expected |"]
+    lines = ["| configuration | model | time on two cores | expected |"]
     lines += ["| --- | --- | --- | --- |"]
     for name in CONFIGS:
         told = docstring(name)

@@ -5,9 +5,9 @@ import optax
 import pytest
 
 from ae_jax.evaluation.anomaly import (
-    code_scorers,
     combined_score,
     detection_metrics,
+    latent_scorers,
     model_scores,
 )
 from ae_jax.models import Vanilla, Variational
@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 
 def code_scores(normal, z, **options):
-    return {name: score(z) for name, score in code_scorers(normal, **options).items()}
+    return {name: score(z) for name, score in latent_scorers(normal, **options).items()}
 
 
 def test_scores_of_a_model_are_its_terms_of_each_example(numpy_state):
@@ -70,7 +70,7 @@ def test_units_that_never_move_change_nothing():
     dead[1][:, 2] += 1e-3
     for name, score in code_scores(*dead, components=2).items():
         np.testing.assert_allclose(score, code_scores(normal, z, components=2)[name])
-    with pytest.raises(ValueError, match="all normal examples have the same code"):
+    with pytest.raises(ValueError, match="all normal examples have the same latents"):
         code_scores(np.ones((50, 2)), z)
     with pytest.raises(ValueError, match="normal=12: needs at least 20 examples"):
         code_scores(normal[:12], z)

@@ -130,7 +130,7 @@ def test_a_run_made_by_the_library_is_not_continued_on_other_data(tmp_path):
 
 
 def test_an_existing_run_directory_is_refused(run_dir):
-    with pytest.raises(ValueError, match=f"--resume {run_dir[0]}"):
+    with pytest.raises(ValueError, match=f"{run_dir[0]} exists .* resume=True"):
         main(["--run-dir", str(run_dir[0])])
 
 

@@ -111,7 +111,7 @@ BAD = {
     ),
     "no layer left to decode": (
         lambda: Vanilla(network=RNN(widths=(5,)), latent_dim=None).build((4, 3)),
-        "widths=(5,): without a latent layer the last state is the latents, and no layer is left",
+        "widths=(5,): with latent_dim=None the decoder has one layer fewer than the encoder",
     ),
     "tied convolutions": (
         lambda: Tied(network=ConvNet()),

@@ -1,5 +1,6 @@
 """Every property of training, for every model of a user's own in `tests.core.models`."""
 
+import itertools
 from functools import cache, partial
 
 import jax
@@ -72,7 +73,7 @@ def batch_of(name, rows=16):
     return {key: jnp.asarray(column) for key, column in examples(CASES[name], rows).items()}
 
 
-@names("vq", "two-player")
+@names("vq")
 def test_a_run_resumed_at_every_step_is_the_uninterrupted_one(name, tmp_path):
     whole = reference(name)
     for step in range(1, STEPS + 1):
@@ -81,7 +82,7 @@ def test_a_run_resumed_at_every_step_is_the_uninterrupted_one(name, tmp_path):
     assert resumed.history[-1]["loss"] == whole.history[-1]["loss"]
 
 
-@names(*CASES)
+@names("vq", "batch-norm", "dictionary", "two-player")
 def test_a_batch_with_a_nan_moves_nothing(name):
     ae, state = fresh(name, CASES[name].ae, ema=True)
     step = jax.jit(make_train_step(ae, MOMENTUM, guard=True, ema_decay=0.9))
@@ -95,7 +96,7 @@ def test_a_batch_with_a_nan_moves_nothing(name):
     assert metrics["finite"] and digest(again) != digest(skipped)
 
 
-@names("vq", "two-player", "transcoder")
+@names("vq", "two-player")
 def test_accumulated_parts_are_the_whole_batch_or_are_refused(name):
     case = CASES[name]
     ae, state = fresh(name)
@@ -125,22 +126,20 @@ def cut_run(name):
     return states
 
 
-@names("vq", "batch-norm")
+FAST = (("vq", 1, False), ("batch-norm", 4, True))
+PLACES = [(name, *place) for name in CASES for place in itertools.product((1, 4), (False, True))]
+
+
 @pytest.mark.parametrize(
-    ("devices", "stream"),
-    [
-        (1, False),
-        (4, True),
-        pytest.param(1, True, marks=pytest.mark.slow),
-        pytest.param(4, False, marks=pytest.mark.slow),
-    ],
+    ("name", "devices", "stream"),
+    [p if p in FAST else pytest.param(*p, marks=pytest.mark.slow) for p in PLACES],
 )
 def test_a_padded_batch_is_the_cut_one(name, devices, stream):
     run = train(name, quiet=True, devices=devices, stream=stream)
     assert_close(run.state, cut_run(name)[STEPS])
 
 
-@names("vq", "two-level")
+@names("vq")
 @pytest.mark.parametrize("batch_size", [BATCH, pytest.param(6, marks=pytest.mark.slow)])
 def test_four_devices_are_one(name, batch_size):
     """Noise included, where a batch divides; of 6 rows, each is padded to 8."""
@@ -188,7 +187,7 @@ def test_in_bfloat16_the_untrained_state_keeps_its_dtypes_and_values(name):
     jax.tree.map(near, got.model_state, want.model_state)
 
 
-@names("dictionary", "conditional")
+@names("dictionary")
 def test_every_seed_of_a_sweep_is_its_own_run(name):
     case = CASES[name]
     result = sweep(
@@ -209,7 +208,7 @@ def test_every_seed_of_a_sweep_is_its_own_run(name):
     close(result.history[-1]["loss"][3], alone.history[-1]["loss"])
 
 
-@names("vq", "two-level", "conditional")
+@names("vq", "conditional")
 def test_a_run_is_loaded_and_exported_with_its_model(name, tmp_path):
     case = CASES[name]
     ae, data = case.ae, examples(case)

@@ -7,9 +7,9 @@ from sklearn.metrics import roc_curve
 
 from ae_jax import plots
 from ae_jax.evaluation.anomaly import (
-    code_scorers,
     combined_score,
     detection_metrics,
+    latent_scorers,
     model_scores,
 )
 from ae_jax.evaluation.tasks.subject import Result, Subject
@@ -96,7 +96,7 @@ def anomaly_scores(subject: Subject, settings: Settings) -> dict[str, np.ndarray
     z, test_z = subject.train_latents, subject.latents(subject.everything)
     if z.shape[1] > LARGEST_LATENT:
         return scores
-    scorers = code_scorers(
+    scorers = latent_scorers(
         z, components=settings.components, neighbors=settings.neighbors, seed=subject.seed
     )
     scores |= {name: score(test_z) for name, score in scorers.items()}
