@@ -1,24 +1,11 @@
 """Specifications to JSON and back, and what is refused on the way."""
 
-import json
 
 import pytest
 
-from ae_jax.models import Convolutional, Model, Vanilla, Variational
-from ae_jax.networks import MLP, ConvNet
-from ae_jax.spec import from_dict, to_dict
-
-SPECS = [
-    Vanilla(),
-    Vanilla(network=MLP(widths=(128, 64), activation="selu"), loss="mse"),
-    Convolutional(network=ConvNet(filters=(4,), down="stride")),
-    Variational(network=ConvNet(), latent_dim=2, beta=4.0),
-]
-
-
-@pytest.mark.parametrize("spec", SPECS)
-def test_round_trip_through_json(spec):
-    assert from_dict(Model, json.loads(json.dumps(to_dict(spec)))) == spec
+from ae_jax.models import Model, Vanilla, Variational
+from ae_jax.networks import MLP
+from ae_jax.spec import from_dict
 
 
 def test_missing_fields_take_defaults():
@@ -45,7 +32,7 @@ def test_missing_fields_take_defaults():
         ),
         ({"kind": "vanilla", "network": {"kind": "mlp", "widths": [1.5]}}, r"widths\[0\]=1.5"),
         ({"kind": "variational", "beta": float("nan")}, "beta=nan"),
-        ({"kind": "vanilla", "latent_dim": None}, "only convolutional and recurrent networks"),
+        ({"kind": "vanilla", "latent_dim": None}, "MLP needs a number; a ConvNet"),
     ],
 )
 def test_bad_data_is_one_line(data, message):

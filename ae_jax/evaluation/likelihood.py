@@ -52,15 +52,14 @@ def elbo(
         if not split:
             return {"elbo": _log_weight(ae, variables, one, key)}
         outputs = ae.outputs(variables, one, rngs={"latent": key})
-        parts = {name: term.fn(outputs, one)[0] for name, term in terms.items()}  # type: ignore
-        return {"elbo": -parts["nll"] - parts["kl"], **parts}
+        return {name: term.fn(outputs, one)[0] for name, term in terms.items()}  # type: ignore
 
     def fn(variables: Variables, batch: Batch) -> dict[str, Array]:
         def add(total: Any, n: Array) -> tuple[Any, None]:
             drawn = _each_row(lambda one, key: draw(variables, one, key), batch, seed, n[None])
             return jax.tree.map(lambda a, b: a + b[:, 0], total, drawn), None
 
-        names = ("elbo", "nll", "kl") if split else ("elbo",)
+        names = tuple(terms) if split else ("elbo",)
         zeros = {name: jnp.zeros(len(batch["x"])) for name in names}
         total, _ = jax.lax.scan(add, zeros, jnp.arange(samples))
         return {name: value / samples for name, value in total.items()}
@@ -68,7 +67,7 @@ def elbo(
     bounds: dict[str, np.ndarray] = in_batches(
         fn, variables, _numbered(data), batch_size=batch_size
     )
-    return bounds
+    return {"elbo": -bounds["nll"] - bounds["kl"], **bounds} if split else bounds
 
 
 def log_likelihood(

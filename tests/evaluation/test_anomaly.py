@@ -31,7 +31,8 @@ def test_scores_of_a_model_are_its_terms_of_each_example(numpy_state):
     np.testing.assert_allclose(scores["largest_error"], abs(error).max((1, 2)), rtol=1e-4)
     nll = -(x * np.log(recon) + (1 - x) * np.log(1 - recon)).sum((1, 2))
     np.testing.assert_allclose(scores["nll"], nll, rtol=1e-4)
-    mean, logvar = ae.module.apply(variables, x, method="posterior")
+    outputs = ae.outputs(variables, {"x": x})
+    mean, logvar = outputs["mean"], outputs["logvar"]
     kl = 0.5 * (np.exp(logvar) + np.square(mean) - 1 - logvar).sum(1)
     np.testing.assert_allclose(scores["kl"], kl, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(scores["negative_elbo"], scores["nll"] + scores["kl"], rtol=1e-5)

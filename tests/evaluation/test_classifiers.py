@@ -68,5 +68,5 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="is damaged"):
         load_classifier("mnist-conv-64")
     save_file({name: np.float32(a) for name, a in weights.items()}, tmp_path / file.name)
-    with pytest.raises(ValueError, match=r"is F32.* there and F16.* in the model"):
+    with pytest.raises(ValueError, match=r"is F32.*, but F16.* in the model"):
         load_classifier("mnist-conv-64")

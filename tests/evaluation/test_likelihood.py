@@ -72,11 +72,11 @@ def test_with_the_exact_posterior_every_bound_is_the_likelihood():
 
 def test_many_samples_of_a_wrong_posterior_approach_the_likelihood():
     wrong = linear_variables(spread=2.0, shift=0.2)
-    exact = exact_log_likelihood(X)
-    found = [log_likelihood(LINEAR, wrong, DATA, samples=k) for k in (1, 10, 5000)]
-    gaps = [(exact - each).mean() for each in found]
-    assert gaps[0] > 0.3 > gaps[1] > 0.03 > abs(gaps[2])
-    np.testing.assert_allclose(found[-1], exact, atol=0.1)
+    exact = exact_log_likelihood(np.repeat(X, 40, axis=0))  # each many times, to average noise
+    many = {"x": np.repeat(X, 40, axis=0)}
+    one, ten, most = (log_likelihood(LINEAR, wrong, many, samples=k) for k in (1, 10, 2000))
+    assert (exact - one).mean() > 0.3 > (exact - ten).mean() > 0.03 > abs((exact - most).mean())
+    np.testing.assert_allclose(most, exact, atol=0.2)
 
 
 def test_the_bound_is_the_likelihood_less_the_divergence_of_the_posterior():
@@ -136,7 +136,7 @@ def test_padded_steps_change_nothing():
     ae = Variational(network=RNN(widths=(3,)), latent_dim=2).build((4, 2))
     x = np.float32(RNG.uniform(size=(6, 4, 2)))
     length = np.int32([4, 3, 2, 1, 4, 2])
-    variables = jax.jit(ae.module.init)(jax.random.key(0), x, length)
+    variables = jax.jit(ae.module.init)(jax.random.key(0), x, length=length)
     other = np.where(np.arange(4)[:, None] < length[:, None, None], x, 0.5)
     found = [
         log_likelihood(ae, variables, {"x": each, "length": length}, samples=5)
@@ -179,7 +179,9 @@ def test_bits_per_dimension():
 def test_refuses_what_has_no_likelihood():
     ae = Vanilla(latent_dim=2).build((D,))
     for fn in (elbo, posterior_metrics, posterior_samples):
-        with pytest.raises(ValueError, match="ae is Vanilla: only a Variational one has"):
+        with pytest.raises(
+            ValueError, match="Vanilla has no (likelihood|posterior): its module defines no"
+        ):
             fn(ae, {}, DATA)
     with pytest.raises(ValueError, match="samples=0: must be at least 1"):
         log_likelihood(LINEAR, linear_variables(), DATA, samples=0)

@@ -162,13 +162,13 @@ def test_the_lstm_at_extreme_inputs():
     ],
     ids=["lstm", "gru", "vae"],
 )
-def test_padding_changes_no_code_no_loss_and_no_parameter(spec, numpy_state):
+def test_padding_changes_no_latent_no_loss_and_no_parameter(spec, numpy_state):
     ae = spec.build((6, 3))
     state = numpy_state(ae, optax.sgd(0.1))
     junk = np.where(np.arange(6)[None, :, None] < LENGTH[:, None, None], X, 99.0)
     encode = jax.jit(ae.encode)
     np.testing.assert_array_equal(
-        encode(state.variables, X, LENGTH), encode(state.variables, junk, LENGTH)
+        encode(state.variables, X, length=LENGTH), encode(state.variables, junk, length=LENGTH)
     )
     step = jax.jit(make_train_step(ae, optax.sgd(0.1)))
     clean, metrics = step(state, {"x": jnp.asarray(X), "length": LENGTH})
@@ -177,13 +177,13 @@ def test_padding_changes_no_code_no_loss_and_no_parameter(spec, numpy_state):
     jax.tree.map(np.testing.assert_array_equal, clean.params, padded.params)
 
 
-def test_a_padded_sequence_has_the_code_of_the_short_one(numpy_state):
+def test_a_padded_sequence_has_the_latents_of_the_short_one(numpy_state):
     long = Vanilla(network=RNN(widths=(5, 3)), latent_dim=None).build((6, 3))
     short = Vanilla(network=RNN(widths=(5, 3)), latent_dim=None).build((4, 3))
     state = numpy_state(long, optax.sgd(0.1))
-    code = short.encode(state.variables, X[:, :4])
-    padded = long.encode(state.variables, X, jnp.full(4, 4))
-    np.testing.assert_allclose(code, padded, rtol=1e-6)
+    z = short.encode(state.variables, X[:, :4])
+    padded = long.encode(state.variables, X, length=jnp.full(4, 4))
+    np.testing.assert_allclose(z, padded, rtol=1e-6)
 
 
 def test_a_series_of_single_values_needs_no_axis_for_them(numpy_state):
@@ -191,22 +191,21 @@ def test_a_series_of_single_values_needs_no_axis_for_them(numpy_state):
     series, column = spec.build((6,)), spec.build((6, 1))
     variables = numpy_state(column, optax.sgd(0.1)).variables
     x = X[..., 0]
-    expected = column.reconstruct(variables, x[..., None], LENGTH)
-    np.testing.assert_array_equal(series.reconstruct(variables, x, LENGTH), expected[..., 0])
+    expected = column.reconstruct(variables, x[..., None], length=LENGTH)
+    recon = series.reconstruct(variables, x, length=LENGTH)
+    np.testing.assert_array_equal(recon, expected[..., 0])
 
 
 def test_lengths_for_other_networks_are_refused(numpy_state):
     dense = Vanilla(latent_dim=2).build((6, 3))
     state = numpy_state(dense, optax.sgd(0.1))
-    with pytest.raises(ValueError, match="only a recurrent network"):
-        dense.encode(state.variables, X, LENGTH)
+    with pytest.raises(ValueError, match="length: this model does not read sequences"):
+        dense.encode(state.variables, X, length=LENGTH)
 
 
 @pytest.mark.parametrize(("latent_dim", "units"), [(2, [3, 5]), (None, [5])])
-def test_the_decoder_mirrors_the_layers_before_the_code(latent_dim, units, numpy_state):
+def test_the_decoder_mirrors_the_layers_before_the_latents(latent_dim, units, numpy_state):
     spec = Vanilla(network=RNN(widths=(5, 3)), latent_dim=latent_dim)
     params = numpy_state(spec.build((6, 3)), optax.sgd(0.1)).params["decoder"]
-    layers = [params[name] for name in sorted(params) if name.startswith("RNN")]
+    layers = [params[name] for name in sorted(params) if "Recurrent" in name]
     assert [len(layer["recurrent"]) for layer in layers] == units
-    with pytest.raises(ValueError, match=r"widths=\(5,\): with latent_dim=None the decoder"):
-        Vanilla(network=RNN(widths=(5,)), latent_dim=None).build((6, 3))
