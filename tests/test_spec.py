@@ -1,6 +1,5 @@
 """Specifications to JSON and back, and what is refused on the way."""
 
-
 import pytest
 
 from ae_jax.models import Model, Vanilla, Variational
