@@ -193,7 +193,7 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
         return (
             call(x, rngs=rngs, method="log_weight"),
             call(x, method="posterior_kl"),
-            call(u, method="prior_quantile"),
+            ae.module.apply(variables, u, method="prior_quantile"),
             drawn["z"],
             reconstruction(drawn),
         )
