@@ -28,7 +28,9 @@ class Gaussian(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.latent_dim >= 1, "latent_dim", self.latent_dim, "must be at least 1")
+        # None, as deterministic models may have, is for their features: these have no density.
+        ok = self.latent_dim is not None and self.latent_dim >= 1
+        require(ok, "latent_dim", self.latent_dim, "must be at least 1")
 
     def module(self) -> nn.Module:
         """A module ``[B, ...features] -> {"z", "mean", "logvar"}``, each [B, latent_dim]."""

@@ -109,6 +109,10 @@ BAD = {
         lambda: Vanilla(latent_dim=None),
         "latent_dim=None: MLP needs a number; a ConvNet or an RNN can do without",
     ),
+    "no latent layer for a Gaussian": (
+        lambda: Variational(network=ConvNet(), latent_dim=None),
+        "latent_dim=None: must be at least 1",
+    ),
     "no layer left to decode": (
         lambda: Vanilla(network=RNN(widths=(5,)), latent_dim=None).build((4, 3)),
         "widths=(5,): with latent_dim=None the decoder has one layer fewer than the encoder",

@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from ae_jax.bottlenecks import Bottleneck
-from ae_jax.core import by_path, init_state
+from ae_jax.core import by_path, init_state, reconstruction
 from ae_jax.devices.mesh import data_mesh, replicated, split
 from ae_jax.likelihoods import Error, Likelihood
 from ae_jax.likelihoods.error import Loss
@@ -170,6 +170,36 @@ def test_gradients_are_finite_at_extreme_inputs(name, extreme, case):
     moved, metrics = case.jitted(case.state, batch)
     for path, value in by_path((gradient(moved), moved.params, metrics)).items():
         assert np.isfinite(value).all(), path
+
+
+@every
+def test_models_of_the_data_can_be_sampled_and_weighed(name):
+    """Those with a stochastic bottleneck, whatever wraps them; the others have no such method."""
+    spec = VARIANTS[name]
+    shape = SHAPES[type(spec.network)][0]
+    ae, x = spec.build(shape), jax.ShapeDtypeStruct((3, *shape), np.float32)
+    calls = ("log_weight", "posterior_kl", "prior_quantile", "sample")
+    if not spec.parts().bottleneck.stochastic:
+        assert all(ae.method(call) is None for call in calls)
+        return
+    latent_dim = spec.parts().bottleneck.latent_dim
+    u = jax.ShapeDtypeStruct((5, latent_dim), np.float32)
+
+    def everything(x, u):
+        variables = init_state(ae, TX, jax.random.key(0)).variables
+        call = partial(ae.apply, variables)
+        rngs = {"latent": jax.random.key(1)}
+        drawn = call(5, rngs=rngs, method="sample")
+        return (
+            call(x, rngs=rngs, method="log_weight"),
+            call(x, method="posterior_kl"),
+            ae.module.apply(variables, u, method="prior_quantile"),
+            drawn["z"],
+            reconstruction(drawn),
+        )
+
+    shapes = [leaf.shape for leaf in jax.eval_shape(everything, x, u)]
+    assert shapes == [(3,), (3, latent_dim), (5, latent_dim), (5, latent_dim), (5, *shape)]
 
 
 @few

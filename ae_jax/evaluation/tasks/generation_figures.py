@@ -92,7 +92,9 @@ def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
     for k in np.argsort(-weight, kind="stable")[:TRAVERSED]:
         if subject.ae.method("prior_quantile") is not None:
             u = jnp.tile(jnp.float32(shares)[:, None], len(weight))
-            quantiles: Any = subject.ae.apply(subject.variables, u, method="prior_quantile")
+            # Of the module itself: in float32, whatever the model computes in.
+            apply = subject.ae.module.apply
+            quantiles: Any = apply(subject.variables, u, method="prior_quantile")
             values = np.asarray(quantiles[:, k])
         else:
             low, high = np.quantile(subject.train_latents[:, k], (TAIL, 1 - TAIL))

@@ -1,11 +1,14 @@
 """The task "generation" on small models of every kind."""
 
+from dataclasses import replace
+
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from ae_jax.evaluation.likelihood import elbo, log_likelihood, observed
-from ae_jax.evaluation.tasks import generation
+from ae_jax.evaluation.tasks import generation, generation_figures
 from ae_jax.evaluation.tasks.subject import Subject
 from ae_jax.models import Convolutional, Vanilla, Variational
 from ae_jax.networks import MLP, ConvNet
@@ -62,6 +65,14 @@ def test_a_variational_model_of_images_has_everything(numpy_state):
         "generation-traversals",
         "generation-manifold",
     }
+
+
+def test_traversals_of_a_model_that_computes_in_bfloat16(numpy_state):
+    spec = Variational(latent_dim=2)
+    case = subject(spec, IMAGES[:8], numpy_state)
+    half = replace(case, ae=replace(case.ae, dtype=jnp.bfloat16))
+    figures = generation_figures.draw_paths(half, np.ones(2), "KL in nats")
+    assert "generation-traversals" in figures
 
 
 def test_a_part_of_the_examples_estimates_the_whole(numpy_state):
