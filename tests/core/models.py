@@ -41,7 +41,9 @@ def spread_rows(rows: Array, real: Array, count: int) -> Array:
         row = rows[jnp.argmax(jnp.where(real > 0, distance, -1.0))]
         return jnp.minimum(distance, jnp.square(rows - row).sum(1)), row
 
-    return lax.scan(farthest, jnp.full(len(rows), jnp.inf), None, length=count)[1]
+    # Made from the rows, so that under shard_map it varies over devices as they do.
+    distance = 0.0 * rows[:, 0] + jnp.inf
+    return lax.scan(farthest, distance, None, length=count)[1]
 
 
 def distances(rows: Array, codes: Array) -> Array:
