@@ -63,8 +63,8 @@ def make_train_step(
       accumulate: compute the gradient of the batch in this number of parts, one after another, in
         a part of the memory. The same step, to the accuracy of sums, except for the noise, which
         each part draws for itself. The batch is split into them, so it must divide.
-      guard: skip an update whose loss, `scaled_sum` of the gradient, or new state is not finite: of
-        the state only ``step`` then moves. The metrics report it in ``finite``, bool.
+      guard: skip an update whose loss, gradient (`scaled_sum`) or new untrained state is not
+        finite: of the state only ``step`` then moves. The metrics report it in ``finite``, bool.
 
     Raises `ValueError` with `accumulate` for a model with a `BatchTerm` or untrained state, which
     depend on the whole batch; and where the model reads a column that the batch lacks.
