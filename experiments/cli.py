@@ -21,38 +21,13 @@ from ae_jax.spec import from_dict, kinds_of, nearest, require, to_dict
 from ae_jax.storage.runs import Run, differences
 from ae_jax.training import DivergedError
 from experiments.config import Config, widened
+from experiments.flags import FlagsFormatter, as_flags
 from experiments.processes import Processes
 from experiments.user_file import is_file_name, load_user_file
 
 MOST_DEVICES = 1024  # per process; a CPU would try to simulate any number
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
 _RESUMABLE |= {"train.max_skips", "data.dir", "data.decode"}
-
-_FLAGS = {  # Python arguments in the library's messages -> options of the command line
-    **{
-        name: f"--train.{name.replace('_', '-')}"
-        for name in (
-            "accumulate",
-            "batch_size",
-            "checkpoint_every",
-            "ema_decay",
-            "epochs",
-            "learning_rate",
-            "log_every",
-            "max_skips",
-            "stream",
-        )
-    },
-    "allow_changes": "--allow-changes",
-    "data_dir": "--data-dir",
-    "data_name": "--data-name",
-    "decode": "--data.decode",
-    "devices": "--devices",
-    "keep_labels": "--data.keep-labels",
-    "resume": "--resume RUN",
-    "run_dir": "--run-dir",
-    "seed": "--seed",
-}
 
 T = TypeVar("T")
 
@@ -188,22 +163,6 @@ def parse_options(
     raise ValueError(_flatten(errors.getvalue()))
 
 
-def as_flags(message: str) -> str:
-    """Return a message of the library with command-line options in place of Python arguments."""
-
-    def flag(match: re.Match[str]) -> str:
-        name, value = match.groups()
-        value = value.strip("\"'")
-        return _FLAGS[name] + (f" {value}" if value and value != "True" else "")
-
-    return re.sub(rf"(?<![\w.-])({'|'.join(_FLAGS)})=((?:[\w.\"'-]*\w[\"']?)?)", flag, message)
-
-
-class _Flags(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return as_flags(super().format(record))
-
-
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print an error as one line, and exit with its code.
@@ -303,7 +262,7 @@ def run_main(main: Callable[[Sequence[str]], None]) -> None:
     """
     use_compilation_cache()
     handler = logging.StreamHandler()
-    handler.setFormatter(_Flags("%(message)s"))
+    handler.setFormatter(FlagsFormatter("%(message)s"))
     logging.getLogger("ae_jax").addHandler(handler)
     try:
         with one_line_errors():

@@ -45,14 +45,15 @@ def elbo(
       ValueError: the model has no likelihood, or `samples` is not positive.
     """
     _check(ae, samples)
-    terms = {name: term for name in ("nll", "kl") if (term := ae.objective.get(name)) is not None}
+    names = [name for name in ("nll", "kl") if name in ae.objective]
+    terms: dict[str, Any] = {name: ae.objective[name] for name in names}
     split = len(terms) == 2 and all(isinstance(term, Term) for term in terms.values())
 
     def draw(variables: Variables, one: Batch, key: Array) -> dict[str, Array]:
         if not split:
             return {"elbo": _log_weight(ae, variables, one, key)}
         outputs = ae.outputs(variables, one, rngs={"latent": key})
-        return {name: term.fn(outputs, one)[0] for name, term in terms.items()}  # type: ignore
+        return {name: term.fn(outputs, one)[0] for name, term in terms.items()}
 
     def fn(variables: Variables, batch: Batch) -> dict[str, Array]:
         def add(total: Any, n: Array) -> tuple[Any, None]:
