@@ -210,9 +210,8 @@ def _gradient(
         return grads, metrics, new_state
     labels = player_labels(ae, params)
     grads = {}
-    for player in reversed(
-        player_names(ae.objective)
-    ):  # the main one last: its metrics are returned
+    # The main player comes last: its metrics are returned.
+    for player in reversed(player_names(ae.objective)):
         own = {name: params[name] for name in params if labels[name] == player}
         part, (metrics, new_state) = jax.grad(partial(loss_of, player), has_aux=True)(own)
         grads |= part
