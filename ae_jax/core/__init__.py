@@ -26,13 +26,14 @@ from ae_jax.core.objective import (
     metric_names,
     player_names,
 )
-from ae_jax.core.players import Optimizer, Player, player_labels, whole_optimizer
+from ae_jax.core.players import Optimizer, Player, player_labels
 from ae_jax.core.state import (
     STREAMS,
     TrainState,
     by_path,
     init_state,
     streams,
+    whole_optimizer,
 )
 from ae_jax.core.wrapper import Wrapper, method_of
 

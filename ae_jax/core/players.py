@@ -1,14 +1,9 @@
 """Players: the sides of a game, each with a loss, parameters and an optimizer of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import optax
-
-if TYPE_CHECKING:
-    from ae_jax.core.autoencoder import Autoencoder
 
 Optimizer = Callable[[optax.GradientTransformation], optax.GradientTransformation]
 """The optimizer of a model or a player, made from the one that the run was given."""
@@ -26,23 +21,13 @@ class Player(NamedTuple):
     optimizer: Optimizer | None = None
 
 
-def whole_optimizer(
-    ae: Autoencoder, tx: optax.GradientTransformation
-) -> optax.GradientTransformation:
-    """The optimizer of all players of `ae`, made from the run's optimizer `tx`."""
-    if ae.players:
-        made = {n: tx if p.optimizer is None else p.optimizer(tx) for n, p in ae.players.items()}
-        tx = optax.multi_transform({"": tx, **made}, lambda params: player_labels(ae, params))
-    return tx if ae.optimizer is None else ae.optimizer(tx)
-
-
-def player_labels(ae: Autoencoder, params: Mapping[str, Any]) -> dict[str, str]:
+def player_labels(players: Mapping[str, Player], params: Mapping[str, Any]) -> dict[str, str]:
     """The player of each top-level entry of `params`.
 
     Raises `ValueError` for a player that names parameters which the module does not have.
     """
     labels = dict.fromkeys(params, "")
-    for name, player in ae.players.items():
+    for name, player in players.items():
         for key in player.params:
             if key not in labels:
                 raise ValueError(

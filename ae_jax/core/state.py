@@ -1,6 +1,7 @@
 """The training state: arrays only, so that vmap, donation and checkpoints just work."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -12,7 +13,7 @@ from jax.typing import ArrayLike
 
 from ae_jax.core.autoencoder import Autoencoder, Variables
 from ae_jax.core.batch import as_floats, example_columns
-from ae_jax.core.players import whole_optimizer
+from ae_jax.core.players import player_labels
 
 STREAMS = ("latent", "corrupt", "dropout")
 """The kinds of noise a module may draw: ``latent`` (a posterior sample), ``corrupt`` (noise on the
@@ -80,6 +81,16 @@ def init_state(
         opt_state=whole_optimizer(ae, tx).init(params),
         ema={"params": params, **model_state} if ema else None,
     )
+
+
+def whole_optimizer(
+    ae: Autoencoder, tx: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """The optimizer of all players of `ae`, made from the run's optimizer `tx`."""
+    if ae.players:
+        made = {n: tx if p.optimizer is None else p.optimizer(tx) for n, p in ae.players.items()}
+        tx = optax.multi_transform({"": tx, **made}, partial(player_labels, ae.players))
+    return tx if ae.optimizer is None else ae.optimizer(tx)
 
 
 def streams(key: Array, names: tuple[str, ...] = STREAMS) -> dict[str, Array]:

@@ -208,7 +208,7 @@ def _gradient(
     if not ae.players:
         grads, (metrics, new_state) = jax.grad(partial(loss_of, ""), has_aux=True)(params)
         return grads, metrics, new_state
-    labels = player_labels(ae, params)
+    labels = player_labels(ae.players, params)
     grads = {}
     # The main player comes last: its metrics are returned.
     for player in reversed(player_names(ae.objective)):
