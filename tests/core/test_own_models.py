@@ -225,7 +225,8 @@ class TestPlayers:
 
     def test_every_parameter_has_one_player(self):
         params = init_state(self.ae, STILL, jax.random.key(0)).params
-        assert player_labels(self.ae.players, params) == {"encoder": "", "decoder": "", "critic": "critic"}
+        wanted = {"encoder": "", "decoder": "", "critic": "critic"}
+        assert player_labels(self.ae.players, params) == wanted
 
 
 ROWS = {"x": jnp.asarray(examples(CASES["dictionary"], 16)["x"])}
