@@ -271,9 +271,9 @@ def test_grid_search_over_the_code_of_a_vae(digits):
         AutoencoderTransformer(random_state=0),
         LogisticRegression(max_iter=1000),
     )
-    grid = {"autoencodertransformer__code_size": [2, 16]}
+    grid = {"autoencodertransformer__latent_dim": [2, 16]}
     search = GridSearchCV(pipe, grid, cv=2, n_jobs=2).fit(train, label)
-    assert search.best_params_ == {"autoencodertransformer__code_size": 16}
+    assert search.best_params_ == {"autoencodertransformer__latent_dim": 16}
     assert search.score(test, test_label) > 0.9  # measured: 0.958
 
 

@@ -101,7 +101,7 @@ def test_no_rows_give_no_codes():
 
 
 @pytest.mark.parametrize("latent_dim", [0, -1, 11, 31])
-def test_code_size_beyond_the_data_is_refused(latent_dim):
+def test_latent_dim_beyond_the_data_is_refused(latent_dim):
     with pytest.raises(ValueError, match=rf"between 1 and min\(N, D\) = 10 .*got {latent_dim}"):
         fit_pca(correlated(10), latent_dim)
 
