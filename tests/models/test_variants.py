@@ -30,8 +30,6 @@ from tests.models.table import ONLY, SHAPES, VARIANTS
 
 IDEAS = {  # each once
     "vanilla-deep",
-    "tied",
-    "denoising",
     "sparse-kl",
     "contractive",
     "vae-free-bits",
@@ -41,6 +39,7 @@ IDEAS = {  # each once
 NETWORKS = {"conv", "vanilla-gru"}  # likewise
 LONG = {name for name, spec in VARIANTS.items() if type(spec.network) is not MLP}
 LONG -= NETWORKS | {"ae-recurrent-denoising-vae"}
+LONG |= {"vanilla-mae", "vanilla-huber", "denoising-masking", "denoising-salt", "ae-tied-denoiser"}
 
 TX = optax.chain(optax.trace(decay=0.0), optax.scale(-0.1))  # whose state is the gradient
 LARGE = 20.0
@@ -283,7 +282,7 @@ def assert_exactly(got, want):
         np.testing.assert_array_equal(got[path], leaf)
 
 
-@most
+@few
 def test_a_run_is_loaded_as_it_was_saved(name, case, tmp_path):
     case = case(name)
     loaded = load_run(write_run(case, tmp_path / "run"))
