@@ -215,7 +215,7 @@ def make_sizes(
 ) -> Sizes:
     """The sizes of a run over `count` examples; `ValueError` for settings that cannot work."""
     if (epochs is None) == (steps is None):
-        raise ValueError(f"epochs={epochs}, steps={steps}: give one of them, not both or none")
+        raise ValueError(f"epochs={epochs}, steps={steps}: give exactly one of them")
     counts = {
         "epochs": epochs,
         "steps": steps,
