@@ -33,7 +33,7 @@ RUNS = {
     "eight": "simple --data.name digits --model.latent-dim 20 --train.epochs 3",
     "conv": "conv --data.name digits --train.epochs 3",
     "tied": "tied --data.name digits --train.epochs 2",
-    "lstm": "lstm --data.name digits --train.epochs 2",
+    "lstm": "lstm --data.name digits --train.epochs 20 --train.learning-rate 0.01",
 }
 TEST = load("digits", "test")
 
