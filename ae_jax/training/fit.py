@@ -142,20 +142,13 @@ def fit(
     tracking = Tracking(trackers if is_first_process() else ())
     logger = Logger([*callbacks, tracking])
     if run_dir is None:
-        return _run(plan, plan.take_state(), plan.zeros, logger, tracking)
+        return _run(plan, logger, tracking)
     described = describe(plan)
     if resume:
         run, stored = open_run(run_dir, described, config or {}, changes=allow_changes)
-        store = run.checkpoints()
-        state, sums = _restored(plan, store)
-        if is_first_process():
-            run.write_config(stored)
-    else:
-        run = create_run(run_dir, {**described, **(config or {})})
-        store = run.checkpoints()
-        state, sums = plan.take_state(), plan.zeros
-    logger.write_to(run, int(state.step))
-    return _run(plan, state, sums, logger, tracking, run, store)
+        return _run(plan, logger, tracking, run, stored)
+    run = create_run(run_dir, {**described, **(config or {})})
+    return _run(plan, logger, tracking, run)
 
 
 def _restored(plan: Plan, store: Checkpoints) -> tuple[TrainState, Sums]:
@@ -171,17 +164,25 @@ def _restored(plan: Plan, store: Checkpoints) -> tuple[TrainState, Sums]:
 
 def _run(
     plan: Plan,
-    state: TrainState,
-    sums: Sums,
     logger: Logger,
     tracking: Tracking,
     run: Run | None = None,
-    store: Checkpoints | None = None,
+    resumed: Mapping[str, Any] | None = None,
 ) -> FitResult:
-    """Train from `state` to the end of the plan, with rows to `logger` and checkpoints to `store`.
+    """Train to the end of the plan, with rows to `logger` and checkpoints to `run`.
 
-    `sums` are those of the row that `state` is inside of.
+    With the configuration of a `resumed` run, from its newest checkpoint on. No caller holds the
+    states: each is freed when the next one is made.
     """
+    store = None if run is None else run.checkpoints()
+    if resumed is None or run is None or store is None:
+        state, sums = plan.take_state(), plan.zeros
+    else:
+        state, sums = _restored(plan, store)
+        if is_first_process():
+            run.write_config(resumed)
+    if run is not None:
+        logger.write_to(run, int(state.step))
     sizes, zeros, pace = plan.sizes, plan.zeros, Pace()
     per_epoch, total, max_skips = sizes.per_epoch, sizes.total, sizes.max_skips
     with (

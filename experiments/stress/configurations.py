@@ -43,7 +43,7 @@ digit
 --train.optimizer Adam
 --train.optimizer adamax
 --train.optimizer 3
---train.optimizer adam
+--train.optimizr adam
 --train.schedule linear
 --train.schedule cos
 --train.warmup -0.1
