@@ -21,7 +21,7 @@ X = np.float32(np.random.default_rng(0).normal(size=(12, 6)))
 
 
 class Decoder(nn.Module):
-    """A module of which there is no encoder."""
+    """A module without an encoder."""
 
     @nn.compact
     def __call__(self, x):

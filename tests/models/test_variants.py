@@ -82,7 +82,7 @@ def case(numpy_state):
 
 
 def variants(quick):
-    """The whole table, of which the rows that are not `quick` are in the slow group."""
+    """The whole table; rows that are not `quick` are in the slow group."""
     slow = pytest.mark.slow
     return pytest.mark.parametrize(
         "name", [n if n in quick else pytest.param(n, marks=slow) for n in VARIANTS]

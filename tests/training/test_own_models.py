@@ -32,7 +32,7 @@ def names(*fast):
 
 
 def train(name, *, quiet=False, **options):
-    """A run of a model, as `fit` is told otherwise by `options`."""
+    """A run of a model, with `options` for `fit`."""
     case = CASES[name]
     settings = {"steps": STEPS, "batch_size": BATCH, "optimizer": MOMENTUM, "ema_decay": 0.9}
     settings |= {"eval_data": examples(case, 9, seed=1), "seed": 3}
