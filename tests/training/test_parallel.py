@@ -1,4 +1,4 @@
-"""Several devices compute what one does: sharded jit, pmap, shard_map, `fit`, accumulation."""
+"""Several devices compute what one does: shard_map, `fit`, accumulation."""
 
 from functools import partial
 
@@ -11,38 +11,25 @@ from jax.sharding import PartitionSpec as P
 
 from ae_jax.data.memory import batch_at, sequential_order
 from ae_jax.devices.mesh import data_mesh, replicated, split
-from ae_jax.models import Contractive, Convolutional, Denoising, Sparse, Tied, Vanilla, Variational
-from ae_jax.networks import MLP, RNN, ConvNet
+from ae_jax.models import Contractive, Convolutional, Sparse, Tied, Vanilla, Variational
+from ae_jax.networks import MLP, ConvNet
 from ae_jax.training import fit, init_state, make_train_step
 from ae_jax.training.loop import make_train_loop, no_sums
 
 SGD = optax.sgd(0.1)
-SIGMOID = {"latent_dim": 3, "latent_activation": "sigmoid"}
 WIDE = MLP(widths=(8,), activation="tanh")
-LSTM = RNN(widths=(5, 3))
-DETERMINISTIC = {
-    "vanilla": Vanilla(network=WIDE, latent_dim=4),
-    "tied": Tied(network=WIDE, latent_dim=3),
-    "sparse-l1": Sparse(network=WIDE, weight=0.1),
-    "sparse-kl": Sparse(network=WIDE, penalty="kl", weight=0.1, **SIGMOID),
-    "contractive": Contractive(weight=0.1, **SIGMOID),
-    "conv": Convolutional(network=ConvNet(filters=(4, 3))),
-    "lstm": Vanilla(network=LSTM, latent_dim=None),
-}
-STOCHASTIC = {
-    "denoising": Denoising(network=WIDE, latent_dim=4),
-    "vae": Variational(network=WIDE, latent_dim=2),
-    "vae-free-bits": Variational(network=WIDE, latent_dim=2, free_bits=0.3),
-}
-ALL = DETERMINISTIC | STOCHASTIC
+VANILLA = Vanilla(network=WIDE, latent_dim=4)
+KL = Sparse(network=WIDE, penalty="kl", weight=0.1, latent_dim=3, latent_activation="sigmoid")
+OTHERS = [
+    pytest.param(spec, marks=pytest.mark.slow)
+    for spec in (
+        Contractive(weight=0.1, latent_dim=3),
+        Convolutional(network=ConvNet(filters=(4, 3))),
+        Tied(network=WIDE, latent_dim=3),
+    )
+]
 X = np.random.default_rng(0).random((18, 4, 3), np.float32)
 BATCH = {"x": jnp.asarray(X[:16]), "mask": jnp.asarray([1] * 11 + [0] * 5, jnp.float32)}
-ALONE: dict = {}
-
-
-def quick(names, *fast):
-    """Test parameters, all but the `fast` ones in the slow group."""
-    return [n if n in fast else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 def three(step, state, batch):
@@ -51,55 +38,33 @@ def three(step, state, batch):
     return state, metrics
 
 
-def on_one_device(name, ae, state):
-    """Three steps on one device, made once for a model."""
-    if name not in ALONE:
-        ALONE[name] = three(jax.jit(make_train_step(ae, SGD)), state, BATCH)
-    return ALONE[name]
-
-
 def assert_same(got, want, rtol=1e-5):
     close = partial(np.testing.assert_allclose, rtol=rtol, atol=1e-6)
     jax.tree.map(close, got[0].params, want[0].params)
     jax.tree.map(close, got[1], want[1])
 
 
-@pytest.mark.parametrize("name", quick(ALL, "vanilla", "sparse-kl", "vae"))
-def test_sharded_jit_equals_one_device(name, numpy_state):
-    """Noise is drawn for the whole batch, so this holds for stochastic models too."""
-    ae = ALL[name].build((4, 3))
+@pytest.mark.parametrize("check_vma", [True, False], ids=["checked", "unchecked"])
+@pytest.mark.parametrize("spec", [VANILLA, KL], ids=lambda spec: spec.kind)
+def test_shard_map_equals_one_device(spec, check_vma, numpy_state):
+    """`test_variants` compares a sharded batch and pmap, for every model."""
+    ae = spec.build((4, 3))
     state = numpy_state(ae, SGD)
-    mesh = data_mesh(4)
-    batch = jax.device_put(BATCH, split(mesh))
-    got = three(
-        jax.jit(make_train_step(ae, SGD), out_shardings=replicated(mesh)),
-        jax.device_put(state, replicated(mesh)),
-        batch,
+    mapped = jax.shard_map(
+        make_train_step(ae, SGD, axis_name="data"),
+        mesh=data_mesh(4),
+        check_vma=check_vma,
+        in_specs=(P(), P("data")),
+        out_specs=P(),
     )
-    assert_same(got, on_one_device(name, ae, state))
-
-
-@pytest.mark.parametrize("wrap", ["pmap", "shard_map", "shard_map-unchecked"])
-@pytest.mark.parametrize("name", quick(DETERMINISTIC, "vanilla"))
-def test_mapped_step_equals_one_device(name, wrap, numpy_state):
-    ae = DETERMINISTIC[name].build((4, 3))
-    state = numpy_state(ae, SGD)
-    step = make_train_step(ae, SGD, axis_name="data")
-    if wrap == "pmap":
-        batch = jax.tree.map(lambda a: a.reshape(4, 4, *a.shape[1:]), BATCH)
-        mapped = jax.pmap(step, axis_name="data", in_axes=(None, 0), out_axes=None)
-    else:
-        batch = BATCH
-        specs = {"in_specs": (P(), P("data")), "out_specs": P()}
-        checked = wrap == "shard_map"
-        mapped = jax.jit(jax.shard_map(step, mesh=data_mesh(4), check_vma=checked, **specs))
-    assert_same(three(mapped, state, batch), on_one_device(name, ae, state))
+    want = three(jax.jit(make_train_step(ae, SGD)), state, BATCH)
+    assert_same(three(jax.jit(mapped), state, BATCH), want)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [8, 6])
 def test_fit_on_four_devices_equals_fit_on_one(batch_size):
-    ae = STOCHASTIC["vae"].build((4, 3))
+    ae = Variational(network=WIDE, latent_dim=2).build((4, 3))
     train = partial(fit, ae, X, epochs=2, batch_size=batch_size, optimizer=SGD, eval_data=X[:7])
     one, four = train(), train(devices=4)
     assert len(four.state.step.sharding.device_set) == 4
@@ -112,7 +77,7 @@ def test_fit_on_four_devices_equals_fit_on_one(batch_size):
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
-    ae = DETERMINISTIC["vanilla"].build((4, 3))
+    ae = VANILLA.build((4, 3))
     train = partial(fit, ae, X, batch_size=6, optimizer=optax.adam(1e-2))
     whole = train(epochs=2)
     train(epochs=1, devices=4, run_dir=tmp_path / "run")
@@ -124,7 +89,7 @@ def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
 
 def test_batches_are_split_over_the_devices_and_gradients_added_between_them():
     """The compiled loop works on a quarter of the batch and has an all-reduce."""
-    ae, mesh = DETERMINISTIC["vanilla"].build((4, 3)), data_mesh(4)
+    ae, mesh = VANILLA.build((4, 3)), data_mesh(4)
     state = jax.device_put(init_state(ae, SGD, jax.random.key(0)), replicated(mesh))
     order = jax.device_put(sequential_order(count=16, batch_size=8, multiple=4), split(mesh, 1))
     data = (jax.device_put({"x": X[:16]}, replicated(mesh)), order)
@@ -136,9 +101,9 @@ def test_batches_are_split_over_the_devices_and_gradients_added_between_them():
 
 
 @pytest.mark.parametrize("mask", [False, True], ids=["full", "padded"])
-@pytest.mark.parametrize("name", quick(["vanilla", "conv", "lstm", "contractive"], "vanilla"))
-def test_accumulation_equals_the_larger_batch(name, mask, numpy_state):
-    ae = DETERMINISTIC[name].build((4, 3))
+@pytest.mark.parametrize("spec", [VANILLA, *OTHERS], ids=lambda spec: spec.kind)
+def test_accumulation_equals_the_larger_batch(spec, mask, numpy_state):
+    ae = spec.build((4, 3))
     state = numpy_state(ae, SGD)
     batch = BATCH if mask else {"x": BATCH["x"]}
     want = three(jax.jit(make_train_step(ae, SGD)), state, batch)
@@ -147,17 +112,18 @@ def test_accumulation_equals_the_larger_batch(name, mask, numpy_state):
 
 
 def test_accumulation_on_several_devices(numpy_state):
-    ae = DETERMINISTIC["vanilla"].build((4, 3))
+    ae = VANILLA.build((4, 3))
     state = numpy_state(ae, SGD)
     step = make_train_step(ae, SGD, axis_name="data", accumulate=2)
     batch = jax.tree.map(lambda a: a.reshape(4, 4, *a.shape[1:]), BATCH)
     mapped = jax.pmap(step, axis_name="data", in_axes=(None, 0), out_axes=None)
-    assert_same(three(mapped, state, batch), on_one_device("vanilla", ae, state))
+    want = three(jax.jit(make_train_step(ae, SGD)), state, BATCH)
+    assert_same(three(mapped, state, batch), want)
 
 
 @pytest.mark.slow
 def test_fit_accumulates():
-    ae = DETERMINISTIC["vanilla"].build((4, 3))
+    ae = VANILLA.build((4, 3))
     train = partial(fit, ae, X, epochs=2, optimizer=SGD, eval_data=X)
     large, small = train(batch_size=8), train(batch_size=4, accumulate=2)
     close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
@@ -180,7 +146,7 @@ def test_each_accumulated_part_draws_its_own_noise():
 
 @pytest.mark.slow
 def test_fit_accumulates_on_several_devices():
-    ae = DETERMINISTIC["vanilla"].build((4, 3))
+    ae = VANILLA.build((4, 3))
     train = partial(fit, ae, X, epochs=2, optimizer=SGD)
     one, four = train(batch_size=16), train(batch_size=8, accumulate=2, devices=4)
     close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
@@ -188,7 +154,7 @@ def test_fit_accumulates_on_several_devices():
 
 
 def test_accumulated_parts_are_split_over_the_devices_too(numpy_state):
-    ae, mesh = DETERMINISTIC["vanilla"].build((4, 3)), data_mesh(4)
+    ae, mesh = VANILLA.build((4, 3)), data_mesh(4)
     state = jax.device_put(numpy_state(ae, SGD), replicated(mesh))
     batch = jax.device_put({"x": X[:16]}, split(mesh))
     step = jax.jit(make_train_step(ae, SGD, accumulate=2))
@@ -199,7 +165,7 @@ def test_accumulated_parts_are_split_over_the_devices_too(numpy_state):
 
 @pytest.mark.slow
 def test_parameters_from_another_mesh_are_taken():
-    ae = DETERMINISTIC["vanilla"].build((4, 3))
+    ae = VANILLA.build((4, 3))
     first = fit(ae, X, epochs=1, batch_size=6, devices=4).state
     again = fit(ae, X, epochs=1, batch_size=6, devices=2, params=first.params)
     assert np.isfinite(again.history[-1]["loss"])
@@ -216,9 +182,9 @@ def test_parameters_from_another_mesh_are_taken():
 )
 def test_mistakes(options, message):
     with pytest.raises(ValueError, match=message):
-        fit(DETERMINISTIC["vanilla"].build((4, 3)), X, epochs=1, batch_size=4, **options)
+        fit(VANILLA.build((4, 3)), X, epochs=1, batch_size=4, **options)
 
 
 def test_a_term_of_the_whole_batch_cannot_be_accumulated():
     with pytest.raises(ValueError, match="accumulate=2: the term 'sparsity_kl' is a statistic"):
-        make_train_step(DETERMINISTIC["sparse-kl"].build((4, 3)), SGD, accumulate=2)
+        make_train_step(KL.build((4, 3)), SGD, accumulate=2)

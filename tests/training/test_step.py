@@ -32,16 +32,6 @@ def assert_trees_close(got, want, **tolerance):
     jax.tree.map(partial(np.testing.assert_allclose, **tolerance), got, want)
 
 
-def test_jit_equals_eager():
-    state = init_state(VAE, SGD, jax.random.key(0))
-    step = make_train_step(VAE, SGD)
-    with jax.disable_jit():
-        eager = run(step, state, {"x": X})
-    jitted = run(jax.jit(step), state, {"x": X})
-    assert_trees_close(jitted[0].params, eager[0].params, rtol=1e-5, atol=1e-6)
-    assert_trees_close(jitted[1], eager[1], rtol=1e-5)
-
-
 def test_a_step_is_sgd_on_the_finite_difference_gradient():
     ae = Vanilla(latent_dim=1, latent_activation="tanh", loss="mse", reduction="sum").build((2,))
     state = init_state(ae, SGD, jax.random.key(0))
@@ -65,28 +55,6 @@ def test_a_step_is_sgd_on_the_finite_difference_gradient():
         np.testing.assert_allclose(
             moved.params["code"]["kernel"][i, 0], kernel[i, 0] - 0.1 * grad, rtol=1e-4, atol=1e-6
         )
-
-
-@pytest.mark.slow
-def test_vmap_over_seeds_equals_a_loop():
-    keys = jax.random.split(jax.random.key(0), 3)
-    init, step = partial(init_state, VAE, SGD), jax.jit(make_train_step(VAE, SGD))
-    together = jax.vmap(step, in_axes=(0, None))(jax.vmap(init)(keys), {"x": X})
-    for i, key in enumerate(keys):
-        alone = step(init(key), {"x": X})
-        one = jax.tree.map(lambda a, i=i: a[i], together)
-        assert_trees_close(one[0].params, alone[0].params, rtol=1e-5, atol=1e-6)
-        assert_trees_close(one[1], alone[1], rtol=1e-5)
-
-
-def test_padding_rows_change_nothing():
-    state = init_state(VANILLA, SGD, jax.random.key(0))
-    step = jax.jit(make_train_step(VANILLA, SGD))
-    junk = jnp.where(MASK[:, None] > 0, X, 123.0)
-    padded, metrics = step(state, {"x": junk, "mask": MASK})
-    short, short_metrics = step(state, {"x": X[:11]})
-    assert_trees_close(padded.params, short.params, rtol=1e-5, atol=1e-7)
-    assert_trees_close(metrics, short_metrics, rtol=1e-5)
 
 
 def test_noise_is_a_function_of_key_and_step():
