@@ -23,6 +23,10 @@ class Gaussian(Spec):
 
     kind: ClassVar[str] = "gaussian"
     stochastic: ClassVar[bool] = True
+    density_anywhere: ClassVar[bool] = True
+    reparametrized: ClassVar[bool] = True
+    space: ClassVar[str] = "real"
+    params: ClassVar[tuple[str, ...]] = ("mean", "logvar")
 
     latent_dim: int = 20
 
@@ -33,7 +37,10 @@ class Gaussian(Spec):
         require(ok, "latent_dim", self.latent_dim, "must be at least 1")
 
     def module(self) -> nn.Module:
-        """A module ``[B, ...features] -> {"z", "mean", "logvar"}``, each [B, latent_dim]."""
+        """A module ``[B, ...features] -> {"z", "mean", "logvar"}``, each [B, latent_dim].
+
+        With a number of `samples`, z is [samples, B, latent_dim].
+        """
         return GaussianModule(self.latent_dim)
 
 
@@ -46,19 +53,40 @@ class GaussianModule(nn.Module):
         self.mean = dense(self.latent_dim)
         self.logvar = dense(self.latent_dim)
 
-    def __call__(self, h: Array) -> Outputs:
-        h = h.reshape(h.shape[0], -1)
-        mean, logvar = self.mean(h), self.logvar(h)
-        z = mean
+    def __call__(self, h: Array, samples: int | None = None) -> Outputs:
+        outputs = self.posterior(h)
+        mean, logvar = outputs["mean"], outputs["logvar"]
+        z = mean if samples is None else jnp.broadcast_to(mean, (samples, *mean.shape))
         if self.has_rng("latent"):
-            noise = jax.random.normal(self.make_rng("latent"), mean.shape, jnp.float32)
+            noise = sample_noise(self.make_rng("latent"), mean.shape, samples)
             z = mean + jnp.exp(0.5 * logvar) * noise.astype(mean.dtype)
-        return {"z": z, "mean": mean, "logvar": logvar}
+        return {"z": z, **outputs}
+
+    def posterior(self, h: Array) -> Outputs:
+        """``{"mean", "logvar"}`` of q(z | x), without a sample."""
+        h = h.reshape(h.shape[0], -1)
+        return {"mean": self.mean(h), "logvar": self.logvar(h)}
 
     def encode(self, h: Array) -> Array:
         mean: Array = self.mean(h.reshape(h.shape[0], -1))
         return mean
 
     def log_prob(self, outputs: Outputs) -> Array:
-        """``log q(z | x)`` in nats: [B]."""
-        return -losses.gaussian_nll(outputs["mean"], outputs["logvar"], outputs["z"])
+        """``log q(z | x)`` in nats of z [..., B, latent_dim]: [..., B]."""
+        z = outputs["z"]
+        flat = [
+            jnp.broadcast_to(outputs[name], z.shape).reshape(-1, z.shape[-1])
+            for name in ("mean", "logvar", "z")
+        ]
+        return -losses.gaussian_nll(*flat).reshape(z.shape[:-1])
+
+
+def sample_noise(key: Array, shape: tuple[int, ...], samples: int | None) -> Array:
+    """N(0, 1) for `samples` draws [samples, *shape], or for one of `shape` [B, latent_dim].
+
+    The noise of a row does not depend on the rows after it, so that padding changes nothing.
+    """
+    if samples is None:
+        return jax.random.normal(key, shape, jnp.float32)
+    rows, *event = shape
+    return jax.random.normal(key, (rows, samples, *event), jnp.float32).swapaxes(0, 1)

@@ -12,10 +12,19 @@ Conventions, the same for every function here:
   example with no element left has the loss 0.
 * Arithmetic is in float32 whatever comes in, bfloat16 included.
 * Shapes are never broadcast silently: a mismatch raises `ValueError` naming both.
+* Bounds of several samples read log weights ``[K, B]``: samples are the leading axis.
 
 This module needs only jax, so it can be imported on its own.
 """
 
+from ae_jax.losses.bounds import (
+    doubly_reparametrized,
+    importance_bound,
+    normalized_weights,
+    scaled_path,
+    vimco_signal,
+    with_score,
+)
 from ae_jax.losses.divergences import gaussian_kl
 from ae_jax.losses.elementwise import bce, gaussian_nll, huber, mae, mse
 from ae_jax.losses.reduction import Reduction, batch_mean
@@ -25,11 +34,17 @@ __all__ = [
     "Reduction",
     "batch_mean",
     "bce",
+    "doubly_reparametrized",
     "gaussian_kl",
     "gaussian_nll",
     "huber",
+    "importance_bound",
     "l1_sparsity",
     "mae",
     "mse",
+    "normalized_weights",
+    "scaled_path",
     "sparsity_kl",
+    "vimco_signal",
+    "with_score",
 ]

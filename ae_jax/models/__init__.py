@@ -6,10 +6,11 @@
 from typing import Any
 
 from ae_jax.models.autoencoder import AE, Preset
-from ae_jax.models.bound import ELBO
+from ae_jax.models.bound import ELBO, IWAE
 from ae_jax.models.contractive import Contractive
 from ae_jax.models.corruption import Noise
 from ae_jax.models.denoising import Denoising
+from ae_jax.models.importance_weighted import ImportanceWeighted
 from ae_jax.models.penalties import L1, Jacobian, KLSparsity
 from ae_jax.models.sparse import Sparse
 from ae_jax.models.tied import Tied
@@ -17,15 +18,27 @@ from ae_jax.models.vanilla import Convolutional, Vanilla
 from ae_jax.models.variational import Variational
 from ae_jax.spec import Spec, kinds_of, require
 
-Model = AE | Vanilla | Convolutional | Tied | Denoising | Sparse | Contractive | Variational
+Model = (
+    AE
+    | Vanilla
+    | Convolutional
+    | Tied
+    | Denoising
+    | Sparse
+    | Contractive
+    | Variational
+    | ImportanceWeighted
+)
 
 __all__ = [
     "AE",
     "ELBO",
+    "IWAE",
     "L1",
     "Contractive",
     "Convolutional",
     "Denoising",
+    "ImportanceWeighted",
     "Jacobian",
     "KLSparsity",
     "Model",

@@ -9,9 +9,14 @@ import flax.linen as nn
 from ae_jax.bottlenecks import Bottleneck, Linear
 from ae_jax.core import Autoencoder, BatchTerm, Term
 from ae_jax.likelihoods import Error, Likelihood
-from ae_jax.models.bound import ELBO
+from ae_jax.models.bound import ELBO, Bound
 from ae_jax.models.corruption import Noise
-from ae_jax.models.modules import LatentVariableModule, PlainModule, TiedModule
+from ae_jax.models.modules import (
+    LatentVariableModule,
+    PlainModule,
+    StandardModule,
+    TiedModule,
+)
 from ae_jax.models.penalties import Penalty
 from ae_jax.networks import MLP, Network
 from ae_jax.priors import Prior, StandardNormal
@@ -34,8 +39,8 @@ class AE(Spec):
     likelihood: Likelihood = Error()
     prior: Prior = StandardNormal()
     """Over the latents of a stochastic bottleneck."""
-    bound: ELBO = ELBO()
-    """How a stochastic bottleneck is pressed towards the prior."""
+    bound: Bound = ELBO()
+    """Of log p(x), on which a model with a stochastic bottleneck is trained."""
     corruption: Noise | None = None
     """Noise on the input; the target stays clean."""
     penalties: tuple[Penalty, ...] = ()
@@ -51,6 +56,9 @@ class AE(Spec):
         if bottleneck.stochastic:
             needs = f"{_name(bottleneck)} latents need Bernoulli() or GaussianLikelihood()"
             require(likelihood.density, "likelihood", likelihood, needs)
+            needs = f"{_name(bottleneck)} latents are {bottleneck.space}: choose such a prior"
+            require(self.prior.space == bottleneck.space, "prior", self.prior, needs)
+            self.bound.check(bottleneck, self.prior)
         else:
             needs = f"is for a stochastic bottleneck, such as Gaussian(), not {_name(bottleneck)}"
             require(self.bound == ELBO(), "bound", self.bound, needs)
@@ -64,6 +72,9 @@ class AE(Spec):
         if getattr(likelihood, "binarize", False):
             needs = "binarize would draw the target from the noisy input: use one of the two"
             require(self.corruption is None, "corruption", self.corruption, needs)
+        if self.corruption is not None:
+            needs = f"{_name(self.bound)} weighs samples by the input itself: remove the corruption"
+            require(self.bound.draws.samples is None, "bound", self.bound, needs)
         kinds = [penalty.kind for penalty in self.penalties]
         for penalty in self.penalties:
             penalty.check(bottleneck)
@@ -79,8 +90,10 @@ class AE(Spec):
         shape = tuple(event_shape)
         module = self._module(shape)
         objective: dict[str, Term | BatchTerm] = dict(self.likelihood.terms())
+        players = {}
         if self.bottleneck.stochastic:
-            objective |= self.bound.terms(self.prior)
+            objective |= self.bound.terms(self.bottleneck, self.prior)
+            players = self.bound.players(self.bottleneck)
         for penalty in self.penalties:
             module = penalty.wrap(module)
             objective |= penalty.terms()
@@ -93,6 +106,7 @@ class AE(Spec):
             spec=self,
             unit_interval=self.likelihood.unit_interval,
             columns=dict.fromkeys(self.network.columns, ()),
+            players=players,
         )
 
     def _module(self, shape: tuple[int, ...]) -> nn.Module:
@@ -105,8 +119,12 @@ class AE(Spec):
         decoder = self.network.decoder(shape, flat_latent=flat)
         if not bottleneck.stochastic:
             return PlainModule(encoder, bottleneck.module(), decoder, likelihood)
-        prior = self.prior.module(bottleneck.latent_dim or 0)
-        return LatentVariableModule(encoder, bottleneck.module(), decoder, likelihood, prior)
+        assert bottleneck.latent_dim is not None  # a stochastic bottleneck has a number
+        prior = self.prior.module(bottleneck.latent_dim)
+        exact = bottleneck.kind in self.prior.exact_kl
+        kind = StandardModule if exact and hasattr(prior, "latent_kl") else LatentVariableModule
+        parts = (encoder, bottleneck.module(), decoder, likelihood, prior)
+        return kind(*parts, draws=self.bound.draws, exact_kl=exact)
 
 
 @dataclass(frozen=True, kw_only=True)

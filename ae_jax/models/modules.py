@@ -6,11 +6,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
+from ae_jax import losses
 from ae_jax.bottlenecks import Linear
-from ae_jax.core import Outputs
+from ae_jax.core import Batch, Outputs
 from ae_jax.likelihoods.module import LikelihoodModule
+from ae_jax.models.bound import Draws
 from ae_jax.networks import MLP
 from ae_jax.networks.activations import activation, kernel_init
 from ae_jax.ops.product import product
@@ -44,22 +46,90 @@ class PlainModule(nn.Module):
 
 
 class LatentVariableModule(PlainModule):
-    """With a prior, it is a model of the data: ``p(x) = int p(x | z) p(z) dz``."""
+    """With a prior, it is a model of the data: ``p(x) = int p(x | z) p(z) dz``.
+
+    ``z`` among the outputs is the first of several draws.
+    """
 
     prior: nn.Module
+    draws: Draws = Draws()
+    exact_kl: bool = True
+    """Whether nothing but samples needs log q and log p: the KL divergence has a closed form."""
+
+    def __call__(self, x: Array, **columns: Any) -> Outputs:
+        samples = self.draws.samples
+        if samples is None:
+            outputs = super().__call__(x, **columns)
+            return outputs if self.exact_kl else {**outputs, **self._densities(outputs)}
+        observed = self.likelihood.observe(x)
+        samples = samples if self.has_rng("latent") else 1
+        drawn = self.bottleneck(self.encoder(observed, **columns), samples)
+        first = {**drawn, "z": drawn["z"][0]}
+        target = {} if observed is x else {"target": observed}
+        weights = self._weights(drawn, {"x": observed, **columns})
+        return {**first, **self.decode(first["z"]), **weights, **target}
 
     def log_weight(self, x: Array, **columns: Any) -> Array:
         """``log p(x, z) - log q(z | x)`` in nats, for one draw from the ``latent`` stream: [B]."""
-        outputs = self(x, **columns)
-        batch = {"x": x, **columns}
-        log_likelihood = self.likelihood.log_prob(outputs, batch)
-        log_prior = self.prior.log_prob(outputs["z"])
-        return log_likelihood + log_prior - self.bottleneck.log_prob(outputs)
+        outputs = self.bottleneck(self.encoder(x, **columns))
+        densities = self._densities(outputs)
+        decoded = self.decode(outputs["z"])
+        log_likelihood = self.likelihood.log_prob(decoded, {"x": x, **columns})
+        return log_likelihood + densities["log_prior"] - densities["log_posterior"]
+
+    def sample(self, n: int) -> Outputs:
+        """n examples, drawn from the prior and decoded, with ``"z"`` among the outputs."""
+        z = self.prior.sample(n, self._posterior)
+        return {"z": z, **self.decode(z)}
+
+    def _posterior(self, x: Array) -> Outputs:
+        """What q(z | x) is of any `x` [n, ...], for a prior that is made of posteriors."""
+        outputs: Outputs = self.bottleneck.posterior(self.encoder(x))
+        return outputs
+
+    def _densities(self, drawn: Outputs) -> dict[str, Array]:
+        z = drawn["z"]
+        flat = z.reshape(-1, z.shape[-1])
+        log_prior = self.prior.log_prob(flat, self._posterior).reshape(z.shape[:-1])
+        return {"log_prior": log_prior, "log_posterior": self.bottleneck.log_prob(drawn)}
+
+    def _weights(self, drawn: Outputs, batch: Batch) -> Outputs:
+        """The log weights [K, B] of the draws, with the gradients that the estimator asks for."""
+        z, estimator, extra = drawn["z"], self.draws.estimator, {}
+        if estimator in ("vimco", "score"):
+            z = lax.stop_gradient(z)
+        if estimator == "dreg":
+            zero = 0.0 * lax.stop_gradient(z).sum(-1).astype(jnp.float32)
+            z, extra["path"] = losses.scaled_path(z, jnp.stack([zero, zero]))
+        if estimator in ("stl", "dreg"):
+            drawn = lax.stop_gradient(drawn)
+        densities = self._densities({**drawn, "z": z})
+        log_likelihood = self._log_likelihood(z, batch)
+        log_weight = log_likelihood + densities["log_prior"] - densities["log_posterior"]
+        weights = {"log_weight": log_weight, "log_likelihood": log_likelihood}
+        return {**weights, **densities, **extra}
+
+    def _log_likelihood(self, z: Array, batch: Batch) -> Array:
+        """``log p(x | z)`` in nats of z [K, B, latent_dim]: [K, B]."""
+        chunk = self.draws.chunk
+        if chunk is None or chunk >= len(z) or self.is_initializing():
+            return _decoded_log_prob(self, z, batch)
+
+        def one(module: "LatentVariableModule", carry: Any, z: Array) -> tuple[Any, Array]:
+            return carry, _decoded_log_prob(module, z, batch)
+
+        scan = nn.scan(nn.remat(one), variable_broadcast="params", split_rngs={"params": False})
+        _, parts = scan(self, (), z.reshape(-1, chunk, *z.shape[1:]))
+        log_likelihood: Array = parts.reshape(z.shape[:-1])
+        return log_likelihood
+
+
+class StandardModule(LatentVariableModule):
+    """With a prior that has independent latents, and an exact KL divergence of each."""
 
     def posterior_kl(self, x: Array, **columns: Any) -> Array:
         """``KL(q(z_j | x) || p(z_j))`` of each latent, in nats: [B, latent_dim]."""
-        outputs = self.bottleneck(self.encoder(x, **columns))
-        each: Array = self.prior.latent_kl(outputs)
+        each: Array = self.prior.latent_kl(self.bottleneck(self.encoder(x, **columns)))
         return each
 
     def prior_quantile(self, u: Array) -> Array:
@@ -67,10 +137,16 @@ class LatentVariableModule(PlainModule):
         z: Array = self.prior.quantile(u)
         return z
 
-    def sample(self, n: int) -> Outputs:
-        """n examples, drawn from the prior and decoded, with ``"z"`` among the outputs."""
-        z = self.prior.sample(n)
-        return {"z": z, **self.decode(z)}
+
+def _decoded_log_prob(module: LatentVariableModule, z: Array, batch: Batch) -> Array:
+    """``log p(x | z)`` in nats of z [K, B, latent_dim], decoded as one batch: [K, B]."""
+    count = len(z)
+    decoded = module.decode(z.reshape(-1, *z.shape[2:]))
+    tiled = {
+        name: jnp.broadcast_to(column, (count, *column.shape)).reshape(-1, *column.shape[1:])
+        for name, column in batch.items()
+    }
+    return module.likelihood.log_prob(decoded, tiled).reshape(z.shape[:-1])
 
 
 class TiedModule(nn.Module):

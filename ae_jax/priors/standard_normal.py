@@ -18,6 +18,8 @@ class StandardNormal(Spec):
     """``p(z) = N(0, I)``."""
 
     kind: ClassVar[str] = "standard_normal"
+    space: ClassVar[str] = "real"
+    exact_kl: ClassVar[tuple[str, ...]] = ("gaussian",)
 
     def module(self, latent_dim: int) -> nn.Module:
         """A module with ``log_prob(z) -> [B]`` and ``sample(n) -> [n, latent_dim]``."""
@@ -43,10 +45,10 @@ class StandardNormalModule(nn.Module):
         """``z`` with ``P(z_j' < z_j) = u_j``: [n, latent_dim]."""
         return jax.scipy.special.ndtri(u)
 
-    def log_prob(self, z: Array) -> Array:
+    def log_prob(self, z: Array, posterior: Any = None) -> Array:
         """``log p(z)`` in nats: [B]."""
         return -losses.gaussian_nll(jnp.zeros_like(z), 0.0, z)
 
-    def sample(self, n: int) -> Array:
+    def sample(self, n: int, posterior: Any = None) -> Array:
         """Draws with the ``latent`` stream: [n, latent_dim]."""
         return jax.random.normal(self.make_rng("latent"), (n, self.latent_dim), jnp.float32)
