@@ -9,23 +9,20 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax import losses
+from ae_jax.bottlenecks.posterior import Posterior
 from ae_jax.core import Outputs
 from ae_jax.networks.layers import dense
-from ae_jax.spec import Spec, require
+from ae_jax.spec import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gaussian(Spec):
+class Gaussian(Posterior):
     """``q(z | x) = N(mean, exp(logvar))``, diagonal, sampled by reparametrization.
 
     Source: Kingma & Welling, Auto-Encoding Variational Bayes, 2014, section 2.4.
     """
 
     kind: ClassVar[str] = "gaussian"
-    stochastic: ClassVar[bool] = True
-    density_anywhere: ClassVar[bool] = True
-    reparametrized: ClassVar[bool] = True
-    space: ClassVar[str] = "real"
     params: ClassVar[tuple[str, ...]] = ("mean", "logvar")
 
     latent_dim: int = 20

@@ -24,6 +24,7 @@ def importance_bound(
     log_weight = _grouped(log_weight, groups)
     size = log_weight.shape[1]
     bound = (jax.nn.logsumexp(log_weight, axis=1) - jnp.log(size)).mean(0)
+    elbo_weight = jnp.asarray(elbo_weight)
     return elbo_weight * log_weight.mean((0, 1)) + (1.0 - elbo_weight) * bound
 
 

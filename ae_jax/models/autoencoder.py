@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import flax.linen as nn
 
-from ae_jax.bottlenecks import Bottleneck, Linear
-from ae_jax.core import Autoencoder, BatchTerm, Term
+from ae_jax.bottlenecks import Bottleneck, Linear, Posterior
+from ae_jax.core import Autoencoder, BatchTerm, Player, Term
 from ae_jax.likelihoods import Error, Likelihood
 from ae_jax.models.bound import ELBO, Bound
 from ae_jax.models.corruption import Noise
@@ -53,7 +53,7 @@ class AE(Spec):
         if bottleneck.latent_dim is None:
             needs = f"{_name(self.network)} needs a number; a ConvNet or an RNN can do without"
             require(not self.network.flat_features, "latent_dim", None, needs)
-        if bottleneck.stochastic:
+        if isinstance(bottleneck, Posterior):
             needs = f"{_name(bottleneck)} latents need Bernoulli() or GaussianLikelihood()"
             require(likelihood.density, "likelihood", likelihood, needs)
             needs = f"{_name(bottleneck)} latents are {bottleneck.space}: choose such a prior"
@@ -90,8 +90,8 @@ class AE(Spec):
         shape = tuple(event_shape)
         module = self._module(shape)
         objective: dict[str, Term | BatchTerm] = dict(self.likelihood.terms())
-        players = {}
-        if self.bottleneck.stochastic:
+        players: dict[str, Player] = {}
+        if isinstance(self.bottleneck, Posterior):
             objective |= self.bound.terms(self.bottleneck, self.prior)
             players = self.bound.players(self.bottleneck)
         for penalty in self.penalties:
@@ -117,9 +117,8 @@ class AE(Spec):
         flat = bottleneck.latent_dim is not None
         encoder = self.network.encoder(shape)
         decoder = self.network.decoder(shape, flat_latent=flat)
-        if not bottleneck.stochastic:
+        if not isinstance(bottleneck, Posterior):
             return PlainModule(encoder, bottleneck.module(), decoder, likelihood)
-        assert bottleneck.latent_dim is not None  # a stochastic bottleneck has a number
         prior = self.prior.module(bottleneck.latent_dim)
         exact = bottleneck.kind in self.prior.exact_kl
         kind = StandardModule if exact and hasattr(prior, "latent_kl") else LatentVariableModule

@@ -9,7 +9,7 @@ import optax
 from jax import Array
 
 from ae_jax import losses
-from ae_jax.bottlenecks import Bottleneck
+from ae_jax.bottlenecks import Posterior
 from ae_jax.core import Batch, BatchTerm, Outputs, Player, Term
 from ae_jax.priors import Prior
 from ae_jax.spec import Spec, require
@@ -51,11 +51,11 @@ class ELBO(Spec):
             if isinstance(value, int | float):  # a sweep's is traced
                 require(value >= 0, name, value, "must not be negative")
 
-    def players(self, bottleneck: Bottleneck) -> dict[str, Player]:
+    def players(self, bottleneck: Posterior) -> dict[str, Player]:
         """All is trained on one loss."""
         return {}
 
-    def check(self, bottleneck: Bottleneck, prior: Prior) -> None:
+    def check(self, bottleneck: Posterior, prior: Prior) -> None:
         """Raises `ValueError` for free bits without a KL divergence of each latent."""
         needs = f"free bits need a KL of each latent, which {type(prior).__name__} has not"
         free = not isinstance(self.free_bits, int | float) or self.free_bits > 0
@@ -66,7 +66,7 @@ class ELBO(Spec):
         """One sample, reparametrized."""
         return Draws()
 
-    def terms(self, bottleneck: Bottleneck, prior: Prior) -> dict[str, Term | BatchTerm]:
+    def terms(self, bottleneck: Posterior, prior: Prior) -> dict[str, Term | BatchTerm]:
         """``{"kl": ...}``, in nats, unweighted in the metrics."""
         beta: Any = self.beta
         if self.warmup_steps:
@@ -136,7 +136,7 @@ class IWAE(Spec):
             ok = isinstance(self.elbo_weight, int | float) and self.elbo_weight == 0
             require(ok, "elbo_weight", self.elbo_weight, "must be 0 for vimco")
 
-    def check(self, bottleneck: Bottleneck, prior: Prior) -> None:
+    def check(self, bottleneck: Posterior, prior: Prior) -> None:
         """Raises `ValueError` for an estimator that the bottleneck cannot have."""
         name, needs_path = type(bottleneck).__name__, self.estimator not in ("vimco", "score")
         remedy = f"{name} samples carry no gradient: use 'vimco'"
@@ -150,7 +150,7 @@ class IWAE(Spec):
         """All samples of all groups."""
         return Draws(self.samples * self.groups, self.estimator, self.chunk)
 
-    def terms(self, bottleneck: Bottleneck, prior: Prior) -> dict[str, Term | BatchTerm]:
+    def terms(self, bottleneck: Posterior, prior: Prior) -> dict[str, Term | BatchTerm]:
         """``{"iwae"}``, the negative bound, and ``"miwae"``, of the encoder, for a partial one; the
         metrics ``"nll"``, ``-log p(x | z)``, and ``"kl"``."""
 
@@ -170,7 +170,7 @@ class IWAE(Spec):
             return {"iwae": Term(whole), "miwae": player, **metrics}
         return {"iwae": Term(negative(self.groups)), **metrics}
 
-    def players(self, bottleneck: Bottleneck) -> dict[str, Player]:
+    def players(self, bottleneck: Posterior) -> dict[str, Player]:
         """The encoder, where it has a loss of its own."""
         return {ENCODER: Player(("encoder", *bottleneck.params))} if self.partial else {}
 
@@ -193,7 +193,7 @@ class IWAE(Spec):
 Bound = ELBO | IWAE
 
 
-def _kl(bottleneck: Bottleneck, prior: Prior) -> Callable[[Outputs, Batch], Array]:
+def _kl(bottleneck: Posterior, prior: Prior) -> Callable[[Outputs, Batch], Array]:
     """``KL(q(z | x) || p(z))`` in nats, [B]: exact where that is known, else of the samples."""
     if bottleneck.kind in prior.exact_kl:
         return lambda outputs, batch: prior.kl(outputs)

@@ -13,6 +13,7 @@ from ae_jax.models import (
     Contractive,
     Convolutional,
     Denoising,
+    ImportanceWeighted,
     Jacobian,
     KLSparsity,
     Noise,
@@ -70,6 +71,11 @@ VARIANTS = {
     "vae-learned": Variational(network=WIDE, latent_dim=2, likelihood="learned_gaussian"),
     "vae-conv": Variational(network=STRIDE, latent_dim=4),
     "vae-lstm": Variational(network=LSTM, latent_dim=2),
+    "iwae": ImportanceWeighted(network=WIDE, latent_dim=2, estimator="dreg"),
+    "miwae-conv": ImportanceWeighted(network=STRIDE, latent_dim=2, samples=2, groups=2, chunk=2),
+    "piwae-lstm": ImportanceWeighted(
+        network=LSTM, latent_dim=2, samples=2, groups=2, partial=True, estimator="stl"
+    ),
     # What no family can say:
     "ae-denoising-vae": AE(
         network=WIDE, bottleneck=SMALL, likelihood=Bernoulli(), corruption=Noise(level=0.2)

@@ -11,6 +11,7 @@ from ae_jax.models import (
     Contractive,
     Convolutional,
     Denoising,
+    ImportanceWeighted,
     Model,
     Sparse,
     Tied,
@@ -40,6 +41,7 @@ SPECS = {
     "learned": Variational(network=SMALL, latent_dim=2, likelihood="learned_gaussian"),
     "binarized": Variational(network=SMALL, latent_dim=2, binarize=True, free_bits=0.1),
     "recurrent-vae": Variational(network=RNN(widths=(4,)), latent_dim=2),
+    "iwae": ImportanceWeighted(network=SMALL, latent_dim=2),
     "skeleton": AE(network=SMALL, penalties=(L1(),)),
 }
 FAST = ("lstm",)

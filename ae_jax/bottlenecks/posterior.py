@@ -1,0 +1,29 @@
+"""What all stochastic bottlenecks say of themselves."""
+
+from typing import ClassVar
+
+from ae_jax.spec import Spec
+
+
+class Posterior(Spec):
+    """A posterior q(z | x). A subclass is a specification with a `latent_dim`.
+
+    Its module has these methods, with `h` [B, ...features] from the encoder:
+
+    * ``__call__(h, samples=None) -> {"z": ..., its parameters}``, z drawn with the ``latent``
+      stream, and the center of q without: [B, latent_dim], or [samples, B, latent_dim];
+    * ``posterior(h)``: its parameters alone, and ``encode(h) -> [B, latent_dim]``: the center;
+    * ``log_prob(outputs) -> [..., B]``: log q(z | x) in nats, of z and the parameters in `outputs`.
+    """
+
+    stochastic: ClassVar[bool] = True
+    latent_dim: int
+
+    space: ClassVar[str] = "real"
+    """Where the latents live. A prior must live there too."""
+    reparametrized: ClassVar[bool] = True
+    """Whether samples carry the gradient of the parameters. Those of discrete latents do not."""
+    density_anywhere: ClassVar[bool] = True
+    """Whether the density is known at any z, or only at the posterior's own samples."""
+    params: ClassVar[tuple[str, ...]] = ()
+    """The top-level names of the module's parameters."""
