@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from ae_jax.core import TrainState, init_state
+from ae_jax.core import TrainState, init_state, whole_optimizer
 
 # In the background of a script, a shell starts the tests so that they ignore Ctrl-C: some send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -72,7 +72,7 @@ def numpy_state():
         params = jax.tree.map(lambda s: jax.numpy.float32(draw(s.shape)), shapes.params)
         model_state = jax.tree.map(lambda s: jax.numpy.zeros(s.shape, s.dtype), shapes.model_state)
         step = jax.numpy.int32(0)
-        return TrainState(step, key, params, model_state, tx.init(params))
+        return TrainState(step, key, params, model_state, whole_optimizer(ae, tx).init(params))
 
     return make
 

@@ -92,8 +92,8 @@ class IWAE(Spec):
     these estimators:
 
     * ``reparametrized``: the bound's own gradient;
-    * ``stl``: without the score of q, which is zero in expectation (Roeder et al., Sticking the
-      landing, 2017);
+    * ``stl``: without the score of q (Roeder et al., Sticking the landing, 2017), which is right in
+      expectation for one sample, and biased for several;
     * ``dreg``: doubly reparametrized (Tucker et al., 2019), whose signal-to-noise ratio does not
       fall with the number of samples;
     * ``vimco``: the score of q with each sample's part of the bound (Mnih & Rezende, 2016), for any

@@ -96,7 +96,8 @@ fewest = variants(IDEAS)
 
 
 def gradient(state):
-    return state.opt_state[0].trace
+    """Of each player."""
+    return [trace for _, trace in optax.tree_utils.tree_get_all_with_path(state.opt_state, "trace")]
 
 
 def assert_same(got, want):
