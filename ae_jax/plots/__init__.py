@@ -5,7 +5,7 @@ uint8 or floats in [0, 1]. Sequences `[N, T, D]` are drawn as images with time f
 The label of a figure describes its content.
 """
 
-from ae_jax.plots.curves import loss_curves, size_curves
+from ae_jax.plots.curves import gradient_curves, loss_curves, size_curves
 from ae_jax.plots.denoising import noise_curves
 from ae_jax.plots.detection import roc_curves, score_histogram
 from ae_jax.plots.features import filters, label_curves, unit_histograms
@@ -17,6 +17,7 @@ from ae_jax.plots.latents import latent_images, latent_scatter, manifold, manifo
 __all__ = [
     "drawn_as_image",
     "filters",
+    "gradient_curves",
     "image_rows",
     "label_curves",
     "latent_images",

@@ -73,6 +73,35 @@ def size_curves(
     return fig
 
 
+def gradient_curves(ratios: Mapping[str, Mapping[str, Mapping[int, float]]]) -> Figure:
+    """Signal-to-noise ratios of gradients against the number of samples, on logarithmic axes.
+
+    `ratios` is ``{estimator: {group of parameters: {K: ratio}}}``: a panel for each group.
+    """
+    groups = list(dict.fromkeys(group for curves in ratios.values() for group in curves))
+    if not groups:
+        raise ValueError("ratios is empty: give at least one estimator with a group")
+    fig = new_figure(0.6 + 3.6 * len(groups), 3.6)
+    for place, group in enumerate(groups):
+        ax = fig.add_subplot(1, len(groups), place + 1)
+        for index, (name, curves) in enumerate(ratios.items()):
+            points = sorted((k, ratio) for k, ratio in curves.get(group, {}).items() if ratio > 0)
+            color, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+            ax.plot(
+                *zip(*points, strict=True), color=color, marker=marker, markersize=5, label=name
+            )
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_title(group, fontsize=11)
+        ax.set_xlabel("samples K")
+        tidy(ax)
+        if place == 0:
+            ax.set_ylabel("signal-to-noise ratio")
+            ax.legend(frameon=False, fontsize=9)
+    fig.set_label(f"Signal-to-noise ratio of gradients by samples: {', '.join(ratios)}")
+    return fig
+
+
 def _draw_curves(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, clock: str) -> None:
     values = np.array([row[name] for row in rows if name in row], dtype=float)
     finite = values[np.isfinite(values)]
