@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ae_jax import losses
 from ae_jax.bottlenecks.posterior import Posterior
 from ae_jax.core import Outputs
 from ae_jax.networks.layers import dense
+from ae_jax.ops.densities import gaussian_log_prob
 from ae_jax.spec import require
 
 
@@ -23,6 +23,7 @@ class Gaussian(Posterior):
     """
 
     kind: ClassVar[str] = "gaussian"
+    factorized: ClassVar[bool] = True
     params: ClassVar[tuple[str, ...]] = ("mean", "logvar")
 
     latent_dim: int = 20
@@ -70,12 +71,7 @@ class GaussianModule(nn.Module):
 
     def log_prob(self, outputs: Outputs) -> Array:
         """``log q(z | x)`` in nats of z [..., B, latent_dim]: [..., B]."""
-        z = outputs["z"]
-        flat = [
-            jnp.broadcast_to(outputs[name], z.shape).reshape(-1, z.shape[-1])
-            for name in ("mean", "logvar", "z")
-        ]
-        return -losses.gaussian_nll(*flat).reshape(z.shape[:-1])
+        return gaussian_log_prob(outputs["z"], outputs["mean"], outputs["logvar"])
 
 
 def sample_noise(key: Array, shape: tuple[int, ...], samples: int | None) -> Array:

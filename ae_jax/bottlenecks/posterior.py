@@ -13,7 +13,8 @@ class Posterior(Spec):
     * ``__call__(h, samples=None) -> {"z": ..., its parameters}``, z drawn with the ``latent``
       stream, and the center of q without: [B, latent_dim], or [samples, B, latent_dim];
     * ``posterior(h)``: its parameters alone, and ``encode(h) -> [B, latent_dim]``: the center;
-    * ``log_prob(outputs) -> [..., B]``: log q(z | x) in nats, of z and the parameters in `outputs`.
+    * ``log_prob(outputs) -> [..., B]``: log q(z | x) in nats, of z and the parameters in `outputs`
+      (or of the outputs of ``__call__`` alone, see `density_anywhere`).
     """
 
     stochastic: ClassVar[bool] = True
@@ -25,5 +26,8 @@ class Posterior(Spec):
     """Whether samples carry the gradient of the parameters. Those of discrete latents do not."""
     density_anywhere: ClassVar[bool] = True
     """Whether the density is known at any z, or only at the posterior's own samples."""
+    factorized: ClassVar[bool] = False
+    """Whether the latents of an example are independent, so that a KL divergence is the sum of
+    those of each latent."""
     params: ClassVar[tuple[str, ...]] = ()
     """The top-level names of the module's parameters."""

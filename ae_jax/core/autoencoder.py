@@ -74,6 +74,9 @@ class Autoencoder:
     """Beside the main one (see `Player`)."""
     optimizer: Optimizer | None = None
     """What the run's optimizer becomes for this model: constraints, other rates, ..."""
+    at_most_examples: Mapping[str, int] = field(default_factory=dict)
+    """Numbers that must not exceed that of the training examples, by the names of their options:
+    ``{"pseudo_inputs": 500}``."""
     after_update: Callable[..., Any] | None = None
     """``(state, batch, key, axis_name) -> state``, pure: unit-norm rows, revival of dead units. It
     runs in the compiled step after each update, and is undone with it where that is skipped."""

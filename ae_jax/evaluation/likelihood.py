@@ -163,30 +163,32 @@ def posterior_metrics(
     *,
     batch_size: int = BATCH,
 ) -> dict[str, Any]:
-    """What each latent tells of the data: ``kl`` [K], its mean KL to the prior in nats;
-    ``mean_variance`` [K], the variance over x of its posterior mean; ``active_units``, the number
-    of latents where that is above 0.01.
+    """What each latent tells of the data: ``mean_variance`` [K], the variance over x of its
+    posterior mean (of a flow, the image of its base's mean); ``active_units``, the number of
+    latents where that is above 0.01; ``kl`` [K], its mean KL to the prior in nats, if the module
+    has ``posterior_kl``.
 
     Source: Burda et al. 2016, section 5.2 (active units).
 
     Raises:
-      ValueError: the module has no ``posterior_kl``.
+      ValueError: the model has no likelihood.
     """
-    if ae.method("posterior_kl") is None:
-        raise ValueError(f"{_name(ae)} has no posterior: its module defines no posterior_kl")
+    _check(ae, 1)
+    has_kl = ae.method("posterior_kl") is not None
 
     def fn(variables: Variables, batch: Batch) -> dict[str, Array]:
         columns = ae.encoder_columns(batch)
-        kl = ae.apply(variables, batch["x"], **columns, method="posterior_kl")
-        return {"mean": ae.features(variables, batch["x"], **columns), "kl": kl}
+        mean = {"mean": ae.features(variables, batch["x"], **columns)}
+        if not has_kl:
+            return mean
+        kl: Array = ae.apply(variables, batch["x"], **columns, method="posterior_kl")
+        return {**mean, "kl": kl}
 
     each = in_batches(fn, variables, data, batch_size=batch_size)
     variance = each["mean"].var(0, dtype=np.float64)
-    return {
-        "kl": each["kl"].mean(0, dtype=np.float64),
-        "mean_variance": variance,
-        "active_units": int((variance > ACTIVE).sum()),
-    }
+    kl = {"kl": each["kl"].mean(0, dtype=np.float64)} if has_kl else {}
+    active = int((variance > ACTIVE).sum())
+    return {**kl, "mean_variance": variance, "active_units": active}
 
 
 def bits_per_dimension(nll: float, size: int, *, levels: int | None = None) -> float:

@@ -14,6 +14,7 @@ from ae_jax.models.corruption import Noise
 from ae_jax.models.modules import (
     LatentVariableModule,
     PlainModule,
+    QuantileModule,
     StandardModule,
     TiedModule,
 )
@@ -58,6 +59,7 @@ class AE(Spec):
             require(likelihood.density, "likelihood", likelihood, needs)
             needs = f"{_name(bottleneck)} latents are {bottleneck.space}: choose such a prior"
             require(self.prior.space == bottleneck.space, "prior", self.prior, needs)
+            self.prior.check(bottleneck)
             self.bound.check(bottleneck, self.prior)
         else:
             needs = f"is for a stochastic bottleneck, such as Gaussian(), not {_name(bottleneck)}"
@@ -67,6 +69,8 @@ class AE(Spec):
             require(isinstance(self.network, MLP), "network", self.network, needs)
             decoder = getattr(self.network, "decoder_widths", None)
             require(decoder is None, "decoder_widths", decoder, f"{needs}: use None")
+            gated = getattr(self.network, "gated", False)
+            require(not gated, "gated", gated, "tied weights need layers without gates")
             needs = "tied weights need a Linear bottleneck"
             require(not bottleneck.stochastic, "bottleneck", bottleneck, needs)
         if getattr(likelihood, "binarize", False):
@@ -107,6 +111,7 @@ class AE(Spec):
             unit_interval=self.likelihood.unit_interval,
             columns=dict.fromkeys(self.network.columns, ()),
             players=players,
+            at_most_examples=self.prior.at_most_examples,
         )
 
     def _module(self, shape: tuple[int, ...]) -> nn.Module:
@@ -119,9 +124,11 @@ class AE(Spec):
         decoder = self.network.decoder(shape, flat_latent=flat)
         if not isinstance(bottleneck, Posterior):
             return PlainModule(encoder, bottleneck.module(), decoder, likelihood)
-        prior = self.prior.module(bottleneck.latent_dim)
+        unit_interval = self.likelihood.unit_interval
+        prior = self.prior.module(bottleneck.latent_dim, shape, unit_interval=unit_interval)
         exact = bottleneck.kind in self.prior.exact_kl
-        kind = StandardModule if exact and hasattr(prior, "latent_kl") else LatentVariableModule
+        kind = QuantileModule if hasattr(prior, "quantile") else LatentVariableModule
+        kind = StandardModule if exact and hasattr(prior, "latent_kl") else kind
         parts = (encoder, bottleneck.module(), decoder, likelihood, prior)
         return kind(*parts, draws=self.bound.draws, exact_kl=exact)
 

@@ -57,9 +57,12 @@ class ELBO(Spec):
 
     def check(self, bottleneck: Posterior, prior: Prior) -> None:
         """Raises `ValueError` for free bits without a KL divergence of each latent."""
-        needs = f"free bits need a KL of each latent, which {type(prior).__name__} has not"
+        names = f"{type(bottleneck).__name__} and {type(prior).__name__}"
+        needs = f"free bits need a KL that is a sum over latents, not that of {names}"
         free = not isinstance(self.free_bits, int | float) or self.free_bits > 0
-        require(not free or hasattr(prior, "latent_kl"), "free_bits", self.free_bits, needs)
+        sums = bottleneck.kind in prior.exact_kl and bottleneck.factorized
+        sums = sums and hasattr(prior, "latent_kl")
+        require(not free or sums, "free_bits", self.free_bits, needs)
 
     @property
     def draws(self) -> Draws:
@@ -71,13 +74,14 @@ class ELBO(Spec):
         beta: Any = self.beta
         if self.warmup_steps:
             beta = optax.linear_schedule(0.0, self.beta, self.warmup_steps)
-        kl = _kl(bottleneck, prior)
+        kl, latent_kl = _kl(bottleneck, prior), getattr(prior, "latent_kl", None)
         if isinstance(self.free_bits, int | float) and self.free_bits <= 0:
             return {"kl": Term(kl, beta)}
 
         def free_kl(outputs: Outputs, batch: Batch, axis_name: str | None) -> Array:
             """``sum_j max(free_bits, mean_B KL_j)``."""
-            each, mask = prior.latent_kl(outputs), batch.get("mask")
+            assert latent_kl is not None  # checked above
+            each, mask = latent_kl(outputs), batch.get("mask")
             each = losses.batch_mean(each, where=mask, axis_name=axis_name)
             return jnp.maximum(each, self.free_bits).sum()
 

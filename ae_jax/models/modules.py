@@ -124,18 +124,22 @@ class LatentVariableModule(PlainModule):
         return log_likelihood
 
 
-class StandardModule(LatentVariableModule):
-    """With a prior that has independent latents, and an exact KL divergence of each."""
-
-    def posterior_kl(self, x: Array, **columns: Any) -> Array:
-        """``KL(q(z_j | x) || p(z_j))`` of each latent, in nats: [B, latent_dim]."""
-        each: Array = self.prior.latent_kl(self.bottleneck(self.encoder(x, **columns)))
-        return each
+class QuantileModule(LatentVariableModule):
+    """With a prior whose latents are independent, and whose quantiles are known."""
 
     def prior_quantile(self, u: Array) -> Array:
         """The latents below which a share `u` [n, latent_dim] of the prior lies, one by one."""
         z: Array = self.prior.quantile(u)
         return z
+
+
+class StandardModule(QuantileModule):
+    """With an exact KL divergence of each latent, too."""
+
+    def posterior_kl(self, x: Array, **columns: Any) -> Array:
+        """``KL(q(z_j | x) || p(z_j))`` of each latent, in nats: [B, latent_dim]."""
+        each: Array = self.prior.latent_kl(self.bottleneck(self.encoder(x, **columns)))
+        return each
 
 
 def _decoded_log_prob(module: LatentVariableModule, z: Array, batch: Batch) -> Array:

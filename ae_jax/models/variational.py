@@ -8,12 +8,13 @@ from ae_jax.likelihoods import Bernoulli, GaussianLikelihood, Likelihood
 from ae_jax.models.autoencoder import AE, Preset
 from ae_jax.models.bound import ELBO
 from ae_jax.networks import MLP, Network
+from ae_jax.priors import Prior, StandardNormal
 from ae_jax.spec import require
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variational(Preset):
-    """VAE with prior N(0, I). The loss is the negative ELBO, in nats per example: nll + beta * kl.
+    """VAE, by default with prior N(0, I). The loss is the negative ELBO, in nats per example: nll + beta * kl.
 
     ``nll`` is ``-log p(x | z)`` summed over elements, constants included, and ``kl`` the sum over
     latents of ``KL(q(z | x) || p(z))``; both are logged unweighted.
@@ -26,6 +27,7 @@ class Variational(Preset):
 
     network: Network = MLP(widths=(500,))
     latent_dim: int = 20
+    prior: Prior = StandardNormal()
     beta: float = 1.0
     warmup_steps: int = 0
     """Steps over which beta grows linearly from 0 (see `ELBO`)."""
@@ -51,5 +53,6 @@ class Variational(Preset):
             network=self.network,
             bottleneck=Gaussian(latent_dim=self.latent_dim),
             likelihood=likelihood,
+            prior=self.prior,
             bound=ELBO(beta=self.beta, warmup_steps=self.warmup_steps, free_bits=self.free_bits),
         )

@@ -32,6 +32,9 @@ class MLP(Spec):
     the encoder in reverse order."""
     activation: Activation = "relu"
     """The activation of the hidden layers."""
+    gated: bool = False
+    """Multiply each hidden layer by ``sigmoid(g)``, where g is another layer of the same input
+    (Dauphin et al., Language modeling with gated convolutional networks, 2017)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,12 +45,12 @@ class MLP(Spec):
 
     def encoder(self, event_shape: Sequence[int]) -> nn.Module:
         """Return a module ``[B, *event_shape] -> [B, features]``."""
-        return MLPEncoder(self.widths, self.activation)
+        return MLPEncoder(self.widths, self.activation, self.gated)
 
     def decoder(self, event_shape: Sequence[int], *, flat_latent: bool = True) -> nn.Module:
         """Return a module ``[B, latent_dim] -> [B, *event_shape]`` with a linear last layer."""
         widths = self.widths[::-1] if self.decoder_widths is None else self.decoder_widths
-        return MLPDecoder(widths, self.activation, tuple(event_shape))
+        return MLPDecoder(widths, self.activation, self.gated, tuple(event_shape))
 
 
 class MLPEncoder(nn.Module):
@@ -55,12 +58,13 @@ class MLPEncoder(nn.Module):
 
     widths: tuple[int, ...]
     activation: Activation
+    gated: bool
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         h = x.reshape(x.shape[0], -1)
         for width in self.widths:
-            h = activation(self.activation)(dense(width, self.activation)(h))
+            h = _hidden(h, width, self.activation, self.gated)
         return h
 
 
@@ -69,11 +73,17 @@ class MLPDecoder(nn.Module):
 
     widths: tuple[int, ...]
     activation: Activation
+    gated: bool
     event_shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
         h = z.reshape(z.shape[0], -1)
         for width in self.widths:
-            h = activation(self.activation)(dense(width, self.activation)(h))
+            h = _hidden(h, width, self.activation, self.gated)
         return dense(math.prod(self.event_shape))(h).reshape(z.shape[0], *self.event_shape)
+
+
+def _hidden(h: Array, width: int, name: Activation, gated: bool) -> Array:
+    out = activation(name)(dense(width, name)(h))
+    return out * nn.sigmoid(dense(width, "sigmoid")(h)) if gated else out

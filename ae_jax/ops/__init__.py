@@ -1,1 +1,2 @@
-"""Kernels: forms of products, convolutions and recurrences that are fast on every device."""
+"""Kernels: forms of products, convolutions and recurrences that are fast on every device, and
+log-densities."""

@@ -1,7 +1,21 @@
-"""Priors over latents. `Prior` is the closed table of specifications."""
+"""Priors over latents. `Prior` is the closed table of specifications.
 
+They are subclasses of `PriorSpec`.
+"""
+
+from ae_jax.priors.flow_prior import FlowPrior
+from ae_jax.priors.mixture import MixtureOfGaussians
+from ae_jax.priors.prior import PriorSpec
 from ae_jax.priors.standard_normal import StandardNormal
+from ae_jax.priors.vamp import VampPrior
 
-Prior = StandardNormal
+Prior = StandardNormal | MixtureOfGaussians | VampPrior | FlowPrior
 
-__all__ = ["Prior", "StandardNormal"]
+__all__ = [
+    "FlowPrior",
+    "MixtureOfGaussians",
+    "Prior",
+    "PriorSpec",
+    "StandardNormal",
+    "VampPrior",
+]

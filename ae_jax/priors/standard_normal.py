@@ -10,27 +10,39 @@ import jax.numpy as jnp
 from jax import Array
 
 from ae_jax import losses
-from ae_jax.spec import Spec
+from ae_jax.bottlenecks.full_covariance import log_diagonal
+from ae_jax.priors.prior import PriorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class StandardNormal(Spec):
+class StandardNormal(PriorSpec):
     """``p(z) = N(0, I)``."""
 
     kind: ClassVar[str] = "standard_normal"
-    space: ClassVar[str] = "real"
-    exact_kl: ClassVar[tuple[str, ...]] = ("gaussian",)
+    exact_kl: ClassVar[tuple[str, ...]] = ("gaussian", "full_covariance")
 
-    def module(self, latent_dim: int) -> nn.Module:
-        """A module with ``log_prob(z) -> [B]`` and ``sample(n) -> [n, latent_dim]``."""
+    def module(
+        self, latent_dim: int, event_shape: tuple[int, ...], *, unit_interval: bool = False
+    ) -> nn.Module:
+        """The module (see `PriorSpec`)."""
         return StandardNormalModule(latent_dim)
 
     def kl(self, outputs: Mapping[str, Any]) -> Array:
-        """``KL(q(z | x) || p(z))`` of a Gaussian posterior, exact, in nats: [B]."""
-        return losses.gaussian_kl(outputs["mean"], outputs["logvar"])
+        """``KL(q(z | x) || p(z))`` of a Gaussian posterior, exact, in nats: [B].
+
+        For a full covariance it is the sum over latents of their own, and ``sum_j log(std_j /
+        L_jj)``, which is what the latents tell of each other.
+        """
+        kl, cholesky = (
+            losses.gaussian_kl(outputs["mean"], outputs["logvar"]),
+            outputs.get("cholesky"),
+        )
+        if cholesky is None:
+            return kl
+        return kl + (0.5 * outputs["logvar"] - log_diagonal(cholesky)).sum(-1)
 
     def latent_kl(self, outputs: Mapping[str, Any]) -> Array:
-        """The same for each latent: [B, latent_dim]."""
+        """``KL(q(z_j | x) || p(z_j))`` of each latent by itself: [B, latent_dim]."""
         mean, logvar = outputs["mean"], outputs["logvar"]
         return losses.gaussian_kl(mean.reshape(-1), logvar.reshape(-1)).reshape(mean.shape)
 

@@ -120,6 +120,7 @@ def make_plan(
     Raises `ValueError` or `TypeError`, one line, for data or settings that cannot work.
     """
     train = checked_data(ae, train, "train", records=True)
+    check_examples(ae, train)
     sets = {"train": train}
     if eval_data is not None:
         eval_data = sets["eval_data"] = checked_data(ae, eval_data, "eval_data", records=True)
@@ -275,6 +276,13 @@ def checked_data(
                 f"[{', '.join(['N', *map(str, shape)])}]"
             )
     return data
+
+
+def check_examples(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:
+    """Raises `ValueError` for a model that needs more training examples."""
+    count = len(train["x"])
+    for name, least in ae.at_most_examples.items():
+        require(least <= count, name, least, f"larger than the data, {count} examples")
 
 
 def check_average(ema_decay: float | None) -> None:

@@ -119,11 +119,11 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     }
     if "nll" in bound:
         metrics |= {"distortion": _mean(bound["nll"]), "rate": _mean(bound["kl"])}
-    if ae.method("posterior_kl") is not None:
-        posterior = posterior_metrics(ae, variables, data)
-        metrics["active_units"] = posterior["active_units"]
+    posterior = posterior_metrics(ae, variables, data)
+    metrics["active_units"] = posterior["active_units"]
+    if "kl" in posterior:
         metrics["latent_kl"] = posterior["kl"].tolist()
-        metrics["latent_mean_variance"] = posterior["mean_variance"].tolist()
+    metrics["latent_mean_variance"] = posterior["mean_variance"].tolist()
     conventions = {
         "nll": "upper bound on -log p(x), importance-weighted, "
         f"K = {settings.importance_samples}, nats per example{drawn}: negative_elbo less the mean "
@@ -145,7 +145,7 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
                 how = " + log2(255), of 8-bit pixels x / 255, approximate: without dequantization"
         metrics["bits_per_dimension"] = bits_per_dimension(metrics["nll"], size, levels=levels)
         conventions["bits_per_dimension"] = f"nll / ({size} log 2){how}"
-    return Result(metrics, conventions, {})
+    return Result(metrics, {name: conventions[name] for name in metrics}, {})
 
 
 def _draw_latents(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndarray], Result]:
