@@ -14,7 +14,7 @@ from ae_jax.spec import require
 
 @dataclass(frozen=True, kw_only=True)
 class Variational(Preset):
-    """VAE, by default with prior N(0, I). The loss is the negative ELBO, in nats per example: nll + beta * kl.
+    """VAE. The loss is the negative ELBO, in nats per example: nll + beta * kl.
 
     ``nll`` is ``-log p(x | z)`` summed over elements, constants included, and ``kl`` the sum over
     latents of ``KL(q(z | x) || p(z))``; both are logged unweighted.

@@ -87,9 +87,8 @@ def plain_mlp(ae: Autoencoder) -> AE:
         )
     mirrored = parts.network.decoder_widths in (None, parts.network.widths[::-1])
     require(mirrored, "decoder_widths", parts.network.decoder_widths, "must mirror widths")
-    require(
-        not parts.network.gated, "gated", True, "must be False: layers with gates have two kernels"
-    )
+    needs = "must be False: a pretrained layer has no gate"
+    require(not parts.network.gated, "gated", parts.network.gated, needs)
     return parts
 
 

@@ -33,13 +33,10 @@ class StandardNormal(PriorSpec):
         For a full covariance it is the sum over latents of their own, and ``sum_j log(std_j /
         L_jj)``, which is what the latents tell of each other.
         """
-        kl, cholesky = (
-            losses.gaussian_kl(outputs["mean"], outputs["logvar"]),
-            outputs.get("cholesky"),
-        )
-        if cholesky is None:
+        kl = losses.gaussian_kl(outputs["mean"], outputs["logvar"])
+        if "cholesky" not in outputs:
             return kl
-        return kl + (0.5 * outputs["logvar"] - log_diagonal(cholesky)).sum(-1)
+        return kl + (0.5 * outputs["logvar"] - log_diagonal(outputs["cholesky"])).sum(-1)
 
     def latent_kl(self, outputs: Mapping[str, Any]) -> Array:
         """``KL(q(z_j | x) || p(z_j))`` of each latent by itself: [B, latent_dim]."""

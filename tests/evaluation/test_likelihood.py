@@ -179,9 +179,7 @@ def test_bits_per_dimension():
 def test_refuses_what_has_no_likelihood():
     ae = Vanilla(latent_dim=2).build((D,))
     for fn in (elbo, posterior_metrics, posterior_samples):
-        with pytest.raises(
-            ValueError, match="Vanilla has no (likelihood|posterior): its module defines no"
-        ):
+        with pytest.raises(ValueError, match="Vanilla has no likelihood: its module defines no"):
             fn(ae, {}, DATA)
     with pytest.raises(ValueError, match="samples=0: must be at least 1"):
         log_likelihood(LINEAR, linear_variables(), DATA, samples=0)

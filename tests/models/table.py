@@ -4,11 +4,12 @@ It has every family with every network that it takes, every part of the skeleton
 can say. Nets are tiny: the tests compile each of them several times.
 """
 
-from ae_jax.bottlenecks import Gaussian, Linear
+from ae_jax.bottlenecks import FlowPosterior, FullCovariance, Gaussian, Linear
 from ae_jax.likelihoods import Bernoulli, Error, GaussianLikelihood
 from ae_jax.models import (
     AE,
     ELBO,
+    IWAE,
     L1,
     Contractive,
     Convolutional,
@@ -23,6 +24,7 @@ from ae_jax.models import (
     Variational,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
+from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior
 
 DEEP = MLP(widths=(9, 6), activation="tanh")
 WIDE = MLP(widths=(9,))
@@ -34,6 +36,8 @@ GRU = RNN(widths=(5,), cell="gru")
 SIGMOID = {"latent_dim": 5, "latent_activation": "sigmoid"}
 SIGMOIDS = Linear(latent_dim=5, activation="sigmoid")
 SMALL = Gaussian(latent_dim=3)
+FLOW = {"latent_dim": 2, "widths": (5,)}
+VAMP = VampPrior(pseudo_inputs=4)
 
 VARIANTS = {
     "vanilla": Vanilla(latent_dim=5),
@@ -76,7 +80,38 @@ VARIANTS = {
     "piwae-lstm": ImportanceWeighted(
         network=LSTM, latent_dim=2, samples=2, groups=2, partial=True, estimator="stl"
     ),
+    "vae-mixture": Variational(network=WIDE, latent_dim=2, prior=MixtureOfGaussians(components=3)),
+    "iwae-vamp": ImportanceWeighted(
+        network=MLP(widths=(9,), gated=True), latent_dim=2, prior=VAMP, samples=2, estimator="stl"
+    ),
     # What no family can say:
+    "ae-full-realnvp": AE(
+        network=WIDE,
+        bottleneck=FullCovariance(latent_dim=3),
+        likelihood=Bernoulli(),
+        prior=FlowPrior(steps=2, widths=(5,)),
+    ),
+    "ae-full-kl": AE(
+        network=WIDE, bottleneck=FullCovariance(latent_dim=2), likelihood=GaussianLikelihood()
+    ),
+    "ae-iaf-iwae": AE(
+        network=WIDE,
+        bottleneck=FlowPosterior(**FLOW),
+        likelihood=Bernoulli(),
+        bound=IWAE(samples=2),
+    ),
+    "ae-maf-maf": AE(
+        network=WIDE,
+        bottleneck=FlowPosterior(**FLOW, flow="maf", steps=1),
+        likelihood=Bernoulli(),
+        prior=FlowPrior(flow="maf", steps=1, widths=(5,)),
+    ),
+    "ae-planar": AE(
+        network=WIDE, bottleneck=FlowPosterior(latent_dim=2, flow="planar"), likelihood=Bernoulli()
+    ),
+    "ae-radial": AE(
+        network=WIDE, bottleneck=FlowPosterior(latent_dim=2, flow="radial"), likelihood=Bernoulli()
+    ),
     "ae-denoising-vae": AE(
         network=WIDE, bottleneck=SMALL, likelihood=Bernoulli(), corruption=Noise(level=0.2)
     ),

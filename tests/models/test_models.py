@@ -9,11 +9,12 @@ import optax
 import pytest
 
 from ae_jax import losses
-from ae_jax.bottlenecks import Gaussian
+from ae_jax.bottlenecks import FlowPosterior, FullCovariance, Gaussian
 from ae_jax.likelihoods import Bernoulli
 from ae_jax.models import (
     AE,
     ELBO,
+    IWAE,
     L1,
     Contractive,
     Convolutional,
@@ -27,6 +28,7 @@ from ae_jax.models import (
     Variational,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
+from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior
 from ae_jax.training import make_eval_step
 
 TX = optax.adam(1e-3)
@@ -124,6 +126,57 @@ BAD = {
     "a tied decoder of its own": (
         lambda: Tied(network=MLP(decoder_widths=(4,))),
         "decoder_widths=(4,): tied weights need an MLP, whose decoder mirrors .*: use None",
+    ),
+    "tied gates": (
+        lambda: Tied(network=MLP(widths=(5,), gated=True)),
+        "gated=True: tied weights need layers without gates",
+    ),
+    "no components": (
+        lambda: MixtureOfGaussians(components=0),
+        "components=0: must be at least 1",
+    ),
+    "no pseudo-inputs": (
+        lambda: VampPrior(pseudo_inputs=0),
+        "pseudo_inputs=0: must be at least 1",
+    ),
+    "equal pseudo-inputs": (
+        lambda: VampPrior(std=0.0),
+        "std=0.0: must be positive: equal inputs stay equal",
+    ),
+    "a Vamp of other posteriors": (
+        lambda: AE(bottleneck=FullCovariance(), likelihood=Bernoulli(), prior=VampPrior()),
+        "bottleneck=FullCovariance(latent_dim=20): a VampPrior mixes diagonal Gaussians: use "
+        "Gaussian()",
+    ),
+    "a flow without steps": (lambda: FlowPrior(steps=0), "steps=0: must be at least 1"),
+    "a flow without layers": (
+        lambda: FlowPosterior(widths=()),
+        "widths=(): must have at least one entry, each at least 1",
+    ),
+    "a coupling of one latent": (
+        lambda: Variational(latent_dim=1, prior=FlowPrior()),
+        "latent_dim=1: a coupling flow needs at least 2 latents: use flow='maf'",
+    ),
+    "the covariance of one latent": (
+        lambda: FullCovariance(latent_dim=1),
+        "latent_dim=1: must be at least 2: of one, use Gaussian()",
+    ),
+    "free bits of a mixture": (
+        lambda: Variational(free_bits=0.1, prior=MixtureOfGaussians()),
+        "free_bits=0.1: free bits need a KL that is a sum over latents, not that of Gaussian and "
+        "MixtureOfGaussians",
+    ),
+    "free bits of a full covariance": (
+        lambda: AE(bottleneck=FullCovariance(), likelihood=Bernoulli(), bound=ELBO(free_bits=0.1)),
+        "free_bits=0.1: free bits need a KL that is a sum over latents, not that of "
+        "FullCovariance and StandardNormal",
+    ),
+    "the density of a flow at other samples": (
+        lambda: AE(
+            bottleneck=FlowPosterior(), likelihood=Bernoulli(), bound=IWAE(estimator="dreg")
+        ),
+        "estimator='dreg': FlowPosterior knows its density at its own samples only: use "
+        "'reparametrized'",
     ),
     "tied and stochastic": (
         lambda: AE(tied=True, bottleneck=Gaussian(), likelihood=Bernoulli()),

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax.bottlenecks import Bottleneck
+from ae_jax.bottlenecks import Bottleneck, FlowPosterior
 from ae_jax.core import by_path, init_state, reconstruction
 from ae_jax.devices.mesh import data_mesh, replicated, split
 from ae_jax.likelihoods import Error, Likelihood
@@ -22,6 +22,7 @@ from ae_jax.models import Model
 from ae_jax.models.corruption import NoiseKind
 from ae_jax.models.penalties import Penalty
 from ae_jax.networks import MLP, Network
+from ae_jax.priors import Prior, StandardNormal
 from ae_jax.spec import from_dict, to_dict
 from ae_jax.storage.export import export, load_exported
 from ae_jax.storage.runs import Run, load_run
@@ -114,6 +115,7 @@ def test_the_table_has_every_variant_and_every_part():
     skeletons = [spec.parts() for spec in VARIANTS.values()]
     assert {type(s.likelihood) for s in skeletons} == set(get_args(Likelihood))
     assert {type(s.bottleneck) for s in skeletons} == set(get_args(Bottleneck))
+    assert {type(s.prior) for s in skeletons} == set(get_args(Prior))
     assert {type(p) for s in skeletons for p in s.penalties} == set(get_args(Penalty))
     assert {s.corruption.noise for s in skeletons if s.corruption} == set(get_args(NoiseKind))
     errors = [s.likelihood for s in skeletons if isinstance(s.likelihood, Error)]
@@ -174,7 +176,11 @@ def test_gradients_are_finite_at_extreme_inputs(name, extreme, case):
 
 @every
 def test_models_of_the_data_can_be_sampled_and_weighed(name):
-    """Those with a stochastic bottleneck, whatever wraps them; the others have no such method."""
+    """Those with a stochastic bottleneck, whatever wraps them; the others have no such method.
+
+    Quantiles are known of the standard normal prior, and KL divergences of each latent where the
+    posterior is a Gaussian too.
+    """
     spec = VARIANTS[name]
     shape = SHAPES[type(spec.network)][0]
     ae, x = spec.build(shape), jax.ShapeDtypeStruct((3, *shape), np.float32)
@@ -182,7 +188,12 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
     if not spec.parts().bottleneck.stochastic:
         assert all(ae.method(call) is None for call in calls)
         return
-    latent_dim = spec.parts().bottleneck.latent_dim
+    skeleton = spec.parts()
+    latent_dim = skeleton.bottleneck.latent_dim
+    normal = isinstance(skeleton.prior, StandardNormal)
+    assert (ae.method("prior_quantile") is not None) == normal
+    gaussian = normal and not isinstance(skeleton.bottleneck, FlowPosterior)
+    assert (ae.method("posterior_kl") is not None) == gaussian
     u = jax.ShapeDtypeStruct((5, latent_dim), np.float32)
 
     def everything(x, u):
@@ -190,16 +201,17 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
         call = partial(ae.apply, variables)
         rngs = {"latent": jax.random.key(1)}
         drawn = call(5, rngs=rngs, method="sample")
-        return (
-            call(x, rngs=rngs, method="log_weight"),
-            call(x, method="posterior_kl"),
-            ae.module.apply(variables, u, method="prior_quantile"),
-            drawn["z"],
-            reconstruction(drawn),
-        )
+        return {
+            "log_weight": call(x, rngs=rngs, method="log_weight"),
+            "z": drawn["z"],
+            "recon": reconstruction(drawn),
+            "kl": call(x, method="posterior_kl") if gaussian else jnp.zeros((3, latent_dim)),
+            "quantile": call(u, method="prior_quantile") if normal else u,
+        }
 
-    shapes = [leaf.shape for leaf in jax.eval_shape(everything, x, u)]
-    assert shapes == [(3,), (3, latent_dim), (5, latent_dim), (5, latent_dim), (5, *shape)]
+    shapes = {name: leaf.shape for name, leaf in jax.eval_shape(everything, x, u).items()}
+    latents = {"z": (5, latent_dim), "kl": (3, latent_dim), "quantile": (5, latent_dim)}
+    assert shapes == {"log_weight": (3,), "recon": (5, *shape), **latents}
 
 
 @few

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from ae_jax import export, fit, load_exported
+from ae_jax.bottlenecks import FlowPosterior, FullCovariance
+from ae_jax.likelihoods import Bernoulli
 from ae_jax.models import (
     AE,
     L1,
@@ -19,6 +21,7 @@ from ae_jax.models import (
     Variational,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
+from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior
 from ae_jax.spec import kinds_of
 
 SMALL = MLP(widths=(5,), activation="tanh")
@@ -42,6 +45,29 @@ SPECS = {
     "binarized": Variational(network=SMALL, latent_dim=2, binarize=True, free_bits=0.1),
     "recurrent-vae": Variational(network=RNN(widths=(4,)), latent_dim=2),
     "iwae": ImportanceWeighted(network=SMALL, latent_dim=2),
+    "vamp": Variational(network=SMALL, latent_dim=2, prior=VampPrior(pseudo_inputs=3)),
+    "mixture": AE(
+        network=SMALL,
+        bottleneck=FullCovariance(latent_dim=2),
+        likelihood=Bernoulli(),
+        prior=MixtureOfGaussians(components=2),
+    ),
+    "flows": AE(
+        network=SMALL,
+        bottleneck=FlowPosterior(latent_dim=2, flow="maf", widths=(5,)),
+        likelihood=Bernoulli(),
+        prior=FlowPrior(steps=2, widths=(5,)),
+    ),
+    "planar": AE(
+        network=SMALL,
+        bottleneck=FlowPosterior(latent_dim=2, flow="planar"),
+        likelihood=Bernoulli(),
+    ),
+    "radial": AE(
+        network=SMALL,
+        bottleneck=FlowPosterior(latent_dim=2, flow="radial"),
+        likelihood=Bernoulli(),
+    ),
     "skeleton": AE(network=SMALL, penalties=(L1(),)),
 }
 FAST = ("lstm",)

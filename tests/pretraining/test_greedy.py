@@ -123,6 +123,7 @@ def test_fine_tuning_goes_on_from_there(trained):
         (Convolutional(), "must be a plain autoencoder with an MLP"),
         (Sparse(), "must be a plain autoencoder"),
         (Vanilla(network=MLP(widths=(3,), decoder_widths=(4,))), r"decoder_widths=\(4,\)"),
+        (Vanilla(network=MLP(widths=(3,), gated=True)), "gated=True: must be False"),
     ],
 )
 def test_other_models_are_refused(model, message):

@@ -9,7 +9,7 @@ from ae_jax.losses import gaussian_kl
 from ae_jax.priors import StandardNormal
 
 RNG = np.random.default_rng(0)
-PRIOR = StandardNormal().module(3)
+PRIOR = StandardNormal().module(3, (5,))
 
 
 def test_the_kl_of_each_latent_adds_up_to_that_of_all():
