@@ -58,11 +58,6 @@ SPECS = {
         likelihood=Bernoulli(),
         prior=FlowPrior(steps=2, widths=(5,)),
     ),
-    "planar": AE(
-        network=SMALL,
-        bottleneck=FlowPosterior(latent_dim=2, flow="planar"),
-        likelihood=Bernoulli(),
-    ),
     "radial": AE(
         network=SMALL,
         bottleneck=FlowPosterior(latent_dim=2, flow="radial"),
