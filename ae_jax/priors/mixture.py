@@ -18,6 +18,8 @@ class MixtureOfGaussians(PriorSpec):
     """``p(z) = sum_k w_k N(z; m_k, diag(v_k))``, with learned weights, means and variances.
 
     The means start as draws from N(0, I), the variances at 1 and the weights equal.
+
+    Source: Tomczak & Welling, VAE with a VampPrior, 2018, which compares it.
     """
 
     kind: ClassVar[str] = "mixture"
