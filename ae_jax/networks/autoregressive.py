@@ -16,7 +16,7 @@ class AffineAutoregressive(nn.Module):
 
     With gates, ``y_i = g_i x_i + (1 - g_i) m_i`` with ``g_i = sigmoid(s_i + 2)``, which starts near
     1 (Kingma et al., Improved variational inference with inverse autoregressive flow, 2016,
-    equations 13 and 14). `inverse` computes one latent after the other.
+    algorithm 1). `inverse` computes one latent after the other.
     """
 
     latent_dim: int

@@ -60,8 +60,8 @@ def radial(z: Array, center: Array, alpha: Array, beta: Array) -> tuple[Array, A
     ``r = |z - center|``, ``a = softplus(alpha)`` and ``b = softplus(beta) - a``, so that the map is
     invertible. `alpha` and `beta` are [...].
 
-    Source: Rezende & Mohamed, Variational inference with normalizing flows, 2015, equations 13, 14
-    and appendix A.2.
+    Source: Rezende & Mohamed, Variational inference with normalizing flows, 2015, equation 14 and
+    appendix A.2.
     """
     tiny = 1e-12  # where z is the center, the gradient of r would not be finite
     away = (z - center).astype(jnp.float32)

@@ -21,6 +21,13 @@ def made(spec):
     return module, jax.tree.map(lambda s: jnp.float32(0.5 * RNG.normal(size=s.shape)), shapes)
 
 
+@pytest.mark.parametrize("spec", [Gaussian(), FullCovariance(), FlowPosterior()])
+def test_their_parameters_have_the_names_that_are_declared(spec):
+    """So that a partial bound can train the encoder by itself."""
+    _, variables = made(spec)
+    assert variables["params"].keys() == set(spec.params)
+
+
 class TestFullCovariance:
     module, variables = made(FullCovariance(latent_dim=D))
 

@@ -65,6 +65,26 @@ def test_one_linear_layer_is_what_it_says(numpy_state):
     np.testing.assert_allclose(ae.reconstruct(state.variables, x), recon, rtol=1e-5)
 
 
+def test_gates_multiply_every_hidden_layer(numpy_state):
+    """Of 4-3-2-3-4: tanh(x W + b) * sigmoid(x V + c), in the encoder and the decoder."""
+    network = MLP(widths=(3,), activation="tanh", gated=True)
+    ae = Vanilla(network=network, latent_dim=2, latent_activation="linear", loss="mse").build((4,))
+    state = numpy_state(ae, TX)
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    p = jax.tree.map(np.float64, state.params)
+
+    def dense(layer, h):
+        return h @ layer["kernel"] + layer["bias"]
+
+    def gated(part, h):
+        return np.tanh(dense(part["Dense_0"], h)) / (1 + np.exp(-dense(part["Dense_1"], h)))
+
+    z = dense(p["code"], gated(p["encoder"], x))
+    recon = dense(p["decoder"]["Dense_2"], gated(p["decoder"], z))
+    np.testing.assert_allclose(ae.encode(state.variables, x), z, rtol=1e-5)
+    np.testing.assert_allclose(ae.reconstruct(state.variables, x), recon, rtol=1e-5)
+
+
 class TestVariational:
     ae = Variational(network=MLP(widths=(16,)), latent_dim=3, beta=2.5).build((6,))
     batch = batch_for((6,))
