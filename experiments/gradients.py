@@ -127,7 +127,8 @@ def slopes(ratios: Ratios) -> dict[str, dict[str, float]]:
         points = [(k, v) for k, v in curve.items() if 0 < v < np.inf]
         if len(points) < 2:
             return float("nan")
-        return float(np.polyfit(*np.log(np.array(points, float)).T, 1)[0])
+        logs = np.log(np.array(points, float))
+        return float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
 
     return {
         estimator: {group: slope(curve) for group, curve in groups.items()}
@@ -160,7 +161,7 @@ def linear_gaussian(
     key, noise, data = jax.random.split(jax.random.key(seed), 3)
     state = init_state(ae, optax.identity(), key)
     eye, zeros = jnp.eye(size), jnp.zeros(size)
-    params = {
+    params: dict[str, Any] = {
         "mean": {"kernel": 0.5 * eye, "bias": zeros},
         "logvar": {"kernel": 0 * eye, "bias": zeros + jnp.log(2 / 3)},
         "decoder": {"Dense_0": {"kernel": eye, "bias": zeros}},
@@ -173,13 +174,13 @@ def linear_gaussian(
     return ae, {"params": jax.tree.unflatten(treedef, moved)}, {"x": x}
 
 
-def _with_bound(ae: Autoencoder, samples: int, estimator: str) -> Autoencoder:
+def _with_bound(ae: Autoencoder, samples: int, estimator: Any) -> Autoencoder:
     """`ae` with another number of samples and another estimator."""
     parts = ae.spec.parts() if hasattr(ae.spec, "parts") else None
     if parts is None or not isinstance(parts.bound, IWAE):
         needs = "has no importance-weighted bound: train one with ImportanceWeighted or IWAE()"
         raise ValueError(f"the model {type(ae.spec).__name__} {needs}")
-    bound = IWAE(samples=samples, estimator=estimator)  # type: ignore[arg-type]
+    bound = IWAE(samples=samples, estimator=estimator)
     return replace(parts, bound=bound).build(ae.event_shape)
 
 

@@ -52,7 +52,7 @@ def _moments(
 
     def one(total: Any, n: Array) -> tuple[Any, None]:
         draw = jax.random.fold_in(key, n)
-        grads = {}
+        grads: dict[str, Any] = {}
         for player in {*labels.values()}:
             own = jax.grad(loss)(params, player, draw)
             grads |= {name: own[name] for name in params if labels[name] == player}

@@ -48,7 +48,7 @@ def test_more_samples_help_dreg_and_hurt_the_plain_gradient():
     """The encoder's ratio falls as K^-1/2 and rises as K^1/2, the decoder's rises."""
     setting = gradients.linear_gaussian(examples=4, seed=0, size=4)
     ratios = gradients.measure(
-        *setting, samples=(2, 32), estimators=("reparametrized", "dreg"), draws=600
+        *setting, samples=(2, 32), estimators=("reparametrized", "dreg"), draws=3000
     )
     slopes = gradients.slopes(ratios)
     assert -0.7 < slopes["reparametrized"]["logvar"] < -0.3
