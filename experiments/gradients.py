@@ -167,7 +167,7 @@ def linear_gaussian(
         "decoder": {"Dense_0": {"kernel": eye, "bias": zeros}},
     }
     leaves, treedef = jax.tree.flatten(params)
-    assert jax.tree.structure(state.params) == treedef
+    assert str(jax.tree.structure(state.params)) == str(treedef)
     keys = jax.random.split(noise, len(leaves))
     moved = [a + 0.01 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
     x = jnp.sqrt(2.0) * jax.random.normal(data, (examples, size))
