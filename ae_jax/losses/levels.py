@@ -76,10 +76,11 @@ def discretized_logistic_mixture_nll(
     pixels = x.reshape(len(x), -1, 3)
     of_pixel = None if mask is None else mask.reshape(pixels.shape)[..., 0]
     flat = _masked(params.reshape(*pixels.shape[:2], -1), of_pixel)
+    pixels = pixels[..., None]
     logits, means, log_scales = color_parameters(
         flat.reshape(*pixels.shape[:2], 10, -1), scaled(pixels, levels)
     )
-    log_prob = _log_prob(pixels[..., None], means, log_scales, levels).sum(-2)
+    log_prob = _log_prob(pixels, means, log_scales, levels).sum(-2)
     nll = -_mixed(logits, log_prob)
     total = reduce(nll, reduction, of_pixel)
     return total / 3 if reduction == "mean" else total
@@ -91,11 +92,11 @@ def scaled(x: Array, levels: int = 256) -> Array:
 
 
 def color_parameters(params: Array, colors: Array) -> tuple[Array, Array, Array]:
-    """Logits [..., K], means and log scales [..., 3, K] from [..., 10, K], given colors [..., 3]
-    from -1 to 1. A channel's mean depends on the channels before it only."""
+    """Logits [..., K], means and log scales [..., 3, K] from `params` [..., 10, K], given colors
+    from -1 to 1, [..., 3, 1] or [..., 3, K]. A mean depends on the channels before it only."""
     logits, means, log_scales = params[..., 0, :], params[..., 1:4, :], params[..., 4:7, :]
     by_red, blue_by_red, blue_by_green = (jnp.tanh(params[..., i, :]) for i in (7, 8, 9))
-    red, green = colors[..., 0, None], colors[..., 1, None]
+    red, green = colors[..., 0, :], colors[..., 1, :]
     added = [jnp.zeros_like(by_red), by_red * red, blue_by_red * red + blue_by_green * green]
     return logits, means + jnp.stack(added, axis=-2), log_scales
 
