@@ -92,14 +92,18 @@ def parse(
         if name not in configs:
             raise ValueError(f"no configuration {name!r}: {nearest(name, configs)}")
         base = configs[name]
-    about = f"{about}\n\nCONFIG (default: {default}): {', '.join(sorted(configs))}, or a file.py"
+    about = (
+        f"{about}\n\nCONFIG (default: {default}): {', '.join(sorted(configs))}, or a file.py\n\n"
+        "--model.PART.kind NAME replaces a part, such as network, by one with its own options"
+    )
+    argv, chosen = _with_kinds(argv, base, models)
     cls = widened(options, models)
     command = parse_options(
         argv,
         cls,
         prog=f"{prog} [CONFIG]",
         about=about,
-        default=cls(**_shallow(base), resume=resume),
+        default=cls(**_shallow(chosen), resume=resume),
     )
     config = Config(**{f.name: getattr(command, f.name) for f in fields(Config)})
     if command.allow_changes and resume is None:
@@ -112,6 +116,30 @@ def parse(
                 f"--run-dir {command.run_dir}: --resume writes to {resume}: remove --run-dir"
             )
     return name, config, command
+
+
+def _with_kinds(argv: list[str], base: Config, models: Any) -> tuple[list[str], Config]:
+    """The arguments without each ``--PART.kind NAME``, and the configuration with these parts.
+
+    The options of a part depend on its kind, which is therefore chosen before they are parsed.
+    """
+    rest: list[str] = []
+    data, arguments = to_dict(base), iter(argv)
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        path = name.removeprefix("--").replace("-", "_").split(".")
+        *parents, last = path[:-1] or [""]
+        part: Any = data
+        for parent in parents:
+            part = part.get(parent) if isinstance(part, dict) else None
+        known = isinstance(part, dict) and isinstance(part.get(last), dict)
+        if not (name.startswith("--") and path[-1] == "kind" and known):
+            rest.append(argument)
+            continue
+        part[last] = {"kind": value if equals else next(arguments, "")}
+    if len(rest) == len(argv):
+        return rest, base
+    return rest, from_dict(widened(Config, models), data, where="config")
 
 
 def stored_config(path: str, models: Any = Model) -> Config:
