@@ -8,7 +8,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -90,11 +89,11 @@ def beta_binomial_nll(
         (b + failures) / (c + trials)
     )
     log_prob += _rise(a, x) + _rise(b, failures) - _rise(c, jnp.full_like(c, trials))
+    k = range(trials + 1)
     log_choose = [
-        math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
-        for k in range(trials + 1)
+        math.lgamma(trials + 1) - math.lgamma(i + 1) - math.lgamma(trials - i + 1) for i in k
     ]
-    table = jnp.asarray(np.float32(log_choose))
+    table = jnp.asarray(log_choose, jnp.float32)
     return reduce(-log_prob - table[x.astype(jnp.int32)], reduction, mask)
 
 

@@ -1,11 +1,12 @@
 """Every likelihood is a distribution over its support, with its own mean and its own draws."""
 
-from functools import partial
+from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from ae_jax import losses
@@ -22,6 +23,7 @@ from ae_jax.likelihoods import (
 )
 from ae_jax.models import AE, ImportanceWeighted, Variational
 from ae_jax.networks import MLP, RNN, ConvNet
+from ae_jax.training import fit
 
 RNG = np.random.default_rng(0)
 DRAWS = 5000
@@ -55,49 +57,44 @@ CASES = {
 each = pytest.mark.parametrize("name", CASES)
 
 
-def outputs_of(likelihood, h):
-    """Of the decoder's output `h` [B, ...] for events of one element."""
-    return likelihood.module((1,)).apply({}, h)
-
-
-def decoded(case, rows):
+@cache
+def distribution(name):
+    """A decoder's output [6, ...], its outputs, and p(x) of every x of the support, [6, values], in
+    float64; of a density, times the weights of the quadrature."""
+    case = CASES[name]
+    module, count = case.likelihood.module((1,)), len(case.support)
     shape = case.likelihood.output_shape((1,))
-    return jnp.float32(case.scale * np.random.default_rng(1).normal(size=(rows, *shape)))
+    h = jnp.float32(case.scale * np.random.default_rng(1).normal(size=(6, *shape)))
+    x = jnp.float32(np.tile(case.support, len(h)))[:, None]
 
+    @jax.jit
+    def log_prob(h):
+        outputs = module.apply({}, jnp.repeat(h, count, axis=0))
+        return module.apply({}, outputs, {"x": x}, method="log_prob")
 
-def log_probs(case, h):
-    """Of every value of the support, in float64: [rows, values]."""
-    h = jnp.repeat(h, len(case.support), axis=0)
-    x = jnp.float32(np.tile(case.support, len(h) // len(case.support)))[:, None]
-    call = partial(case.likelihood.module((1,)).apply, {}, method="log_prob")
-    log_prob = jax.jit(call)(outputs_of(case.likelihood, h), {"x": x})
-    return np.float64(log_prob).reshape(-1, len(case.support))
+    p = np.exp(np.float64(log_prob(h))).reshape(len(h), count)
+    return h, module.apply({}, h), p * case.weights
 
 
 @each
 def test_probabilities_sum_to_one(name):
     """A sum over the support, or a quadrature."""
-    case = CASES[name]
-    total = (np.exp(log_probs(case, decoded(case, 6))) * case.weights).sum(1)
-    np.testing.assert_allclose(total, 1.0, rtol=2e-5)
+    np.testing.assert_allclose(distribution(name)[2].sum(1), 1.0, rtol=2e-5)
 
 
 @each
 def test_the_reconstruction_is_the_mean(name):
-    case = CASES[name]
-    h = decoded(case, 6)
-    mean = (np.exp(log_probs(case, h)) * case.weights * case.support).sum(1)
-    outputs = outputs_of(case.likelihood, h)
+    case, (_, outputs, p) = CASES[name], distribution(name)
     recon = outputs.get("recon", jax.nn.sigmoid(outputs.get("logits", 0.0)))
+    mean = (p * case.support).sum(1)
     np.testing.assert_allclose(recon[:, 0], mean, rtol=1e-5, atol=case.mean_error)
 
 
 @each
 def test_draws_have_the_moments_and_the_support(name):
     """The mean and the variance, and a mean score of zero, within 5 standard errors."""
-    case = CASES[name]
-    h, module = decoded(case, 1), case.likelihood.module((1,))
-    p = (np.exp(log_probs(case, h)) * case.weights)[0]
+    case, (h, _, p) = CASES[name], distribution(name)
+    module, p = case.likelihood.module((1,)), p[0]
     mean = (p * case.support).sum()
 
     @jax.jit
@@ -110,7 +107,7 @@ def test_draws_have_the_moments_and_the_support(name):
 
         return x, jax.grad(log_prob)(h, x)
 
-    x, scores = draw(jnp.repeat(h, DRAWS, axis=0), jax.random.key(0))
+    x, scores = draw(jnp.repeat(h[:1], DRAWS, axis=0), jax.random.key(0))
     assert x.shape == (DRAWS, 1) and x.dtype == jnp.float32
     validated(x, support=case.likelihood.support)
     squares = np.square(np.float64(x[:, 0]) - mean)
@@ -198,15 +195,15 @@ class TestColors:
 def test_the_variance_of_an_element_has_bounds():
     likelihood = GaussianLikelihood(variance=0.5, per_element=True)
     h = jnp.float32([[[0.3, -1e6]], [[0.3, 0.0]], [[0.3, 1e6]]])
-    variance = np.exp(outputs_of(likelihood, h)["recon_logvar"][:, 0])
+    variance = np.exp(likelihood.module((1,)).apply({}, h)["recon_logvar"][:, 0])
     np.testing.assert_allclose(variance, [0.5e-4, 0.5, 0.5e4], rtol=1e-5)
 
 
 @pytest.mark.parametrize("network", [MLP(), ConvNet(filters=(2,)), RNN(widths=(2,))])
-@pytest.mark.parametrize("likelihood", ["mixture", "element_gaussian", "poisson"])
-def test_any_network_gives_the_numbers_that_a_likelihood_needs(network, likelihood):
+def test_any_network_gives_the_numbers_that_a_likelihood_needs(network):
     images = [(4, 6), (4, 6, 1), (4, 6, 3)]
-    spec = ImportanceWeighted(network=network, likelihood=CASES[likelihood].likelihood)
+    likelihood = DiscretizedLogisticMixture(components=2)
+    spec = ImportanceWeighted(network=network, likelihood=likelihood)
     for shape in images if isinstance(network, ConvNet) else [(4,), *images]:
         ae, x = spec.build(shape), jax.ShapeDtypeStruct((2, *shape), np.float32)
 
@@ -244,4 +241,23 @@ def test_a_name_is_a_likelihood():
 def test_what_cannot_be_is_refused_in_one_line(make, message):
     with pytest.raises(ValueError, match=message) as error:
         make()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "x", "message"),
+    [
+        ("poisson", np.full((4, 3), 0.5), "x has the value 0.5, and the likelihood needs counts"),
+        ("categorical", np.full((4, 3), 0.3), "x has the value 0.3, .* needs 8-bit pixels"),
+        (
+            "continuous_bernoulli",
+            np.full((4, 3), 1.5),
+            r"x has values in \[1.5, 1.5\], and the loss",
+        ),
+    ],
+)
+def test_data_outside_the_support_is_refused_before_training(likelihood, x, message):
+    ae = Variational(likelihood=likelihood).build((3,))
+    with pytest.raises(ValueError, match=message) as error:
+        fit(ae, x, epochs=1, batch_size=2, optimizer=optax.sgd(0.1))
     assert "\n" not in str(error.value)

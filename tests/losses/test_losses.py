@@ -130,8 +130,15 @@ def reference(name, args):
     return CASES[name][1](*[a.astype(np.float64) for a in args])
 
 
-@each
-@pytest.mark.parametrize("shape", [(B, *EVENT), (7,), (1, 1), (3, 784)])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        (name, shape)
+        for name in CASES
+        for shape in [(B, *EVENT), (7,), (1, 1), (3, 784)]
+        if len(shape) == 3 or name not in ALIKE
+    ],
+)
 def test_matches_float64(name, shape):
     args = arrays(name, shape=shape)
     elements, axes = reference(name, args), tuple(range(1, len(shape)))
@@ -142,7 +149,7 @@ def test_matches_float64(name, shape):
         np.testing.assert_allclose(value, reduce(elements, axes), rtol=1e-5, atol=1e-6)
 
 
-@each
+@most
 def test_where_equals_slicing(name):
     args = arrays(name)
     loss = CASES[name][0]
@@ -211,8 +218,9 @@ def test_computes_in_float32(name, dtype):
     np.testing.assert_allclose(value, CASES[name][0](*[a.astype(jnp.float32) for a in low]))
 
 
-@each
-@pytest.mark.parametrize("size", [1e2, 1e4])
+@pytest.mark.parametrize(
+    ("name", "size"), [(n, s) for n in CASES for s in (1e2, 1e4) if s == 1e4 or n not in ALIKE]
+)
 def test_extreme_inputs_are_finite(name, size):
     signs = np.array([[-size, -1.0, 0.0, 1.0, size]], np.float32)
     grids = np.meshgrid(*[signs] * len(CASES[name][2]), indexing="ij")
