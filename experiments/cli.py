@@ -125,21 +125,31 @@ def _with_kinds(argv: list[str], base: Config, models: Any) -> tuple[list[str], 
     """
     rest: list[str] = []
     data, arguments = to_dict(base), iter(argv)
+
+    def config() -> Config:
+        return from_dict(widened(Config, models), data, where="config")
+
     for argument in arguments:
         name, equals, value = argument.partition("=")
         path = name.removeprefix("--").replace("-", "_").split(".")
-        *parents, last = path[:-1] or [""]
-        part: Any = data
-        for parent in parents:
-            part = part.get(parent) if isinstance(part, dict) else None
-        known = isinstance(part, dict) and isinstance(part.get(last), dict)
-        if not (name.startswith("--") and path[-1] == "kind" and known):
+        if not name.startswith("--") or len(path) < 2 or path[-1] != "kind":
             rest.append(argument)
             continue
-        part[last] = {"kind": value if equals else next(arguments, "")}
-    if len(rest) == len(argv):
-        return rest, base
-    return rest, from_dict(widened(Config, models), data, where="config")
+        if _owner(data, path) is None:  # maybe it is a part of one that was just chosen
+            data = to_dict(config())
+        owner = _owner(data, path)
+        if owner is None:
+            rest.append(argument)
+        else:
+            owner[path[-2]] = {"kind": value if equals else next(arguments, "")}
+    return rest, config() if len(rest) < len(argv) else base
+
+
+def _owner(data: Any, path: Sequence[str]) -> Any:
+    """The part of `data` that has the part whose kind `path` names, or None."""
+    for name in path[:-2]:
+        data = data.get(name) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) and isinstance(data.get(path[-2]), dict) else None
 
 
 def stored_config(path: str, models: Any = Model) -> Config:

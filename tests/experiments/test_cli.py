@@ -6,8 +6,9 @@ from typing import Annotated
 import pytest
 import tyro
 
+from ae_jax.bottlenecks import Gaussian
 from ae_jax.likelihoods import DiscretizedLogisticMixture, Poisson
-from ae_jax.models import ImportanceWeighted, Vanilla
+from ae_jax.models import AE, ImportanceWeighted, Vanilla
 from ae_jax.networks import ConvNet
 from experiments.cli import as_flags, parse, parse_options
 from experiments.config import Config
@@ -75,6 +76,8 @@ def test_a_part_may_be_of_another_kind():
         likelihood=DiscretizedLogisticMixture(components=2),
     )
     assert parsed("--model.kind", "vanilla", "--model.loss", "mse") == Vanilla(loss="mse")
+    args = "--model.kind ae --model.bottleneck.kind gaussian --model.likelihood.kind poisson"
+    assert parsed(*args.split()) == AE(bottleneck=Gaussian(), likelihood=Poisson())
 
 
 @pytest.mark.parametrize(
