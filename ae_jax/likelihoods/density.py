@@ -66,13 +66,15 @@ class DensityModule(LikelihoodModule):
 
     def __call__(self, h: Array) -> Outputs:
         params = h.astype(jnp.float32).reshape(len(h), *self.shape)
-        return {"recon": self.likelihood.mean(params), "recon_params": params}
+        mean = self.likelihood.mean(params).astype(jnp.float32)
+        return {"recon": mean, "recon_params": params}
 
     def log_prob(self, outputs: Outputs, batch: Batch) -> Array:
         return -self.likelihood._nll(outputs, batch)
 
     def sample(self, outputs: Outputs) -> Array:
-        return self.likelihood.sample(self.make_rng("latent"), outputs["recon_params"])
+        drawn = self.likelihood.sample(self.make_rng("latent"), outputs["recon_params"])
+        return drawn.astype(jnp.float32)  # with 64-bit jax some samplers give float64
 
 
 class LogInput(nn.Module):
