@@ -120,7 +120,7 @@ def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
     train, test = load_split(replace(data, decode="once"), "train"), load_split(data, "test")
     for split, arrays in {"train": train, "test": test}.items():
         try:
-            validated(arrays, unit_interval=ae.unit_interval)
+            validated(arrays, support=ae.support)
         except ValueError as error:
             raise ValueError(f"{data.name}, {split}: {error}") from None
         shape = arrays["x"].shape[1:]

@@ -17,6 +17,8 @@ from ae_jax import losses
 
 Batch = Num[Array, "B *event"]
 Like = Num[Array, "#B *#event"]  # broadcastable to a Batch
+Levels = Num[Array, "B *event levels"]
+Mixture = Num[Array, "B *event 3 components"]
 Mask = Bool[Array, "#B *#event"]
 Rows = Bool[Array, "B"]
 Each = Float32[Array, "B"]  # one number for each example
@@ -57,6 +59,40 @@ def gaussian_nll(mean: Batch, x: Batch, logvar: Like, where: Mask | None = None)
 
 
 @checked
+def continuous_bernoulli_nll(logits: Batch, x: Batch, where: Mask | None = None) -> Each:
+    return losses.continuous_bernoulli_nll(logits, x, where=where)
+
+
+@checked
+def poisson_nll(log_rate: Batch, x: Batch, where: Mask | None = None) -> Each:
+    return losses.poisson_nll(log_rate, x, where=where)
+
+
+@checked
+def negative_binomial_nll(
+    log_mean: Batch, x: Batch, log_dispersion: Like, where: Mask | None = None
+) -> Each:
+    return losses.negative_binomial_nll(log_mean, log_dispersion, x, where=where)
+
+
+@checked
+def beta_binomial_nll(
+    log_alpha: Batch, log_beta: Batch, x: Batch, where: Mask | None = None
+) -> Each:
+    return losses.beta_binomial_nll(log_alpha, log_beta, x, where=where)
+
+
+@checked
+def categorical_nll(logits: Levels, x: Batch, where: Mask | None = None) -> Each:
+    return losses.categorical_nll(logits, x, where=where)
+
+
+@checked
+def discretized_logistic_mixture_nll(params: Mixture, x: Batch, where: Mask | None = None) -> Each:
+    return losses.discretized_logistic_mixture_nll(params, x, where=where)
+
+
+@checked
 def l1_sparsity(z: Batch, where: Mask | None = None) -> Each:
     return losses.l1_sparsity(z, where=where)
 
@@ -89,6 +125,7 @@ def test_shapes_and_dtypes(loss, event, dtype):
     whole, one_row, one_column = (5, *event), (1, *event), (5, *(1 for _ in event))
     for like, mask in [(whole, None), (one_row, whole), (whole, one_column)]:
         shapes = {Batch: whole, Like: like, Mask | None: mask, Rows | None: mask and (5,)}
+        shapes |= {Levels: (*whole, 6), Mixture: (*whole, 3, 2)}
         arguments = {
             name: jax.ShapeDtypeStruct(shapes[kind], bool if name == "where" else dtype)
             for name, kind in inspect.get_annotations(CHECKED[loss]).items()

@@ -8,6 +8,7 @@ from ae_jax.core.autoencoder import (
 )
 from ae_jax.core.batch import (
     Batch,
+    Support,
     as_floats,
     checked_input,
     event_mask,
@@ -47,6 +48,7 @@ __all__ = [
     "Optimizer",
     "Outputs",
     "Player",
+    "Support",
     "Term",
     "TrainState",
     "Variables",

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike, DTypeLike
 from ae_jax.core.batch import (
     PROVIDED,
     Batch,
+    Support,
     as_floats,
     checked_input,
     floats_in,
@@ -44,7 +45,8 @@ class Autoencoder:
 
     * ``features(x) -> [B, K]``: what probes, densities and pictures read;
     * ``log_weight(x) -> [B]``: log p(x, z) - log q(z | x) of one draw from the ``latent`` stream;
-    * ``sample(n) -> Outputs``: n examples, drawn with the ``latent`` stream;
+    * ``sample(n) -> Outputs``: n examples, drawn with the ``latent`` stream, maybe with ``"x"``, a
+      draw of the data beside its mean;
     * ``posterior_kl(x) -> [B, K]``: the KL divergence of each latent to the prior, in nats;
     * ``prior_quantile(u) -> [n, K]``: latents at quantiles of the prior, for pictures.
     """
@@ -56,7 +58,9 @@ class Autoencoder:
     spec: Any = None
     """The model specification it was built from (see `ae_jax.models`), or None."""
     unit_interval: bool = False
-    """Whether its data must lie in [0, 1], as a Bernoulli likelihood needs."""
+    """Whether its data must lie in [0, 1], as a Bernoulli likelihood needs: short for `support`."""
+    support: Support = "real"
+    """The values that its data may have."""
     dtype: DTypeLike = jnp.float32
     """What the module computes in. Parameters, untrained state, outputs and losses stay float32."""
     columns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -82,6 +86,9 @@ class Autoencoder:
     runs in the compiled step after each update, and is undone with it where that is skipped."""
 
     def __post_init__(self) -> None:
+        if self.unit_interval and self.support == "real":
+            object.__setattr__(self, "support", "unit_interval")
+        object.__setattr__(self, "unit_interval", self.support in ("unit_interval", "bytes"))
         for name, term in self.objective.items():
             if term.player and term.player not in self.players:
                 raise ValueError(

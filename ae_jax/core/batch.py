@@ -1,7 +1,7 @@
 """Batches: columns by name, checked and brought to floats in one place."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +14,10 @@ Batch = Mapping[str, Any]
 
 PROVIDED = ("mask", "step", "axis_name")
 """What the step gives a module that asks for it; no data set needs to have these."""
+
+Support = Literal["real", "unit_interval", "bytes", "counts"]
+"""The values that ``x`` may have: any; [0, 1]; k / 255 with k = 0, ..., 255; 0, 1, 2, ...
+uint8 stands for k / 255."""
 
 
 def as_floats(x: ArrayLike) -> Array:

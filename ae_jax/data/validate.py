@@ -8,17 +8,24 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ae_jax.core import Support
 from ae_jax.data.records import Records
 
 KEYS = ("x", "label", "length", "mask")
 """The columns that mean the same everywhere. Any other is for the model that reads it."""
-BLOCK = 2**26  # bytes that are checked at a time
+BLOCK = 2**26  # bytes that are checked at a time: a mapped set may be larger than the memory
+_NEEDS = {
+    "unit_interval": "the loss needs [0, 1]: rescale it (pixels: divide by 255) or train with a "
+    "squared error",
+    "bytes": "the likelihood needs 8-bit pixels: give them as uint8, or as k / 255",
+    "counts": "the likelihood needs counts 0, 1, 2, ...: give such, or train with a Gaussian one",
+}
 
 
 def validated(
     data: ArrayLike | Mapping[str, ArrayLike | Records],
     *,
-    unit_interval: bool = False,
+    support: Support = "real",
     records: bool = False,
 ) -> dict[str, np.ndarray]:
     """The data set as a dict of checked NumPy arrays; errors are one line.
@@ -28,8 +35,8 @@ def validated(
         "label" `[N]` (integers), "length" `[N]` (real steps of a sequence, 1 to `x.shape[1]`),
         "mask" `[N]` (1 for a real row, 0 for padding), and any further columns `[N, ...]` that a
         model reads: NumPy arrays, JAX arrays, or anything that `np.asarray` accepts.
-      unit_interval: refuse float values outside [0, 1], for a Bernoulli likelihood. uint8 values
-        0..255 always pass, since they stand for [0, 1].
+      support: refuse other values of "x" (see `ae_jax.core.Support`). uint8 values 0..255 stand for
+        [0, 1]: they are refused as counts only.
       records: accept `Records` as "x", which are returned unchanged.
 
     Returns:
@@ -53,13 +60,7 @@ def validated(
         raise ValueError(f"data has no 'x', only {sorted(arrays)}: put the examples under 'x'")
 
     x = _examples(arrays["x"], records)
-    if unit_interval and x.dtype != np.uint8:
-        low, high = x.min(), x.max()
-        if low < 0 or high > 1:
-            raise ValueError(
-                f"x has values in [{low:.4g}, {high:.4g}], and BCE needs [0, 1]: "
-                "rescale it (pixels: divide by 255) or train with a squared error"
-            )
+    _require_support(x, support)
     checked = {"x": x}
     for key in KEYS[1:]:
         if arrays.get(key) is not None:
@@ -102,8 +103,7 @@ def _floats(key: str, x: np.ndarray) -> np.ndarray:
         return x
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
-    # In blocks, because a set that is mapped from disk may be larger than the memory.
-    rows = max(1, BLOCK * len(x) // x.nbytes)
+    rows = _rows_of_a_block(x)
     if not all(np.isfinite(x[i : i + rows]).all() for i in range(0, len(x), rows)):
         finite = np.isfinite(x)
         count = finite.size - np.count_nonzero(finite)
@@ -113,6 +113,33 @@ def _floats(key: str, x: np.ndarray) -> np.ndarray:
             f"float32, the first at {first}: drop or replace them"
         )
     return x
+
+
+def _rows_of_a_block(x: np.ndarray) -> int:
+    return max(1, BLOCK * len(x) // x.nbytes)
+
+
+def _require_support(x: np.ndarray, support: Support) -> None:
+    pixels = x.dtype == np.uint8
+    if support == "counts" and pixels:
+        raise TypeError(
+            "x has dtype uint8, which stands for pixels in [0, 1], and the likelihood needs "
+            "counts: use x.astype(np.float32)"
+        )
+    if support == "real" or pixels:
+        return
+    low, high, steps = x.min(), x.max(), 1 if support == "counts" else 255
+    if low < 0 or (high > 1 and support != "counts"):
+        raise ValueError(f"x has values in [{low:.4g}, {high:.4g}], and {_NEEDS[support]}")
+    if support == "unit_interval":
+        return
+    rows = _rows_of_a_block(x)
+    for i in range(0, len(x), rows):
+        scaled = x[i : i + rows] * np.float32(steps)
+        wrong = np.abs(scaled - np.round(scaled)) > 1e-3
+        if wrong.any():
+            value = x[i : i + rows].reshape(-1)[np.argmax(wrong)]
+            raise ValueError(f"x has the value {value:.6g}, and {_NEEDS[support]}")
 
 
 def _further_column(key: str, data: ArrayLike | Records, n: int) -> np.ndarray:

@@ -7,27 +7,26 @@ import jax
 from jax import Array
 
 from ae_jax import losses
-from ae_jax.core import Batch, Outputs, Term, event_mask
+from ae_jax.core import Batch, Outputs, Support, Term, event_mask
+from ae_jax.likelihoods.density import Density
 from ae_jax.likelihoods.module import LikelihoodModule
-from ae_jax.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bernoulli(Spec):
+class Bernoulli(Density):
     """``-log p(x | z)`` in nats, summed over elements, with logits from the decoder.
 
     Of gray values it is a cross-entropy, and no likelihood.
     """
 
     kind: ClassVar[str] = "bernoulli"
-    density: ClassVar[bool] = True
-    unit_interval: ClassVar[bool] = True
+    support: ClassVar[Support] = "unit_interval"
 
     binarize: bool = False
     """Draw every x as Bernoulli(x) each time, input and target, in training and in its test rows
     (Burda et al., Importance weighted autoencoders, 2016, section 5)."""
 
-    def module(self) -> LikelihoodModule:
+    def module(self, event_shape: tuple[int, ...]) -> LikelihoodModule:
         """A module ``h -> {"logits": h}``."""
         return BernoulliModule(self.binarize)
 
@@ -49,6 +48,9 @@ class BernoulliModule(LikelihoodModule):
 
     def log_prob(self, outputs: Outputs, batch: Batch) -> Array:
         return -_nll(outputs, batch)
+
+    def sample(self, outputs: Outputs) -> Array:
+        return binarized(self.make_rng("latent"), jax.nn.sigmoid(outputs["logits"]))
 
 
 def binarized(key: Array, x: Array) -> Array:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import flax.linen as nn
 from jax import Array
 
 from ae_jax import losses
-from ae_jax.core import Batch, Outputs, Term, event_mask
+from ae_jax.core import Batch, Outputs, Support, Term, event_mask
 from ae_jax.likelihoods.module import LikelihoodModule
 from ae_jax.losses import Reduction
 from ae_jax.networks.activations import Activation, activation
@@ -36,10 +37,19 @@ class Error(Spec):
         require(ok, "output_activation", self.output_activation, "bce takes logits: use 'linear'")
 
     @property
-    def unit_interval(self) -> bool:
-        return self.loss == "bce"
+    def support(self) -> Support:
+        """bce's x lies in [0, 1]."""
+        return "unit_interval" if self.loss == "bce" else "real"
 
-    def module(self) -> LikelihoodModule:
+    def output_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The decoder gives one number per element."""
+        return event_shape
+
+    def encoder(self, encoder: nn.Module) -> nn.Module:
+        """The encoder itself."""
+        return encoder
+
+    def module(self, event_shape: tuple[int, ...]) -> LikelihoodModule:
         """A module ``h -> {"logits"}`` for bce, ``{"recon"}`` for the others."""
         return ErrorModule(self._key, self.output_activation)
 

@@ -19,3 +19,7 @@ class LikelihoodModule(nn.Module):
     def log_prob(self, outputs: Outputs, batch: Batch) -> Array:
         """``log p(x | z)`` in nats: [B]."""
         raise NotImplementedError
+
+    def sample(self, outputs: Outputs) -> Array:
+        """A draw of x from p(x | z), in the units of the data, with the ``latent`` stream."""
+        raise NotImplementedError

@@ -8,8 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ae_jax.losses.reduction import Reduction, elements, exp_linear, reduce
-
-_SERIES_LIMIT = 0.1
+from ae_jax.losses.special import exp_minus_tangent
 
 
 @partial(jax.jit, static_argnames="reduction")
@@ -34,12 +33,4 @@ def gaussian_kl(
         where=where,
     )
     squared = jnp.square(mean - prior_mean) * exp_linear(-prior_logvar)
-    return reduce(0.5 * (_exp_minus_tangent(logvar - prior_logvar) + squared), reduction, mask)
-
-
-def _exp_minus_tangent(a: Array) -> Array:
-    """exp(a) - 1 - a >= 0; by its series near 0, where the difference would cancel."""
-    near = jnp.abs(a) < _SERIES_LIMIT
-    s = jnp.where(near, a, 0.0)
-    series = s * s / 2 * (1 + s / 3 * (1 + s / 4 * (1 + s / 5 * (1 + s / 6))))
-    return jnp.where(near, series, exp_linear(a) - 1.0 - a)
+    return reduce(0.5 * (exp_minus_tangent(logvar - prior_logvar) + squared), reduction, mask)

@@ -55,7 +55,7 @@ class AE(Spec):
             needs = f"{_name(self.network)} needs a number; a ConvNet or an RNN can do without"
             require(not self.network.flat_features, "latent_dim", None, needs)
         if isinstance(bottleneck, Posterior):
-            needs = f"{_name(bottleneck)} latents need Bernoulli() or GaussianLikelihood()"
+            needs = f"{_name(bottleneck)} latents need a likelihood, such as Bernoulli()"
             require(likelihood.density, "likelihood", likelihood, needs)
             needs = f"{_name(bottleneck)} latents are {bottleneck.space}: choose such a prior"
             require(self.prior.space == bottleneck.space, "prior", self.prior, needs)
@@ -73,6 +73,8 @@ class AE(Spec):
             require(not gated, "gated", gated, "tied weights need layers without gates")
             needs = "tied weights need a Linear bottleneck"
             require(not bottleneck.stochastic, "bottleneck", bottleneck, needs)
+            needs = "tied weights give one number per element, and it needs more"
+            require(likelihood.output_shape((1,)) == (1,), "likelihood", likelihood, needs)
         if getattr(likelihood, "binarize", False):
             needs = "binarize would draw the target from the noisy input: use one of the two"
             require(self.corruption is None, "corruption", self.corruption, needs)
@@ -102,30 +104,34 @@ class AE(Spec):
             module = penalty.wrap(module)
             objective |= penalty.terms()
         if self.corruption is not None:
-            module = self.corruption.wrap(module, clip=self.likelihood.unit_interval)
+            module = self.corruption.wrap(module, clip=self._in_unit_interval)
         return Autoencoder(
             module=module,
             objective=objective,
             event_shape=shape,
             spec=self,
-            unit_interval=self.likelihood.unit_interval,
+            support=self.likelihood.support,
             columns=dict.fromkeys(self.network.columns, ()),
             players=players,
             at_most_examples=self.prior.at_most_examples,
         )
 
+    @property
+    def _in_unit_interval(self) -> bool:
+        return self.likelihood.support in ("unit_interval", "bytes")
+
     def _module(self, shape: tuple[int, ...]) -> nn.Module:
-        likelihood, bottleneck = self.likelihood.module(), self.bottleneck
+        likelihood, bottleneck = self.likelihood.module(shape), self.bottleneck
         if self.tied:
             assert isinstance(self.network, MLP) and isinstance(bottleneck, Linear)  # checked above
             return TiedModule(self.network, bottleneck, shape, likelihood)
         flat = bottleneck.latent_dim is not None
-        encoder = self.network.encoder(shape)
-        decoder = self.network.decoder(shape, flat_latent=flat)
+        encoder = self.likelihood.encoder(self.network.encoder(shape))
+        decoder = self.network.decoder(self.likelihood.output_shape(shape), flat_latent=flat)
         if not isinstance(bottleneck, Posterior):
             return PlainModule(encoder, bottleneck.module(), decoder, likelihood)
-        unit_interval = self.likelihood.unit_interval
-        prior = self.prior.module(bottleneck.latent_dim, shape, unit_interval=unit_interval)
+        limited = self._in_unit_interval
+        prior = self.prior.module(bottleneck.latent_dim, shape, unit_interval=limited)
         exact = bottleneck.kind in self.prior.exact_kl
         kind = QuantileModule if hasattr(prior, "quantile") else LatentVariableModule
         kind = StandardModule if exact and hasattr(prior, "latent_kl") else kind

@@ -78,9 +78,10 @@ class LatentVariableModule(PlainModule):
         return log_likelihood + densities["log_prior"] - densities["log_posterior"]
 
     def sample(self, n: int) -> Outputs:
-        """n examples, drawn from the prior and decoded, with ``"z"`` among the outputs."""
+        """n latents ``"z"``, drawn from the prior and decoded; ``"x"`` is drawn from p(x | z)."""
         z = self.prior.sample(n, self._posterior)
-        return {"z": z, **self.decode(z)}
+        decoded = self.decode(z)
+        return {"z": z, "x": self.likelihood.sample(decoded), **decoded}
 
     def _posterior(self, x: Array) -> Outputs:
         """What q(z | x) is of any `x` [n, ...], for a prior that is made of posteriors."""

@@ -9,7 +9,20 @@ from ae_jax.models.autoencoder import AE, Preset
 from ae_jax.models.bound import ELBO
 from ae_jax.networks import MLP, Network
 from ae_jax.priors import Prior, StandardNormal
-from ae_jax.spec import require
+from ae_jax.spec import kinds_of, require
+
+LikelihoodName = Literal[
+    "bernoulli",
+    "continuous_bernoulli",
+    "gaussian",
+    "learned_gaussian",
+    "element_gaussian",
+    "categorical",
+    "beta_binomial",
+    "discretized_logistic_mixture",
+    "poisson",
+    "negative_binomial",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +46,14 @@ class Variational(Preset):
     """Steps over which beta grows linearly from 0 (see `ELBO`)."""
     free_bits: float = 0.0
     """Nats per latent below which the batch's mean KL is not pressed further (see `ELBO`)."""
-    likelihood: Literal["bernoulli", "gaussian", "learned_gaussian"] = "bernoulli"
-    """bernoulli needs data in [0, 1]. gaussian has the fixed `variance`; learned_gaussian learns
-    one variance for all elements (see `GaussianLikelihood`)."""
+    likelihood: LikelihoodName = "bernoulli"
+    """bernoulli needs data in [0, 1], and so does the density continuous_bernoulli. gaussian has
+    the fixed `variance`; learned_gaussian learns one variance for all elements, and
+    element_gaussian one for each element of each example (see `GaussianLikelihood`). categorical,
+    beta_binomial and discretized_logistic_mixture are of 8-bit data; poisson and negative_binomial
+    of counts. For a likelihood with other options use `AE` or `ImportanceWeighted`."""
     variance: float = 1.0
-    """The variance of the gaussian likelihoods; if it is learned, its initial value."""
+    """The variance of the gaussian likelihoods; if it is not fixed, its initial value."""
     binarize: bool = False
     """Draw every x as Bernoulli(x) each time, for the bernoulli likelihood (see `Bernoulli`)."""
 
@@ -45,10 +61,15 @@ class Variational(Preset):
         """The skeleton with this family's choices."""
         fits = not self.binarize or self.likelihood == "bernoulli"
         require(fits, "binarize", self.binarize, "is for the bernoulli likelihood only")
-        learned = self.likelihood == "learned_gaussian"
-        gaussian = GaussianLikelihood(variance=self.variance, learned=learned)
-        bernoulli = Bernoulli(binarize=self.binarize)
-        likelihood: Likelihood = bernoulli if self.likelihood == "bernoulli" else gaussian
+        variance = self.variance
+        of_options: dict[str, Likelihood] = {
+            "bernoulli": Bernoulli(binarize=self.binarize),
+            "gaussian": GaussianLikelihood(variance=variance),
+            "learned_gaussian": GaussianLikelihood(variance=variance, learned=True),
+            "element_gaussian": GaussianLikelihood(variance=variance, per_element=True),
+        }
+        name = self.likelihood
+        likelihood = of_options[name] if name in of_options else kinds_of(Likelihood)[name]()
         return AE(
             network=self.network,
             bottleneck=Gaussian(latent_dim=self.latent_dim),

@@ -154,7 +154,7 @@ def train_rbm(
     Raises:
       ValueError, TypeError: invalid data or settings.
     """
-    x = validated(x, unit_interval=True)["x"]
+    x = validated(x, support="unit_interval")["x"]
     require(x.ndim == 2, "x.shape", x.shape, "must be [N, visible]; use x.reshape(len(x), -1)")
     count, visible = x.shape
     for name, value in (("hidden", hidden), ("epochs", epochs), ("batch_size", batch_size)):
@@ -222,7 +222,7 @@ def pretrain_rbm_stack(
       ValueError, TypeError: another kind of model, or invalid data or settings.
     """
     widths = _layer_widths(ae)
-    x = validated(x, unit_interval=True)["x"]
+    x = validated(x, support="unit_interval")["x"]
     if x.shape[1:] != ae.event_shape:
         event = ", ".join(map(str, ae.event_shape))
         raise ValueError(f"x has shape {x.shape}; this model was built for [N, {event}]")

@@ -133,8 +133,7 @@ class AutoencoderEstimator(BaseEstimator):
         Raises `ValueError` for values outside [0, 1] if the loss is a cross-entropy.
         """
         events = self._events(X)
-        if self.spec_.build(self.event_shape_).unit_interval:
-            validated(events, unit_interval=True)
+        validated(events, support=self.spec_.build(self.event_shape_).support)
         return in_chunks(self._programs().score, self.variables_, events).astype(np.float64)
 
     def _events(self, X: ArrayLike) -> np.ndarray:

@@ -255,7 +255,7 @@ def checked_data(
 ) -> dict[str, np.ndarray]:
     """`data` validated: of the shape the model was built for, with the columns that it reads."""
     try:
-        data = validated(data, unit_interval=ae.unit_interval, records=records)
+        data = validated(data, support=ae.support, records=records)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
     if "length" in data and "length" not in ae.columns:

@@ -102,11 +102,36 @@ def test_bad_columns_are_refused_in_one_line(key, value, error, message):
     assert "\n" not in str(caught.value)
 
 
-def test_unit_interval():
-    assert validated(FLOATS, unit_interval=True)["x"] is FLOATS
-    assert validated(IMAGES + 255, unit_interval=True)["x"].max() == 255  # uint8 stands for [0, 1]
+def test_values_outside_the_support_are_refused():
+    """uint8 stands for [0, 1], in steps of 1 / 255."""
+    assert validated(FLOATS, support="unit_interval")["x"] is FLOATS
+    assert validated(IMAGES + 255, support="unit_interval")["x"].max() == 255
     outside = FLOATS * 5.8 - 3.1
-    message = r"x has values in \[-3.1, 2.7\], and BCE needs \[0, 1\]: rescale"
+    message = r"x has values in \[-3.1, 2.7\], and the loss needs \[0, 1\]: rescale"
     with pytest.raises(ValueError, match=message):
-        validated(outside, unit_interval=True)
+        validated(outside, support="unit_interval")
     assert validated(outside)["x"].min() < 0
+
+
+def test_8_bit_likelihoods_need_8_bit_data():
+    levels = np.arange(256, dtype=np.float32).reshape(64, 4) / 255
+    assert validated(levels, support="bytes")["x"] is levels
+    assert validated(IMAGES + 255, support="bytes")["x"].max() == 255
+    levels[5, 1] += 0.3 / 255
+    for wrong, value in ((levels, r"the value 0.0835"), (255 * levels, r"values in \[0, 255\]")):
+        with pytest.raises(ValueError, match=f"x has {value}.*, and the likelihood needs 8-bit"):
+            validated(wrong, support="bytes")
+
+
+@pytest.mark.parametrize("wrong", [0.5, -1.0, 1e3 + 0.25])
+def test_counts_are_whole_numbers(wrong):
+    counts = np.float32([[0, 1], [7, 2e6]])
+    assert validated(counts, support="counts")["x"] is counts
+    counts[1, 0] = wrong
+    with pytest.raises(ValueError, match="and the likelihood needs counts 0, 1, 2, ...: give"):
+        validated(counts, support="counts")
+
+
+def test_pixels_are_no_counts():
+    with pytest.raises(TypeError, match="uint8.*needs counts: use x.astype"):
+        validated(IMAGES, support="counts")

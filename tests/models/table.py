@@ -5,7 +5,14 @@ can say. Nets are tiny: the tests compile each of them several times.
 """
 
 from ae_jax.bottlenecks import FlowPosterior, FullCovariance, Gaussian, Linear
-from ae_jax.likelihoods import Bernoulli, Error, GaussianLikelihood
+from ae_jax.likelihoods import (
+    Bernoulli,
+    Categorical,
+    DiscretizedLogisticMixture,
+    Error,
+    GaussianLikelihood,
+    NegativeBinomial,
+)
 from ae_jax.models import (
     AE,
     ELBO,
@@ -73,8 +80,18 @@ VARIANTS = {
     "vae-free-bits": Variational(network=WIDE, latent_dim=2, free_bits=0.1, warmup_steps=5),
     "vae-gaussian": Variational(network=WIDE, latent_dim=2, likelihood="gaussian", variance=0.5),
     "vae-learned": Variational(network=WIDE, latent_dim=2, likelihood="learned_gaussian"),
+    "vae-element": Variational(network=WIDE, latent_dim=2, likelihood="element_gaussian"),
+    "vae-continuous": Variational(network=WIDE, latent_dim=2, likelihood="continuous_bernoulli"),
+    "vae-beta-binomial": Variational(network=WIDE, latent_dim=2, likelihood="beta_binomial"),
+    "vae-poisson": Variational(network=WIDE, latent_dim=2, likelihood="poisson"),
     "vae-conv": Variational(network=STRIDE, latent_dim=4),
     "vae-lstm": Variational(network=LSTM, latent_dim=2),
+    "iwae-categorical": ImportanceWeighted(
+        network=WIDE, latent_dim=2, likelihood=Categorical(), samples=2
+    ),
+    "iwae-counts-lstm": ImportanceWeighted(
+        network=LSTM, latent_dim=2, likelihood=NegativeBinomial(), samples=2
+    ),
     "iwae": ImportanceWeighted(network=WIDE, latent_dim=2, estimator="dreg"),
     "miwae-conv": ImportanceWeighted(network=STRIDE, latent_dim=2, samples=2, groups=2, chunk=2),
     "piwae-lstm": ImportanceWeighted(
@@ -131,6 +148,9 @@ VARIANTS = {
     ),
     "ae-tied-denoiser": AE(
         network=WIDE, tied=True, corruption=Noise(), likelihood=Error(loss="mse")
+    ),
+    "ae-color-vae": AE(
+        network=POOL, bottleneck=SMALL, likelihood=DiscretizedLogisticMixture(components=2)
     ),
     "ae-recurrent-denoising-vae": AE(
         network=LSTM,

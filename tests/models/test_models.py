@@ -121,7 +121,7 @@ class TestVariational:
 BAD = {
     "an error for a stochastic bottleneck": (
         lambda: AE(bottleneck=Gaussian()),
-        r"likelihood=Error(.*): Gaussian latents need Bernoulli() or GaussianLikelihood()",
+        r"likelihood=Error(.*): Gaussian latents need a likelihood, such as Bernoulli()",
     ),
     "a bound for a deterministic one": (
         lambda: AE(bound=ELBO(beta=3.0)),

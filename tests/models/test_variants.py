@@ -40,10 +40,12 @@ IDEAS = {  # each once
 NETWORKS = {"conv", "vanilla-gru"}  # likewise
 LONG = {name for name, spec in VARIANTS.items() if type(spec.network) is not MLP}
 LONG -= NETWORKS | {"ae-recurrent-denoising-vae"}
+LONG |= {"vae-continuous", "vae-beta-binomial", "iwae-categorical"}
 LONG |= {"vanilla-mae", "vanilla-huber", "denoising-masking", "denoising-salt", "ae-tied-denoiser"}
 
 TX = optax.chain(optax.trace(decay=0.0), optax.scale(-0.1))  # whose state is the gradient
-LARGE = 20.0
+LIMITS = {"real": (-20.0, 20.0), "unit_interval": (0.0, 1.0), "bytes": (0.0, 1.0)}
+LIMITS["counts"] = (0.0, 1e4)
 ROWS, REAL = 16, 10  # of four devices the last has padding only
 
 
@@ -58,6 +60,8 @@ class Case:
         rng = np.random.default_rng(0)
         x = rng.uniform(size=(ROWS, *self.shape))
         x[REAL:] = 1.0
+        if self.ae.support in ("bytes", "counts"):
+            x = np.round(255 * x) / (255 if self.ae.support == "bytes" else 1)
         self.batch = {"x": jnp.float32(x), "mask": jnp.float32(np.arange(ROWS) < REAL)}
         if "length" in self.ae.columns:
             self.batch["length"] = jnp.int32(rng.integers(1, self.shape[0] + 1, ROWS))
@@ -165,7 +169,7 @@ def test_a_step_trains_every_parameter(name, case):
 def test_gradients_are_finite_at_extreme_inputs(name, extreme, case):
     """Of pixels, the ends of [0, 1]; of other values, those that no one has standardized."""
     case = case(name)
-    low, high = (0.0, 1.0) if case.ae.unit_interval else (-LARGE, LARGE)
+    low, high = LIMITS[case.ae.support]
     corners = np.random.default_rng(1).choice([low, high], size=case.batch["x"].shape)
     x = {"zeros": 0 * corners, "largest": high + 0 * corners, "smallest": low + 0 * corners}
     batch = {**case.batch, "x": jnp.float32(x.get(extreme, corners))}
@@ -205,13 +209,14 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
             "log_weight": call(x, rngs=rngs, method="log_weight"),
             "z": drawn["z"],
             "recon": reconstruction(drawn),
+            "x": drawn["x"],
             "kl": call(x, method="posterior_kl") if gaussian else jnp.zeros((3, latent_dim)),
             "quantile": call(u, method="prior_quantile") if normal else u,
         }
 
     shapes = {name: leaf.shape for name, leaf in jax.eval_shape(everything, x, u).items()}
     latents = {"z": (5, latent_dim), "kl": (3, latent_dim), "quantile": (5, latent_dim)}
-    assert shapes == {"log_weight": (3,), "recon": (5, *shape), **latents}
+    assert shapes == {"log_weight": (3,), "recon": (5, *shape), "x": (5, *shape), **latents}
 
 
 @few

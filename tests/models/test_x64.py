@@ -1,12 +1,14 @@
 """Every model computes the same under jax_enable_x64: its arrays stay float32."""
 
+from typing import get_args
+
 import jax
 import numpy as np
 import pytest
 
 from ae_jax import export, fit, load_exported
 from ae_jax.bottlenecks import FlowPosterior, FullCovariance
-from ae_jax.likelihoods import Bernoulli
+from ae_jax.likelihoods import Bernoulli, Error, Likelihood
 from ae_jax.models import (
     AE,
     L1,
@@ -92,6 +94,19 @@ def data(name, dtype=np.float32):
 def trained(name, **options):
     x = data(name)
     return fit(SPECS[name].build(shape_of(name)), x, epochs=1, batch_size=4, eval_data=x, **options)
+
+
+@pytest.mark.parametrize("likelihood", [each for each in get_args(Likelihood) if each is not Error])
+def test_means_and_draws_of_likelihoods(likelihood, x64):
+    module, h = likelihood().module((2, 3)), np.zeros((4, *likelihood().output_shape((2, 3))))
+
+    def both(h):
+        outputs = module.apply({}, h)
+        return outputs, module.apply({}, outputs, rngs={"latent": key}, method="sample")
+
+    key = jax.random.key(0)
+    for leaf in jax.tree.leaves(jax.eval_shape(both, np.float32(h))):
+        assert leaf.dtype == np.float32
 
 
 def test_the_table_is_complete():

@@ -191,7 +191,7 @@ NAN[7, 1, 2] = np.nan
         (BAD[0, 0], {}, "train: x has shape"),
         (BAD[:, 0], {}, r"built for \[N, 4, 3\]"),
         (BAD.astype(np.int64), {}, "int64"),
-        (BAD * 3 - 1, {}, "BCE"),
+        (BAD * 3 - 1, {}, "the loss needs"),
         (BAD[:0], {}, "empty"),
         ({"x": BAD, "label": np.zeros(49, int)}, {}, "label has 49"),
         (BAD, {"batch_size": 0}, "batch_size=0"),

@@ -49,6 +49,8 @@ class Settings:
     """Images in each set that FID and KID compare, at most."""
     classifier: str | None = None
     """The classifier for the features of FID and KID; by default the one of this data set."""
+    draws: bool = False
+    """Draw the model's own samples from p(x | z), with its noise, instead of the mean of each."""
 
     def __post_init__(self) -> None:
         counts = ("likelihood_examples", "importance_samples", "elbo_samples", "components")
@@ -101,6 +103,7 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     ae, variables, seed = subject.ae, subject.variables, subject.seed
     data, drawn = dict(subject.test), ""
     bernoulli = "logits" in _noisy_outputs(subject)
+    discrete = bernoulli or ae.support in ("bytes", "counts")
     if _draws_its_data(subject):
         data["x"] = observed(ae, variables, data, seed=seed)
         drawn = ", x drawn as Bernoulli(x) once"
@@ -138,7 +141,9 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     }
     if "length" not in data:
         how, levels = "", None
-        if not bernoulli:
+        if ae.support == "bytes":
+            how = ", of probabilities of the 256 levels: nothing to dequantize"
+        if not discrete:
             levels = 256 if data["x"].dtype == np.uint8 else None
             how = ", of a density"
             if levels:
@@ -188,7 +193,10 @@ def _sampled(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:
     @jax.jit
     def draw(variables: Variables, key: Array) -> Array:
         outputs = ae.apply(variables, size, rngs={"latent": key}, method="sample")
-        return reconstruction(outputs)
+        if settings.draws and "x" not in outputs:
+            raise ValueError("generation.draws=True: the samples of this module have no 'x'")
+        drawn: Array = outputs["x"] if settings.draws else reconstruction(outputs)
+        return drawn
 
     keys = jax.random.split(jax.random.key(subject.seed), -(-count // size))
     images = [np.asarray(draw(subject.variables, key)) for key in keys]

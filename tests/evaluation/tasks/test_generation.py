@@ -179,6 +179,24 @@ def test_8_bit_pixels_under_a_density(numpy_state):
     assert metrics["bits_per_dimension"] == pytest.approx(bits)
 
 
+def test_8_bit_pixels_have_probabilities(numpy_state):
+    """Whose bits per dimension need no dequantization; at first all levels are about as likely."""
+    spec = Variational(latent_dim=2, likelihood="beta_binomial")
+    case = subject(spec, IMAGES[:, 0, :5, 0], numpy_state)
+    metrics, conventions, *_ = generation._likelihood(case, FEW)
+    assert metrics["bits_per_dimension"] == pytest.approx(metrics["nll"] / 5 / np.log(2))
+    assert 8 < metrics["bits_per_dimension"] < 12
+    assert "probabilities of the 256 levels" in conventions["bits_per_dimension"]
+
+
+def test_samples_may_be_draws_instead_of_means(numpy_state):
+    case = subject(Variational(latent_dim=2), IMAGES[:, :4, :4], numpy_state)
+    means = generation._sampled(case, FEW)["prior"]
+    draws = generation._sampled(case, replace(FEW, draws=True))["prior"]
+    assert means.shape == draws.shape and set(np.unique(draws)) == {0.0, 1.0}
+    assert len(np.unique(means)) > 2
+
+
 def test_what_does_not_fit(numpy_state):
     large = Vanilla(latent_dim=generation.LARGEST_LATENT + 1)
     case = subject(large, RNG.uniform(size=(10, 4)), numpy_state)
