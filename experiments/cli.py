@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import jax
@@ -21,13 +21,14 @@ from ae_jax.spec import from_dict, kinds_of, nearest, require, to_dict
 from ae_jax.storage.runs import Run, differences
 from ae_jax.training import DivergedError
 from experiments.config import Config, widened
+from experiments.data import absolute
 from experiments.flags import FlagsFormatter, as_flags
 from experiments.processes import Processes
 from experiments.user_file import is_file_name, load_user_file
 
 MOST_DEVICES = 1024  # per process; a CPU would try to simulate any number
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
-_RESUMABLE |= {"train.max_skips", "data.dir", "data.decode"}
+_RESUMABLE |= {"train.max_skips", "data.name", "data.dir", "data.decode"}  # checksums are compared
 
 T = TypeVar("T")
 
@@ -102,6 +103,7 @@ def parse(
         default=cls(**_shallow(base), resume=resume),
     )
     config = Config(**{f.name: getattr(command, f.name) for f in fields(Config)})
+    config = replace(config, data=absolute(config.data))
     if command.allow_changes and resume is None:
         raise ValueError("--allow-changes: needs --resume RUN: add it, or remove --allow-changes")
     if resume is not None:
@@ -127,7 +129,12 @@ def stored_config(path: str, models: Any = Model) -> Config:
             f"{path} is a run of a sweep over loss weights, and cannot be continued: start a new "
             "sweep with more epochs"
         )
-    for name in ("event_shape", "dtype", "fit"):  # redundant: derived from the other parts
+    for name in (
+        "event_shape",
+        "dtype",
+        "fit",
+        "fingerprint",
+    ):  # redundant: derived from the other parts
         data.pop(name, None)
     kind = data["model"].get("kind") if isinstance(data.get("model"), dict) else None
     if isinstance(kind, str) and kind not in kinds_of(models):

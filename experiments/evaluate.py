@@ -22,6 +22,7 @@ from rich.table import Table
 
 from ae_jax import load_run, plots
 from ae_jax.data import validated
+from ae_jax.data.fingerprint import fingerprint, require_unchanged
 from ae_jax.evaluation import tasks
 from ae_jax.evaluation.tasks.subject import Result, Subject
 from ae_jax.files import finite, read_json, write_whole
@@ -48,6 +49,8 @@ class Options:
     """Another data set of the same shape; by default that of the run."""
     data_dir: str | None = None
     """The directory of the data set; by default that of the run."""
+    allow_changes: bool = False
+    """Evaluate even if the data has changed since the training."""
     seed: int = 0
     """The seed of all noise and of the choice of examples."""
     reconstruction: tasks.reconstruction.Settings = field(
@@ -114,13 +117,14 @@ def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
 
     Raises `ValueError` if the data does not suit the model.
     """
-    ae, state, _ = load_run(options.run, options.step, models=models)
+    ae, state, config = load_run(options.run, options.step, models=models)
     data = _data(options, models)
     all_labels = replace(data, keep_labels=None, decode="once")
     train, test = load_split(replace(data, decode="once"), "train"), load_split(data, "test")
+    fingerprints = {}
     for split, arrays in {"train": train, "test": test}.items():
         try:
-            validated(arrays, unit_interval=ae.unit_interval)
+            fingerprints[split] = fingerprint(validated(arrays, unit_interval=ae.unit_interval))
         except ValueError as error:
             raise ValueError(f"{data.name}, {split}: {error}") from None
         shape = arrays["x"].shape[1:]
@@ -129,6 +133,15 @@ def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
                 f"{data.name}: its {split} examples have shape {shape}, but {options.run} was "
                 f"trained on {ae.event_shape}: choose a data set of that shape with --data-name"
             )
+    if data.decode == "always" and options.data_name is None:
+        fingerprints["train"] = fingerprint(load_split(data, "train"))
+    require_unchanged(
+        options.run,
+        config,
+        fingerprints,
+        allow_changes=options.allow_changes or options.data_name is not None,
+        name=data.name,
+    )
     subject = Subject(
         ae=ae,
         variables=state.variables,

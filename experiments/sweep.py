@@ -26,6 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ae_jax.core import Autoencoder
+from ae_jax.data import validated
+from ae_jax.data.fingerprint import Fingerprint, fingerprint
 from ae_jax.data.memory import steps_per_epoch
 from ae_jax.files import finite
 from ae_jax.spec import nearest, require, to_dict
@@ -115,7 +117,8 @@ def main(argv: Sequence[str]) -> None:
         callbacks=[lambda row: _progress(console, row, config.train.epochs)],
     )
     seconds = time.perf_counter() - began
-    _write(console, out, config, shape, result, seconds)
+    sets = {"train": fingerprint(validated(train)), "test": fingerprint(validated(test))}
+    _write(console, out, config, shape, result, seconds, sets)
     console.print(_table(result))
     console.print(f"{len(result.runs)} runs in {seconds:.1f} s: {out}", soft_wrap=True)
 
@@ -167,8 +170,9 @@ def _write(
     shape: tuple[int, ...],
     result: SweepResult,
     seconds: float,
+    sets: Mapping[str, Fingerprint],
 ) -> None:
-    """Write `sweep.json`, and a run directory for each run."""
+    """Write `sweep.json`, and a run directory for each run, with the fingerprints of its data."""
     history = [
         {k: v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()}
         for row in result.history
@@ -180,6 +184,7 @@ def _write(
         point = {RATE if k == "learning_rate" else k: v for k, v in run.items()}
         own_config = replace(_config_of(config, point), seed=int(run["seed"]))
         described = {**to_dict(own_config), "event_shape": list(shape), "dtype": config.train.dtype}
+        described["fingerprint"] = dict(sets)
         weights = {k: v for k, v in run.items() if k.startswith("objective.")}
         if weights:
             described["objective_weights"] = weights

@@ -57,7 +57,9 @@ def load(
         return _records(name, split, data_dir)
     if path := _as_path(name):
         if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist: give the path that the data has")
+            raise FileNotFoundError(
+                f"{path} does not exist: give its path, or its new one if it was moved"
+            )
         if (reader := READERS.get(_suffix(path))) is None and path.is_file():
             raise ValueError(f"{path}: is not read by its name: use one of {', '.join(READERS)}")
         return (reader or idx.load_folder)(path, split)
@@ -72,6 +74,12 @@ def load(
             return idx.load_folder(folder, split)
     catalog.require_known(name)
     raise catalog.not_there(name, root)
+
+
+def located(name: str) -> str:
+    """`name` with an absolute path if it is a path, so that it means the same in any folder."""
+    path = _as_path(name)
+    return name if path is None else os.path.abspath(path)
 
 
 def _records(

@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from ae_jax.core import Autoencoder, Variables
-from ae_jax.data import load
+from ae_jax.data import load, validated
+from ae_jax.data.fingerprint import fingerprint, require_unchanged
 from ae_jax.data.splits import with_labels
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.likelihood import posterior_metrics
@@ -35,6 +36,7 @@ def explorer(
     step: int | None = None,
     data_name: str | None = None,
     data_dir: str | None = None,
+    allow_changes: bool = False,
     models: Any = Model,
     ae: Autoencoder | None = None,
 ) -> dict[str, Any]:
@@ -45,10 +47,12 @@ def explorer(
       step: the step of the checkpoint; by default the newest intact one.
       data_name: a data set of the same shape as the training data; by default that of the run.
       data_dir: the directory of the data set; by default that of the run.
+      allow_changes: explore the data of the run even if it has changed since the training.
       models, ae: for models of your own (see `load_run`).
 
     Raises:
-      ValueError, OSError: no checkpoint, no data, or data of another shape than the model's.
+      ValueError, OSError: no checkpoint, no data, data of another shape than the model's, or data
+        that has changed.
     """
     ae, state, config = load_run(run.path, step, models=models, ae=ae)
     test, source = _test_data(run, config, data_name, data_dir)
@@ -58,6 +62,13 @@ def explorer(
             f"{source}: its test examples have shape {shape}, but {run.path} was trained on "
             f"{ae.event_shape}: choose a data set of that shape with data_name=NAME"
         )
+    require_unchanged(
+        run.path,
+        config,
+        {"test": fingerprint(validated(test))},
+        allow_changes=allow_changes or data_name is not None,
+        name=source,
+    )
     described = {"run": str(run.path), "data": source, "step": int(state.step)}
     return described | explore(ae, state.variables, test)
 

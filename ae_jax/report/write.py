@@ -24,14 +24,16 @@ def write_report(
     step: int | None = None,
     data_name: str | None = None,
     data_dir: str | None = None,
+    allow_changes: bool = False,
     models: Any = Model,
     ae: Autoencoder | None = None,
 ) -> list[str]:
     """Write a page about one run directory, or about several side by side.
 
     The explorer uses the checkpoint of `step` (by default the newest) and the test data
-    `data_name` in `data_dir` (by default the data of the run). `models` and `ae` are for models of
-    your own (see `ae_jax.load_run`).
+    `data_name` in `data_dir` (by default the data of the run, which must be as it was in training
+    unless `allow_changes` is True). `models` and `ae` are for models of your own (see
+    `ae_jax.load_run`).
 
     Returns:
       A line for each thing that the page lacks; the page says the same.
@@ -54,7 +56,13 @@ def write_report(
             shown.append(tag("h3", name))
         try:
             content = explorer(
-                run, step=step, data_name=data_name, data_dir=data_dir, models=models, ae=ae
+                run,
+                step=step,
+                data_name=data_name,
+                data_dir=data_dir,
+                allow_changes=allow_changes,
+                models=models,
+                ae=ae,
             )
         except (ValueError, TypeError, OSError) as error:
             why = str(error).partition("\n")[0]

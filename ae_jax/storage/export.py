@@ -210,9 +210,9 @@ def _card(run: Run, name: str, described: Mapping[str, Any]) -> str:
     step = described["step"]
     tests = [r for r in run.rows() if (r["step"], r.get("split")) == (step, "test")]
     last = finite(tests[-1]) if tests else {}
-    data, settings, train = (
+    data, sets, train = (
         part if isinstance(part := config.get(name), dict) else {}
-        for name in ("data", "fit", "train")
+        for name in ("data", "fingerprint", "train")
     )
     source = data.get("name", "arrays given to `fit`")
     omitted = ("epoch", "images_per_second")
@@ -243,7 +243,7 @@ with x in float32 (uint8 pixels divided by 255); likewise `decode` and `reconstr
 
 ## Data
 
-{source}: `{json.dumps(settings.get("data"))}`
+{source}: `{json.dumps(sets.get("train"))}`
 
 ## Metrics on the test set (mean over examples)
 

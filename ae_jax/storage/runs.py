@@ -31,7 +31,7 @@ from ae_jax.models import Model
 from ae_jax.spec import from_dict, kinds_of, nearest, require
 from ae_jax.storage.checkpoint import Checkpoints
 
-FORMAT = 3
+FORMAT = 4
 DTYPES = ("float32", "bfloat16")
 _PACKAGES = ("ae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

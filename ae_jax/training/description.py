@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import re
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from jax.experimental.multihost_utils import broadcast_one_to_all
 
 from ae_jax.core import whole_optimizer
+from ae_jax.data.fingerprint import fingerprint, require_unchanged
 from ae_jax.devices.mesh import is_first_process
 from ae_jax.spec import to_dict
 from ae_jax.storage.runs import Run, differences
@@ -22,7 +22,6 @@ from ae_jax.training.plan import Plan
 from ae_jax.training.step import make_train_step
 
 log = logging.getLogger(__name__)
-SAMPLE = 256  # examples of a data set in its fingerprint
 COMPARED = ("optimizer", "program")
 """Settings that are digests of traced programs, which depend on the version of jax."""
 
@@ -43,7 +42,6 @@ def describe(plan: Plan) -> dict[str, Any]:
         "learning_rate": plan.learning_rate,
         "ema_decay": average,
         "optimizer": _digest(tx.update, state.params, state.opt_state, state.params),
-        "data": {name: _fingerprint(array) for name, array in plan.train.items()},
     }
     if ae.spec is None:
         step = make_train_step(ae, plan.tx, ema_decay=average, accumulate=plan.sizes.accumulate)
@@ -55,12 +53,14 @@ def describe(plan: Plan) -> dict[str, Any]:
         }
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
         fit["program"] = _digest(step, like, batch)
+    sets = {"train": plan.train, "test": plan.eval_data}
     return {
         "model": None if ae.spec is None else to_dict(ae.spec),
         "event_shape": list(ae.event_shape),
         "dtype": str(jnp.dtype(ae.dtype)),
         "train": {"ema_decay": average},
         "seed": plan.seed,
+        "fingerprint": {k: fingerprint(data) for k, data in sets.items() if data is not None},
         "fit": fit,
     }
 
@@ -70,12 +70,12 @@ def open_run(
 ) -> tuple[Run, dict[str, Any]]:
     """Return the run directory at `path`, and the configuration of the resumed run.
 
-    Raises `ValueError` if the stored description differs from `described`, unless `changes` is
-    True.
+    Raises `ValueError` if the stored description or the data differs from `described`. With
+    `changes`, each difference is logged as a warning instead.
     """
     run = Run.open(path)
     old = run.config
-    common = {key: old[key] for key in described.keys() & old.keys() - {"train"}}
+    common = {key: old[key] for key in described.keys() & old.keys() - {"train", "fingerprint"}}
     new = {key: described[key] for key in common}
     changed = [d for d in differences(common, new) if not _incomparable(d, common, new)]
     changed.sort(key=_is_digest)  # readable differences first
@@ -84,7 +84,11 @@ def open_run(
             f"{run.path}: {changed[0]}; a resumed run keeps its model, optimizer, data, seed and "
             "settings (to resume anyway use allow_changes=True)"
         )
-    return run, {**old, **described, **config}
+    for difference in changed:
+        log.warning("%s: %s", run.path, difference)
+    require_unchanged(run.path, old, described["fingerprint"], allow_changes=changes)
+    sets = {**old.get("fingerprint", {}), **described["fingerprint"]}
+    return run, {**old, **described, **config, "fingerprint": sets}
 
 
 def create_run(path: str | Path, config: Mapping[str, Any]) -> Run:
@@ -152,10 +156,3 @@ def _digest(fn: Any, *args: Any) -> str:
         if not jax.dtypes.issubdtype(jnp.result_type(const), jax.dtypes.prng_key):
             digest.update(np.asarray(const).tobytes())
     return f"jax {jax.__version__} {digest.hexdigest()[:16]}"
-
-
-def _fingerprint(array: np.ndarray) -> str:
-    """Return dtype, shape, and a checksum of up to `SAMPLE` evenly spaced examples."""
-    rows = np.unique(np.linspace(0, len(array) - 1, SAMPLE).astype(np.int64))
-    sample = np.ascontiguousarray(array[rows])
-    return f"{array.dtype}{list(array.shape)} {zlib.crc32(sample.tobytes()):08x}"

@@ -89,7 +89,7 @@ def fit(
         started before the first step and closed however the training ends.
       resume: continue the run in `run_dir` from its newest intact checkpoint, as if it had never
         stopped. The model, optimizer, data, seed and batches must be the same, or it is refused.
-      allow_changes: resume anyway.
+      allow_changes: resume anyway, and log each change as a warning.
       max_skips: how many updates in a row may be skipped because their loss, gradient or new state
         is not finite, before the training stops. By default the first one stops it. Rows count
         them.

@@ -89,6 +89,33 @@ def test_the_optimizers_of_a_model_and_of_a_player_are_part_of_it(tmp_path):
         refused(call, "fit.(optimizer|program)")
 
 
+def test_every_row_of_both_sets_is_compared(tmp_path, caplog):
+    train = np.random.default_rng(0).uniform(size=(2000, 6)).astype(np.float32)
+    changed, test = train.copy(), train[:50].copy()
+    changed[3], test[7] = 0, 0
+
+    def opened(train, test, changes=False):
+        sets = {"train": {"x": train}, "eval_data": None if test is None else {"x": test}}
+        described = describe(dataclasses.replace(plan_of("spec"), **sets))
+        if not (tmp_path / "config.json").exists():
+            create_run(tmp_path, described)
+        run, config = open_run(tmp_path, described, {}, changes=changes)
+        run.write_config(config)
+
+    opened(train, train[:50])
+    for data, eval_data, message in (
+        (changed, train[:50], "train 'x' has other values"),
+        (train, test, "test 'x' has other values"),
+        (changed, train[:49], "train 'x' has other values; test has 49 rows instead of 50"),
+    ):
+        message = f"{tmp_path}: the data is not the data of the training: {message}; to use it"
+        refused(partial(opened, data, eval_data), message)
+    opened(train, None)  # the test set stays known
+    opened(changed, test, changes=True)
+    assert "train 'x' has other values; test 'x' has other values" in caplog.text
+    opened(changed, test)  # the data of the run from then on
+
+
 def forget(state, batch, key, axis_name):
     return state.replace(params=jax.tree.map(lambda a: 0.9 * a, state.params))
 
