@@ -29,6 +29,8 @@ from experiments.user_file import is_file_name, load_user_file
 MOST_DEVICES = 1024  # per process; a CPU would try to simulate any number
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
 _RESUMABLE |= {"train.max_skips", "data.name", "data.dir", "data.decode"}  # checksums are compared
+_DERIVED = ("event_shape", "dtype", "fit", "fingerprint", "statistics")
+"""The parts of a run's configuration that follow from the others and the data."""
 
 T = TypeVar("T")
 
@@ -129,12 +131,7 @@ def stored_config(path: str, models: Any = Model) -> Config:
             f"{path} is a run of a sweep over loss weights, and cannot be continued: start a new "
             "sweep with more epochs"
         )
-    for name in (
-        "event_shape",
-        "dtype",
-        "fit",
-        "fingerprint",
-    ):  # redundant: derived from the other parts
+    for name in _DERIVED:
         data.pop(name, None)
     kind = data["model"].get("kind") if isinstance(data.get("model"), dict) else None
     if isinstance(kind, str) and kind not in kinds_of(models):

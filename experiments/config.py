@@ -21,14 +21,17 @@ class Data(Spec):
     """The data set of an experiment."""
 
     name: str = "digits"
-    """digits (built in), a TFDS image data set (mnist, fashion_mnist, cifar10, ...), a .npz or .csv
-    file, or a folder of idx .gz files."""
+    """digits (built in), a TFDS image data set (mnist, fashion_mnist, cifar10, ...), a file (.npz,
+    .npy, .csv, .tsv), or a folder of idx .gz files."""
     dir: str | None = None
     """The directory of prepared data sets; by default $AE_JAX_DATA, otherwise that of TFDS."""
     decode: Literal["once", "always"] = "once"
     """Decoding of a TFDS training set: once, with a copy in the cache, or always while training."""
     keep_labels: tuple[int, ...] | None = None
     """Use only examples with these labels, for example to detect all others as anomalies."""
+    standardize: bool = False
+    """Scale the columns of a table or series by their means and deviations in the training set. The
+    model of the run takes and returns data in its own units."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from ae_jax.spec import nearest
 from ae_jax.storage.runs import Run
 from experiments.cli import parse_options, run_main, stored_config
 from experiments.config import Data
-from experiments.data import load_split
+from experiments.data import described, load_split, scaled
 from experiments.user_file import split_models
 
 
@@ -117,10 +117,13 @@ def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
 
     Raises `ValueError` if the data does not suit the model.
     """
-    ae, state, config = load_run(options.run, options.step, models=models)
+    ae, state, config = load_run(options.run, options.step, models=models, data_units=False)
     data = _data(options, models)
     all_labels = replace(data, keep_labels=None, decode="once")
     train, test = load_split(replace(data, decode="once"), "train"), load_split(data, "test")
+    everything = load_split(all_labels, "test") if data.keep_labels else test
+    statistics = config.get("statistics")
+    (train, test, everything), _ = scaled(data, (train, test, everything), statistics)
     fingerprints = {}
     for split, arrays in {"train": train, "test": test}.items():
         try:
@@ -147,8 +150,8 @@ def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
         variables=state.variables,
         train=train,
         test=test,
-        everything=load_split(all_labels, "test") if data.keep_labels else test,
-        name=data.name,
+        everything=everything,
+        name=described(data),
         seed=options.seed,
     )
     return subject, int(state.step)

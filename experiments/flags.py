@@ -27,6 +27,7 @@ _FLAGS = {  # Python arguments in the library's messages -> options of the comma
     "resume": "--resume RUN",
     "run_dir": "--run-dir",
     "seed": "--seed",
+    "standardize": "--data.standardize",
 }
 
 

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from ae_jax.core import Autoencoder
 from ae_jax.data import validated
-from ae_jax.data.fingerprint import Fingerprint, fingerprint
+from ae_jax.data.fingerprint import fingerprint
 from ae_jax.data.memory import steps_per_epoch
 from ae_jax.files import finite
 from ae_jax.spec import nearest, require, to_dict
@@ -36,7 +36,7 @@ from ae_jax.training import SweepResult, sweep
 from experiments.cli import Command, parse, run_main, use_cpu_devices
 from experiments.config import Config, Train
 from experiments.configs import CONFIGS
-from experiments.data import load_split
+from experiments.data import load_split, scaled
 
 RATE = "train.learning_rate"
 
@@ -86,6 +86,7 @@ def main(argv: Sequence[str]) -> None:
     console = Console()
     train = load_split(config.data, "train")
     test = load_split(config.data, "test")
+    (train, test), statistics = scaled(config.data, (train, test))
     shape = train["x"].shape[1:]
     known = sweepable(config, shape)
     for key in grid:
@@ -118,7 +119,8 @@ def main(argv: Sequence[str]) -> None:
     )
     seconds = time.perf_counter() - began
     sets = {"train": fingerprint(validated(train)), "test": fingerprint(validated(test))}
-    _write(console, out, config, shape, result, seconds, sets)
+    of_data = {"fingerprint": sets, "statistics": statistics}
+    _write(console, out, config, shape, result, seconds, of_data)
     console.print(_table(result))
     console.print(f"{len(result.runs)} runs in {seconds:.1f} s: {out}", soft_wrap=True)
 
@@ -170,9 +172,9 @@ def _write(
     shape: tuple[int, ...],
     result: SweepResult,
     seconds: float,
-    sets: Mapping[str, Fingerprint],
+    of_data: Mapping[str, Any],
 ) -> None:
-    """Write `sweep.json`, and a run directory for each run, with the fingerprints of its data."""
+    """Write `sweep.json`, and a run directory for each run with what is kept of its data."""
     history = [
         {k: v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()}
         for row in result.history
@@ -184,7 +186,7 @@ def _write(
         point = {RATE if k == "learning_rate" else k: v for k, v in run.items()}
         own_config = replace(_config_of(config, point), seed=int(run["seed"]))
         described = {**to_dict(own_config), "event_shape": list(shape), "dtype": config.train.dtype}
-        described["fingerprint"] = dict(sets)
+        described |= of_data
         weights = {k: v for k, v in run.items() if k.startswith("objective.")}
         if weights:
             described["objective_weights"] = weights

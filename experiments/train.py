@@ -38,7 +38,7 @@ from ae_jax.training import TrainState
 from experiments.cli import parse, run_main, use_cpu_devices, use_deterministic_operations
 from experiments.config import Config
 from experiments.configs import CONFIGS
-from experiments.data import load_split
+from experiments.data import described, load_split, scaled
 from experiments.dry_run import estimate, show
 from experiments.figures import draw_run
 from experiments.progress import ProgressBar
@@ -74,6 +74,8 @@ def main(argv: Sequence[str]) -> None:
     console = Console(quiet=not is_first_process())
     data = load_split(config.data, "train")
     test = load_split(config.data, "test")
+    kept = Run.open(command.resume).config.get("statistics") if command.resume else None
+    (data, test), statistics = scaled(config.data, (data, test), kept)
     run_dir = command.resume or command.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
     devices = None if command.several else command.devices or None
@@ -87,6 +89,7 @@ def main(argv: Sequence[str]) -> None:
             config,
             data,
             test,
+            statistics=statistics,
             run_dir=run_dir,
             resume=command.resume is not None,
             allow_changes=command.allow_changes,
@@ -128,7 +131,7 @@ def _table(
         error = max(_pca_error(fit_pca(data["x"], latents), test["x"]), 1e-30)
         pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
     table = Table(
-        title=f"test metrics, {config.data.name}, {latents} latents", title_justify="left"
+        title=f"test metrics, {described(config.data)}, {latents} latents", title_justify="left"
     )
     table.add_column("metric (mean over examples)")
     table.add_column("ours", justify="right")

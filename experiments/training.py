@@ -11,6 +11,7 @@ import numpy as np
 
 from ae_jax.core import Autoencoder
 from ae_jax.data.memory import steps_per_epoch
+from ae_jax.data.standardize import Statistics
 from ae_jax.pretraining import fit_greedy, pretrain_rbm_stack
 from ae_jax.spec import to_dict
 from ae_jax.storage.runs import Run
@@ -24,6 +25,7 @@ def train(
     data: Mapping[str, np.ndarray],
     eval_data: Mapping[str, np.ndarray] | None = None,
     *,
+    statistics: Statistics | None = None,
     run_dir: str | Path,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -34,7 +36,8 @@ def train(
     """Train the model of `config`, and return it with the result of `fit`.
 
     Pretraining is part of it if `config` says so. Pretraining saves no checkpoints: a run that is
-    interrupted during it starts again. See `fit` for the arguments.
+    interrupted during it starts again. `statistics` are those of data that is standardized, which
+    the run keeps (see `experiments.data.scaled`). See `fit` for the other arguments.
     """
     settings = config.train
     ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
@@ -53,7 +56,7 @@ def train(
         callbacks=callbacks,
         trackers=trackers,
         run_dir=run_dir,
-        config=to_dict(config),
+        config={**to_dict(config), "statistics": statistics},
         resume=resume,
         allow_changes=allow_changes,
         max_skips=settings.max_skips,

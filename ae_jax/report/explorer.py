@@ -14,6 +14,7 @@ from ae_jax.core import Autoencoder, Variables
 from ae_jax.data import load, validated
 from ae_jax.data.fingerprint import fingerprint, require_unchanged
 from ae_jax.data.splits import with_labels
+from ae_jax.data.standardize import standardize
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.likelihood import posterior_metrics
 from ae_jax.models import Model
@@ -54,8 +55,10 @@ def explorer(
       ValueError, OSError: no checkpoint, no data, data of another shape than the model's, or data
         that has changed.
     """
-    ae, state, config = load_run(run.path, step, models=models, ae=ae)
+    ae, state, config = load_run(run.path, step, models=models, ae=ae, data_units=False)
     test, source = _test_data(run, config, data_name, data_dir)
+    if statistics := config.get("statistics"):
+        test, source = standardize(test, statistics), f"{source}, standardized"
     shape = tuple(test["x"].shape[1:])
     if shape != ae.event_shape:
         raise ValueError(

@@ -79,7 +79,7 @@ def export(
     ae, state, config = load_run(run_dir, step, models=models, ae=ae)
     variables = jax.device_get(state.variables)
     described: dict[str, Any] = {"format": FORMAT, "step": int(state.step)}
-    described |= {name: config.get(name) for name in ("model", "event_shape")}
+    described |= {name: config.get(name) for name in ("model", "event_shape", "statistics")}
     described["dtype"] = str(jnp.dtype(ae.dtype))
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(".tmp", directory.name, directory.parent) as temporary:

@@ -28,6 +28,7 @@ from ae_jax.core import Autoencoder, TrainState, init_state
 from ae_jax.devices.names import device_name
 from ae_jax.files import append_whole, finite, read_json, require_regular, write_whole
 from ae_jax.models import Model
+from ae_jax.models.standardized import standardized
 from ae_jax.spec import from_dict, kinds_of, nearest, require
 from ae_jax.storage.checkpoint import Checkpoints
 
@@ -161,6 +162,7 @@ def load_run(
     *,
     models: Any = Model,
     ae: Autoencoder | None = None,
+    data_units: bool = True,
 ) -> LoadedRun:
     """Return the model of a run directory and its trained state, ready to use.
 
@@ -172,13 +174,17 @@ def load_run(
       models: the specifications that the run may name. ``Model | Mine`` adds one of your own. No
         other class is ever built.
       ae: the model itself, if the run trained a hand-made module instead of a specification.
+      data_units: of a run that standardizes its data, whether the model takes and returns data in
+        its own units. If False, it is the model of standardized data (see
+        `ae_jax.data.standardize`).
 
     Raises:
       ValueError: a damaged run, or a model that is not in `models`.
     """
     run = Run.open(path)
     config = run.config
-    ae = build_model(config, f"{run.path}/config.json", models, ae)
+    file = f"{run.path}/config.json"
+    ae = build_model(config, file, models, ae, data_units=data_units)
     settings = config.get("train")
     ema = isinstance(settings, dict) and settings.get("ema_decay") is not None
     target = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema))
@@ -187,10 +193,16 @@ def load_run(
 
 
 def build_model(
-    config: Mapping[str, Any], file: str, models: Any = Model, ae: Autoencoder | None = None
+    config: Mapping[str, Any],
+    file: str,
+    models: Any = Model,
+    ae: Autoencoder | None = None,
+    *,
+    data_units: bool = True,
 ) -> Autoencoder:
     """Return the model that `config` describes: one of `models`, or `ae` in its dtype.
 
+    If the data was standardized, the model is of the data itself, unless `data_units` is False.
     `file` is the name of the configuration in error messages. Raises `ValueError` if the
     configuration is invalid, or does not match `models` or `ae`.
     """
@@ -207,15 +219,22 @@ def build_model(
     if ae is not None:
         expected = f"must be {list(ae.event_shape)}, the event_shape of ae"
         require(shape == list(ae.event_shape), f"{file}: event_shape", shape, expected)
-        return replace(ae, dtype=jax.numpy.dtype(dtype))
+    else:
+        ae = _from_spec(described, shape, file, models)
+    ae = replace(ae, dtype=jax.numpy.dtype(dtype))
+    statistics = config.get("statistics") if data_units else None
+    return ae if statistics is None else standardized(ae, statistics, f"{file}: statistics")
+
+
+def _from_spec(described: Any, shape: Any, file: str, models: Any) -> Autoencoder:
     kind = described.get("kind") if isinstance(described, dict) else None
     if isinstance(kind, str) and kind not in kinds_of(models):
         raise ValueError(
             f"{file}: model={kind!r}: {nearest(kind, kinds_of(models))}; for a model of your own "
             "pass models=Model | YourSpec"
         )
-    spec = from_dict(models, described, where="model")
-    return replace(spec.build(tuple(shape or ())), dtype=jax.numpy.dtype(dtype))
+    ae: Autoencoder = from_dict(models, described, where="model").build(tuple(shape))
+    return ae
 
 
 def environment() -> dict[str, Any]:
