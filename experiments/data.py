@@ -24,14 +24,14 @@ def load_split(data: Data, split: str) -> dict[str, Any]:
 
 def scaled(
     data: Data, sets: Sequence[Mapping[str, Any]], statistics: Statistics | None = None
-) -> tuple[list[Mapping[str, Any]], Statistics | None]:
+) -> tuple[list[dict[str, Any]], Statistics | None]:
     """Return the data sets and the statistics of their standardization, as `data` says.
 
     They are not changed without ``data.standardize``. The statistics are those of the first set,
     the training set, unless a run has kept its `statistics`. Raises `ValueError` for images.
     """
     if not data.standardize:
-        return list(sets), None
+        return [dict(each) for each in sets], None
     if data.decode == "always":
         raise ValueError("standardize=True: is for tables and series: remove decode='always'")
     statistics = statistics or statistics_of(sets[0])

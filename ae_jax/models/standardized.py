@@ -55,13 +55,13 @@ def standardized(ae: Autoencoder, statistics: Any, where: str = "statistics") ->
     """
     columns = ae.event_shape[-1]
     parts = statistics if isinstance(statistics, Mapping) else {}
-    lists = [parts.get(name) for name in ("mean", "std")]
-    for name, values in zip(("mean", "std"), lists, strict=True):
+    lists: dict[str, Any] = {name: parts.get(name) for name in ("mean", "std")}
+    for name, values in lists.items():
         ok = isinstance(values, list) and len(values) == columns
         ok = ok and all(type(v) in (int, float) and np.isfinite(v) for v in values)
         ok = ok and (name == "mean" or all(v > 0 for v in values))
         require(ok, f"{where}.{name}", values, f"must be {columns} finite numbers")
-    mean, std = (tuple(values or ()) for values in lists)
+    mean, std = map(tuple, lists.values())
     inner = ae.module.clone(name="standard")
     module = Standardized(inner, mean, std, reconstructs=ae.target == "x")
 
@@ -83,15 +83,15 @@ def standardized(ae: Autoencoder, statistics: Any, where: str = "statistics") ->
 
 def _standard(x: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
     high, low = _halves(mean)
-    return ((x - high) - low) / np.float32(std)
+    return ((x - high) - low) / np.array(std, np.float32)
 
 
 def _natural(z: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
     high, low = _halves(mean)
-    return (z * np.float32(std) + low) + high
+    return (z * np.array(std, np.float32) + low) + high
 
 
 def _halves(mean: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """`mean` as the sum of two float32 numbers: it may be large beside the deviation."""
-    high = np.float32(mean)
-    return high, np.float32(np.float64(mean) - high)
+    high = np.array(mean, np.float32)
+    return high, (np.array(mean) - high).astype(np.float32)

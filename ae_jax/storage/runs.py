@@ -1,6 +1,7 @@
 """The run directory: all files of one training run. Reading them runs no code.
 
-RUN/config.json        model, data, training settings and seed (see `ae_jax.spec`)
+RUN/config.json        model, data, training settings, seed (see `ae_jax.spec`), and
+                       fingerprints of the data
     environment.json   versions, device, git commit and command line
     metrics.jsonl      one JSON object per line: step, epoch, split, loss, every raw term, ...
     nonfinite.json     only after a divergence: its first step and examples

@@ -102,7 +102,7 @@ def test_an_unwritable_place_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 9}, "has format 9, and this version of ae_jax reads 3"),
+        ({"format": 9}, "has format 9, and this version of ae_jax reads 4"),
         ({"model": {"kind": "os.system"}}, "model='os.system': known: "),
         ({"model": {"kind": "vanilla", "latent_dim": -1}}, "latent_dim=-1"),
         ({"model": {"kind": "vanilla", "latent_dim": 4}}, "in the checkpoint"),
