@@ -15,7 +15,8 @@ import numpy as np
 from jax import Array
 
 from ae_jax.core import Autoencoder, Batch, Term, Variables
-from ae_jax.evaluation.batches import BATCH, in_batches
+from ae_jax.data.real import real_rows
+from ae_jax.evaluation.batches import BATCH, of_examples
 from ae_jax.spec import require
 
 CHUNK = 2000  # decoded samples that are in memory at once
@@ -65,8 +66,8 @@ def elbo(
         total, _ = jax.lax.scan(add, zeros, jnp.arange(samples))
         return {name: value / samples for name, value in total.items()}
 
-    bounds: dict[str, np.ndarray] = in_batches(
-        fn, variables, _numbered(data), batch_size=batch_size
+    bounds: dict[str, np.ndarray] = of_examples(
+        fn, ae, variables, _numbered(data), batch_size=batch_size
     )
     return {"elbo": -bounds["nll"] - bounds["kl"], **bounds} if split else bounds
 
@@ -107,7 +108,7 @@ def log_likelihood(
         total, _ = jax.lax.scan(add, nothing, jnp.arange(0, samples, size))
         return total - math.log(samples)
 
-    bound: np.ndarray = in_batches(fn, variables, _numbered(data), batch_size=batch_size)
+    bound: np.ndarray = of_examples(fn, ae, variables, _numbered(data), batch_size=batch_size)
     return bound
 
 
@@ -135,7 +136,7 @@ def posterior_samples(
 
         return _each_row(draw, batch, seed, jnp.arange(1))[:, 0]
 
-    drawn: np.ndarray = in_batches(fn, variables, _numbered(data), batch_size=batch_size)
+    drawn: np.ndarray = of_examples(fn, ae, variables, _numbered(data), batch_size=batch_size)
     return drawn
 
 
@@ -152,7 +153,7 @@ def observed(
 
         return _each_row(draw, batch, seed, jnp.arange(1))[:, 0]
 
-    drawn: np.ndarray = in_batches(fn, variables, _numbered(data))
+    drawn: np.ndarray = of_examples(fn, ae, variables, _numbered(data))
     return drawn
 
 
@@ -165,7 +166,7 @@ def posterior_metrics(
 ) -> dict[str, Any]:
     """What each latent tells of the data: ``kl`` [K], its mean KL to the prior in nats;
     ``mean_variance`` [K], the variance over x of its posterior mean; ``active_units``, the number
-    of latents where that is above 0.01.
+    of latents where that is above 0.01. Rows that ``"mask"`` excludes do not count.
 
     Source: Burda et al. 2016, section 5.2 (active units).
 
@@ -180,7 +181,7 @@ def posterior_metrics(
         kl = ae.apply(variables, batch["x"], **columns, method="posterior_kl")
         return {"mean": ae.features(variables, batch["x"], **columns), "kl": kl}
 
-    each = in_batches(fn, variables, data, batch_size=batch_size)
+    each = of_examples(fn, ae, variables, real_rows(data), batch_size=batch_size)
     variance = each["mean"].var(0, dtype=np.float64)
     return {
         "kl": each["kl"].mean(0, dtype=np.float64),

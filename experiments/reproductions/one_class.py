@@ -42,7 +42,7 @@ def _one_class(setup: Setup, name: str, seed: int) -> Metrics:
             seed=seed,
         )
         subject = Subject(ae, state.variables, normal, with_labels(test, (digit,)), test)
-        scores = anomaly.anomaly_scores(subject, settings)
+        scores, _ = anomaly.anomaly_scores(subject, settings)
         for score in SCORES:
             metrics = detection_metrics(scores[score], test["label"] != digit)
             areas[score].append(metrics["roc_auc"])
