@@ -88,6 +88,8 @@ def main(argv: Sequence[str]) -> None:
             if reason := tasks.TASKS[name].misfit(subject):
                 raise ValueError(reason)
             result = tasks.TASKS[name].measure(subject, getattr(options, name))
+            if not (result.metrics or result.figures):
+                raise ValueError("; ".join(result.skipped.values()))
         except ValueError as error:  # too few examples, constant latents, ...
             if options.metrics:
                 raise

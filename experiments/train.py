@@ -17,21 +17,23 @@ import math
 import time
 from collections.abc import Sequence
 
-import jax
-import numpy as np
-from jax import Array
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.core import Autoencoder, as_floats, metric_names
+from ae_jax.core import Autoencoder, metric_names
+from ae_jax.data.real import counted
 from ae_jax.devices.compilation import release_freed_memory
 from ae_jax.devices.memory import SHARE, data_bytes, local_bytes
 from ae_jax.devices.mesh import data_mesh, is_first_process, local
-from ae_jax.evaluation import PCA, fit_pca, latent_metrics
-from ae_jax.evaluation.batches import real_rows
+from ae_jax.evaluation import fit_pca, latent_metrics
+from ae_jax.evaluation.baselines import linear_errors, weaknesses
+from ae_jax.evaluation.batches import some
 from ae_jax.evaluation.latents import encode_all
-from ae_jax.evaluation.reconstruction import reconstruction_metrics
-from ae_jax.losses import mse
+from ae_jax.evaluation.reconstruction import (
+    mean_metrics,
+    pixel_range,
+    reconstruction_metrics,
+)
 from ae_jax.storage.runs import Run
 from ae_jax.trackers import make_trackers
 from ae_jax.training import TrainState
@@ -115,47 +117,46 @@ def _table(
     """Return a table of the test metrics, compared with PCA of as many components if possible.
 
     PCA is skipped if the examples are larger than `PCA_LIMIT`, or the data does not fit in memory.
+    Lines below the table say what did not fit, and what the model did not learn.
     """
     rows = {f"objective: {name}": (last[name], "") for name in metric_names(ae.objective)}
-    variables, pca, latents = state.variables, dict[str, float](), 0
+    decoded = config.data.decode == "once"
+    data, test = counted(data) if decoded else data, counted(test, like=data if decoded else None)
+    variables, latents, lines = state.variables, 0, list[str]()
     if ae.method("encode") is not None:
-        one = real_rows({name: column[:1] for name, column in test.items() if name != "mask"})
-        latents = encode_all(ae, variables, one).shape[1]
+        latents = encode_all(ae, variables, some(test, 1)).shape[1]
         for name, value in latent_metrics(ae, variables, test).items():
             rows[f"latents: {name.replace('_', ' ')}"] = (value, "")
-    size = math.prod(ae.event_shape)
-    memory = local_bytes(data_mesh()) or math.inf
-    small = size <= PCA_LIMIT and data_bytes(data) <= SHARE * memory
-    fits = 0 < latents < min(size, len(data["x"])) and ae.target == "x" and "length" not in data
-    if small and fits and config.data.decode == "once":
-        error = max(_pca_error(fit_pca(data["x"], latents), test["x"]), 1e-30)
-        pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
+    try:
+        for name, value in reconstruction_metrics(ae, variables, test).items():
+            rows[UNITS[name]] = (value, "")
+        if decoded:
+            lines += weaknesses(ae, variables, data, test)
+    except ValueError as error:  # the model does not reconstruct its input
+        lines.append(f"reconstruction skipped: {error}")
+    size, memory = math.prod(ae.event_shape), local_bytes(data_mesh()) or math.inf
+    small = decoded and size <= PCA_LIMIT and data_bytes(data) <= SHARE * memory
+    pca = small and 0 < latents < min(size, len(data["x"])) and ae.target == "x"
+    if pca:
+        limits = pixel_range(ae, test)
+        peak = None if limits is None else limits[1] - limits[0]
+        errors = linear_errors(fit_pca(data["x"], latents), test, peak=peak)
+        for name, value in mean_metrics(errors).items():
+            if UNITS[name] in rows:
+                rows[UNITS[name]] = (rows[UNITS[name]][0], f"{value:.5g}")
     table = Table(
-        title=f"test metrics, {described(config.data)}, {latents} latents", title_justify="left"
+        title=f"test metrics, {described(config.data)}, {latents} latents",
+        title_justify="left",
+        caption="\n".join(lines) or None,
+        caption_justify="left",
     )
     table.add_column("metric (mean over examples)")
     table.add_column("ours", justify="right")
     if pca:
         table.add_column(f"PCA, {latents} components", justify="right")
-    try:
-        for name, value in reconstruction_metrics(ae, variables, test).items():
-            rows[UNITS[name]] = (value, f"{pca[name]:.5g}" if name in pca else "")
-    except ValueError as error:  # the model does not reconstruct its input
-        table.caption = f"reconstruction skipped: {error}"
     for name, (value, pca_value) in rows.items():
         table.add_row(name, f"{value:.5g}", *([pca_value] if pca else []))
     return table
-
-
-def _pca_error(pca: PCA, x: np.ndarray) -> float:
-    """Return the squared error, summed over elements and averaged over examples, in batches."""
-
-    @jax.jit
-    def errors(x: Array) -> Array:
-        x = as_floats(x)
-        return mse(pca.decode(pca.encode(x)), x)
-
-    return float(np.concatenate([errors(x[i : i + 1000]) for i in range(0, len(x), 1000)]).mean())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What a decoder's output means, and how far the data is from it.
 
-Each is a specification of three things: ``module()``, which makes outputs of the decoder's last
-layer (and may draw what is observed); ``terms()``, the terms of the objective; and
-``unit_interval``, whether its data must lie in [0, 1]. `Likelihood` is the closed table.
+Each is a specification of four things: ``module()``, which makes outputs of the decoder's last
+layer (and may draw what is observed); ``terms()``, the terms of the objective; ``unit_interval``,
+whether its data must lie in [0, 1]; and ``output_range``, the values that reconstructions can have.
+`Likelihood` is the closed table.
 """
 
 from ae_jax.likelihoods.bernoulli import Bernoulli

@@ -22,6 +22,7 @@ class Bernoulli(Spec):
     kind: ClassVar[str] = "bernoulli"
     density: ClassVar[bool] = True
     unit_interval: ClassVar[bool] = True
+    output_range: ClassVar[tuple[float, float]] = (0, 1)
 
     binarize: bool = False
     """Draw every x as Bernoulli(x) each time, input and target, in training and in its test rows

@@ -9,7 +9,7 @@ from ae_jax import losses
 from ae_jax.core import Batch, Outputs, Term, event_mask
 from ae_jax.likelihoods.module import LikelihoodModule
 from ae_jax.losses import Reduction
-from ae_jax.networks.activations import Activation, activation
+from ae_jax.networks.activations import RANGES, Activation, activation
 from ae_jax.spec import Spec, require
 
 Loss = Literal["bce", "mse", "mae", "huber"]
@@ -38,6 +38,11 @@ class Error(Spec):
     @property
     def unit_interval(self) -> bool:
         return self.loss == "bce"
+
+    @property
+    def output_range(self) -> tuple[float, float]:
+        """The values that reconstructions can have."""
+        return (0, 1) if self.loss == "bce" else RANGES[self.output_activation]
 
     def module(self) -> LikelihoodModule:
         """A module ``h -> {"logits"}`` for bce, ``{"recon"}`` for the others."""

@@ -25,6 +25,7 @@ class GaussianLikelihood(Spec):
     kind: ClassVar[str] = "gaussian"
     density: ClassVar[bool] = True
     unit_interval: ClassVar[bool] = False
+    output_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
     variance: float = 1.0
     """If it is learned, its initial value."""

@@ -92,6 +92,7 @@ class AE(Spec):
             event_shape=shape,
             spec=self,
             unit_interval=self.likelihood.unit_interval,
+            output_range=self.likelihood.output_range,
             columns=dict.fromkeys(self.network.columns, ()),
         )
 

@@ -19,6 +19,7 @@ from ae_jax.core import Autoencoder, Batch, TrainState, metric_names
 from ae_jax.data import validated
 from ae_jax.data.memory import InMemory, Order, epoch_order, steps_per_epoch
 from ae_jax.data.pipeline import which_to_stream
+from ae_jax.data.real import value_range
 from ae_jax.data.stream import Streamed
 from ae_jax.devices.compilation import compile_program
 from ae_jax.devices.memory import check_batch, data_bytes
@@ -31,6 +32,7 @@ from ae_jax.training.step import make_train_step
 
 Examples = ArrayLike | Mapping[str, ArrayLike]
 LARGEST_SEED = 2**32
+SLACK = 0.01  # of the range of the data, which an output may miss
 
 
 class Sizes(NamedTuple):
@@ -120,6 +122,7 @@ def make_plan(
     Raises `ValueError` or `TypeError`, one line, for data or settings that cannot work.
     """
     train = checked_data(ae, train, "train", records=True)
+    check_reach(ae, train)
     sets = {"train": train}
     if eval_data is not None:
         eval_data = sets["eval_data"] = checked_data(ae, eval_data, "eval_data", records=True)
@@ -275,6 +278,21 @@ def checked_data(
                 f"[{', '.join(['N', *map(str, shape)])}]"
             )
     return data
+
+
+def check_reach(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:
+    """Raises `ValueError` for training data that the model's output cannot reach."""
+    low, high = ae.output_range
+    if ae.target not in train or np.isinf(ae.output_range).all():
+        return
+    least, largest = value_range(train, ae.target)
+    slack = SLACK * (largest - least)
+    if least < low - slack or largest > high + slack:
+        raise ValueError(
+            f"train: {ae.target} has values in [{least:.4g}, {largest:.4g}], and the output of this "
+            f"model lies in [{low:.4g}, {high:.4g}]: rescale the data, or use a model with another "
+            "activation of its output, such as linear"
+        )
 
 
 def check_average(ema_decay: float | None) -> None:

@@ -18,7 +18,7 @@ from ae_jax.devices.compilation import compiler_options
 from ae_jax.devices.mesh import data_mesh, replicated, split
 from ae_jax.spec import require
 from ae_jax.training.loop import make_eval_loop, make_train_loop, no_sums
-from ae_jax.training.plan import Examples, check_average, check_seed, checked_data, make_sizes
+from ae_jax.training.plan import Examples, check_average, check_reach, check_seed, checked_data, make_sizes
 from ae_jax.training.start import start_from
 from ae_jax.training.step import make_eval_step, make_train_step
 
@@ -120,6 +120,7 @@ def sweep(
     points = [{k: run[k] for k in hparams if k != "learning_rate"} for run in runs[:: len(seeds)]]
     probe, *_ = [make_ae(**point) for point in points]
     train = checked_data(probe, train, "train")
+    check_reach(probe, train)
     eval_data = None if eval_data is None else checked_data(probe, eval_data, "eval_data")
     count = len(train["x"])
     per_epoch = make_sizes(count, epochs=epochs, batch_size=batch_size).per_epoch

@@ -15,7 +15,6 @@ CONFIG = Config(
         network=RNN(widths=(100, 30)),
         latent_dim=None,
         loss="mse",
-        output_activation="sigmoid",
     ),
     data=Data(name="fashion_mnist"),
     train=Train(
