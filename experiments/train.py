@@ -106,18 +106,21 @@ def main(argv: Sequence[str]) -> None:
     run = Run.open(run_dir)
     for line in draw_run(run, ae, state, test, history):
         console.print(line)
-    console.print(_table(config, ae, state, data, test, history[-1]))
+    table, lines = _table(config, ae, state, data, test, history[-1])
+    console.print(table)
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
     for path in (run.path, *sorted(run.path.iterdir()), *sorted(run.path.glob("figures/*.png"))):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
 
 
 def _table(
     config: Config, ae: Autoencoder, state: TrainState, data: dict, test: dict, last: dict
-) -> Table:
-    """Return a table of the test metrics, compared with PCA of as many components if possible.
+) -> tuple[Table, list[str]]:
+    """Return a table of the test metrics, compared with PCA of as many components if possible, and
+    lines on what did not fit, and what the model did not learn.
 
     PCA is skipped if the examples are larger than `PCA_LIMIT`, or the data does not fit in memory.
-    Lines below the table say what did not fit, and what the model did not learn.
     """
     rows = {f"objective: {name}": (last[name], "") for name in metric_names(ae.objective)}
     decoded = config.data.decode == "once"
@@ -145,10 +148,7 @@ def _table(
             if UNITS[name] in rows:
                 rows[UNITS[name]] = (rows[UNITS[name]][0], f"{value:.5g}")
     table = Table(
-        title=f"test metrics, {described(config.data)}, {latents} latents",
-        title_justify="left",
-        caption="\n".join(lines) or None,
-        caption_justify="left",
+        title=f"test metrics, {described(config.data)}, {latents} latents", title_justify="left"
     )
     table.add_column("metric (mean over examples)")
     table.add_column("ours", justify="right")
@@ -156,7 +156,7 @@ def _table(
         table.add_column(f"PCA, {latents} components", justify="right")
     for name, (value, pca_value) in rows.items():
         table.add_row(name, f"{value:.5g}", *([pca_value] if pca else []))
-    return table
+    return table, lines
 
 
 if __name__ == "__main__":

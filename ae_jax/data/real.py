@@ -17,12 +17,17 @@ UNIT = (0.0, 1.0)
 
 def real_rows(data: ArrayLike | Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The columns of `data` (an array is its ``"x"``) without ``"mask"``, and without the rows that
-    it excludes."""
+    it excludes.
+
+    Raises `ValueError` if it excludes all of them.
+    """
     columns = dict(data) if isinstance(data, Mapping) else {"x": data}
     mask = columns.pop("mask", None)
     if mask is None:
         return columns
     rows = np.flatnonzero(mask)
+    if not rows.size:
+        raise ValueError(f"mask excludes all {len(mask)} rows: set it to 1 for those that count")
     return {name: column[rows] for name, column in columns.items()}
 
 

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ae_jax.data.real import UNIT, value_range, within
 from ae_jax.data.records import Records
 
 KEYS = ("x", "label", "length", "mask")
@@ -28,8 +29,8 @@ def validated(
         "label" `[N]` (integers), "length" `[N]` (real steps of a sequence, 1 to `x.shape[1]`),
         "mask" `[N]` (1 for a real row, 0 for padding), and any further columns `[N, ...]` that a
         model reads: NumPy arrays, JAX arrays, or anything that `np.asarray` accepts.
-      unit_interval: refuse float values outside [0, 1], for a Bernoulli likelihood. uint8 values
-        0..255 always pass, since they stand for [0, 1].
+      unit_interval: refuse float values outside [0, 1], for a Bernoulli likelihood, in real rows
+        and steps. uint8 values 0..255 always pass, since they stand for [0, 1].
       records: accept `Records` as "x", which are returned unchanged.
 
     Returns:
@@ -53,13 +54,6 @@ def validated(
         raise ValueError(f"data has no 'x', only {sorted(arrays)}: put the examples under 'x'")
 
     x = _examples(arrays["x"], records)
-    if unit_interval and x.dtype != np.uint8:
-        low, high = x.min(), x.max()
-        if low < 0 or high > 1:
-            raise ValueError(
-                f"x has values in [{low:.4g}, {high:.4g}], and BCE needs [0, 1]: "
-                "rescale it (pixels: divide by 255) or train with a squared error"
-            )
     checked = {"x": x}
     for key in KEYS[1:]:
         if arrays.get(key) is not None:
@@ -72,6 +66,11 @@ def validated(
         _require_range("length", checked["length"], 1, x.shape[1])
     if "mask" in checked:
         _require_range("mask", checked["mask"], 0, 1)
+    if unit_interval and not within(limits := value_range(checked), UNIT):
+        raise ValueError(
+            f"x has values in [{limits[0]:.4g}, {limits[1]:.4g}], and BCE needs [0, 1]: "
+            "rescale it (pixels: divide by 255) or train with a squared error"
+        )
     return checked
 
 

@@ -8,7 +8,7 @@ from jax import Array
 
 from ae_jax import losses
 from ae_jax.core import Autoencoder, Batch, Variables, event_mask
-from ae_jax.data.real import counted
+from ae_jax.data.real import counted, real_rows
 from ae_jax.evaluation.batches import in_batches, some
 from ae_jax.evaluation.latents import activity_metrics, encode_all
 from ae_jax.evaluation.likelihood import posterior_metrics
@@ -52,7 +52,7 @@ def weaknesses(
 
     Raises `ValueError` or `TypeError` for data that `fit` would refuse.
     """
-    train, test = some(train, TRAIN), some(test, TEST)
+    train, test = some(real_rows(train), TRAIN), some(real_rows(test), TEST)
     train, test = counted(train), counted(test, like=train)
     lines, size = [], 0
     if ae.method("encode") is not None:

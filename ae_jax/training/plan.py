@@ -289,9 +289,9 @@ def check_reach(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:
     slack = SLACK * (largest - least)
     if least < low - slack or largest > high + slack:
         raise ValueError(
-            f"train: {ae.target} has values in [{least:.4g}, {largest:.4g}], and the output of this "
-            f"model lies in [{low:.4g}, {high:.4g}]: rescale the data, or use a model with another "
-            "activation of its output, such as linear"
+            f"train: {ae.target} has values in [{least:.4g}, {largest:.4g}], and this model's "
+            f"output lies in [{low:.4g}, {high:.4g}]: rescale the data, or use "
+            "output_activation='linear'"
         )
 
 

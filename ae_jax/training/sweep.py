@@ -18,7 +18,14 @@ from ae_jax.devices.compilation import compiler_options
 from ae_jax.devices.mesh import data_mesh, replicated, split
 from ae_jax.spec import require
 from ae_jax.training.loop import make_eval_loop, make_train_loop, no_sums
-from ae_jax.training.plan import Examples, check_average, check_reach, check_seed, checked_data, make_sizes
+from ae_jax.training.plan import (
+    Examples,
+    check_average,
+    check_reach,
+    check_seed,
+    checked_data,
+    make_sizes,
+)
 from ae_jax.training.start import start_from
 from ae_jax.training.step import make_eval_step, make_train_step
 

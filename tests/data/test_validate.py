@@ -110,3 +110,14 @@ def test_unit_interval():
     with pytest.raises(ValueError, match=message):
         validated(outside, unit_interval=True)
     assert validated(outside)["x"].min() < 0
+
+
+def test_padding_may_leave_the_unit_interval():
+    x, steps, rows = np.full((3, 4, 2), 0.5, np.float32), np.int32([4, 2, 4]), np.int32([1, 1, 0])
+    x[1, 2:], x[2] = 50, -1
+    assert validated({"x": x, "length": steps, "mask": rows}, unit_interval=True)["x"] is x
+    for column in ({"length": steps}, {"mask": rows}):
+        with pytest.raises(ValueError, match=r"BCE needs \[0, 1\]"):
+            validated({"x": x, **column}, unit_interval=True)
+    with pytest.raises(ValueError, match="mask excludes all 3 rows"):
+        validated({"x": x, "mask": 0 * rows}, unit_interval=True)

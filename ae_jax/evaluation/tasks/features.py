@@ -112,10 +112,9 @@ def _units(subject: Subject, settings: Settings) -> Result:
     figures = {"features-histograms": plots.unit_histograms(z[:, chosen], titles)}
     if subject.are_images:
         images = {title: subject.test["x"][rows] for title, rows in zip(titles, top, strict=True)}
-        title = "test examples where a unit is largest"
-        figures["features-top-examples"] = plots.image_rows(
-            images, count=TOP, title=title, limits=drawn_range(subject.test)
-        )
+        title, limits = "test examples where a unit is largest", drawn_range(subject.test)
+        drawn = plots.image_rows(images, count=TOP, title=title, limits=limits)
+        figures["features-top-examples"] = drawn
     return Result(metrics, CONVENTIONS, figures)
 
 

@@ -71,6 +71,8 @@ def paths_to_draw(
 def _interpolations(subject: Subject) -> Figure:
     """Paths from one test example to another; the ends show the examples themselves."""
     count = min(PAIRS, len(subject.test["x"]) // 2)
+    if count == 0:
+        raise ValueError("an interpolation needs two test examples")
     chosen = np.random.default_rng(subject.seed).permutation(len(subject.test["x"]))[: 2 * count]
     x, z = np.asarray(as_floats(subject.test["x"][chosen])), subject.test_latents[chosen]
     paths = {
