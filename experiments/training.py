@@ -11,6 +11,7 @@ import numpy as np
 
 from ae_jax.core import Autoencoder
 from ae_jax.data.memory import steps_per_epoch
+from ae_jax.data.real import real_rows
 from ae_jax.data.standardize import Statistics
 from ae_jax.pretraining import fit_greedy, pretrain_rbm_stack
 from ae_jax.spec import to_dict
@@ -51,7 +52,7 @@ def train(
         batch_size=settings.batch_size,
         optimizer=settings.make_optimizer(steps),
         seed=config.seed,
-        params=None if begun else _pretrained(ae, config, data["x"]),
+        params=None if begun else _pretrained(ae, config, real_rows(data)["x"]),
         eval_data=eval_data,
         callbacks=callbacks,
         trackers=trackers,

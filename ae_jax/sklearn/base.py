@@ -131,8 +131,8 @@ class AutoencoderEstimator(BaseEstimator):
         and call. The score of any other model is minus its reconstruction error, in the units of
         its loss: with "mse" and the default reduction, the mean squared error over the columns.
 
-        Raises `ValueError` for values outside [0, 1] if the loss is a cross-entropy, `TypeError` for
-        masked arrays.
+        Raises `ValueError` for values outside [0, 1] if the loss is a cross-entropy, and
+        `TypeError` for masked arrays.
         """
         events = self._events(X)
         return in_chunks(self._programs().score, self.variables_, events).astype(np.float64)
