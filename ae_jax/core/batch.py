@@ -53,12 +53,13 @@ def checked_input(
             f"{name} has dtype {dtype}: use {name}.astype(np.uint8) for pixels 0..255, or "
             f"{name}.astype(np.float32) for values taken as they are"
         )
-    pixels = not isinstance(x, np.ndarray) or x.dtype == np.uint8 or not x.size
-    if unit_interval and not pixels and (x.min() < 0 or x.max() > 1):
-        raise ValueError(
-            f"{name} has values in [{x.min():.4g}, {x.max():.4g}], and this model was built for "
-            "[0, 1]: rescale it as in training (pixels: divide by 255)"
-        )
+    if unit_interval and isinstance(x, np.ndarray) and x.dtype != np.uint8 and x.size:
+        low, high = x.min(), x.max()
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{name} has values in [{low:.4g}, {high:.4g}], and this model was built for "
+                "[0, 1]: rescale it as in training (pixels: divide by 255)"
+            )
     return x
 
 

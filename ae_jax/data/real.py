@@ -21,7 +21,7 @@ def real_rows(data: ArrayLike | Mapping[str, np.ndarray]) -> dict[str, Any]:
 
     Raises `ValueError` if it excludes all of them.
     """
-    columns = dict(data) if isinstance(data, Mapping) else {"x": data}
+    columns: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {"x": data}
     mask = columns.pop("mask", None)
     if mask is None:
         return columns

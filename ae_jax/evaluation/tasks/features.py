@@ -59,9 +59,8 @@ def misfit(subject: Subject) -> str | None:
 
 def measure(subject: Subject, settings: Settings) -> Result:
     misfits = {part: why for part, misfit in MISFITS.items() if (why := misfit(subject))}
-    for part in settings.parts:
-        if part in misfits:
-            raise ValueError(f"features.parts {part}: {misfits[part]}")
+    if wrong := [part for part in settings.parts if part in misfits]:
+        raise ValueError(f"features.parts {wrong[0]}: {misfits[wrong[0]]}")
     if not np.isfinite(subject.test_latents).all():
         raise ValueError("the latents are not finite: has the training diverged?")
     results = [Result({}, {}, {}, {} if settings.parts else misfits)]
