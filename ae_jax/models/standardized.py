@@ -78,7 +78,14 @@ def standardized(ae: Autoencoder, statistics: Any, where: str = "statistics") ->
         return term._replace(fn=standard)
 
     objective = {name: of_standard(term) for name, term in ae.objective.items()}
-    return replace(ae, module=module, objective=objective, spec=None, dtype=jnp.float32)
+    return replace(
+        ae,
+        module=module,
+        objective=objective,
+        spec=None,
+        dtype=jnp.float32,
+        output_range=Autoencoder.output_range,  # that of `ae` is of standardized data
+    )
 
 
 def _standard(x: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
