@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import jax
@@ -25,10 +26,17 @@ def state_of(spec, step=0):
     return state.replace(step=state.step + step)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trained") / "run"
+    fit(SPEC.build((6,)), X, epochs=2, batch_size=10, run_dir=path)
+    return path
+
+
 @pytest.fixture
-def run_dir(tmp_path):
-    fit(SPEC.build((6,)), X, epochs=2, batch_size=10, run_dir=tmp_path / "run")
-    return tmp_path / "run"
+def run_dir(trained, tmp_path):
+    """A copy of a run, to change."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def edit(run_dir, **changes):
