@@ -15,10 +15,10 @@ from experiments.stress.leaks import measure
     [
         ("corruption", 6),
         ("data", 200),
-        ("hostile", 15),
         *(
             pytest.param(name, times, marks=pytest.mark.slow)
             for name, times in (
+                ("hostile", 15),
                 ("resume", 3),
                 ("kill", 4),
                 ("signals", 2),

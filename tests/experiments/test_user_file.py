@@ -18,6 +18,7 @@ from experiments import export as export_command
 from experiments import sweep as sweep_command
 from experiments.user_file import load_user_file, split_models
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 EXAMPLE = Path(__file__).parents[2] / "experiments" / "examples" / "my_model.py"
 
 
