@@ -42,7 +42,7 @@ SPECS = {
     "recurrent-vae": Variational(network=RNN(widths=(4,)), latent_dim=2),
     "skeleton": AE(network=SMALL, penalties=(L1(),)),
 }
-FAST = ("lstm",)
+FAST = ("vanilla",)
 
 
 @pytest.fixture

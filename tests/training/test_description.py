@@ -164,7 +164,7 @@ def test_constants_that_differ_are_other_programs(tmp_path):
     assert programs[0] == programs[2] != programs[1]
 
 
-@pytest.mark.parametrize("name", ["transcoder", "vq"])
+@pytest.mark.parametrize("name", ["transcoder", pytest.param("vq", marks=pytest.mark.slow)])
 def test_another_number_of_devices_is_the_same_program(tmp_path, name):
     case = CASES[name]
     data = examples(case)
