@@ -56,7 +56,7 @@ def sizes(every, quick):
 
 
 @pytest.mark.parametrize("odd", ["crop", "valid"])
-@pytest.mark.parametrize("size", sizes(range(1, 30), {1, 2, 3, 7, 8, 13, 16, 29}))
+@pytest.mark.parametrize("size", sizes(range(1, 30), {1, 2, 7, 16, 29}))
 def test_any_size_comes_back(odd, size):
     net = ConvNet(filters=(2, 2, 2), odd=odd)
     assert shapes(Vanilla(network=net, latent_dim=3), (size, 30 - size, 2))[1] == (
@@ -67,7 +67,7 @@ def test_any_size_comes_back(odd, size):
 
 
 @pytest.mark.parametrize("kernel", [3, 4, 5])
-@pytest.mark.parametrize("size", sizes(range(8, 24), {8, 11, 14, 16, 23}))
+@pytest.mark.parametrize("size", sizes(range(8, 24), {8, 11, 23}))
 def test_any_size_comes_back_rounding_down(kernel, size):
     net = ConvNet(filters=(2, 2, 2), odd="floor", up="transpose", kernel=kernel)
     assert shapes(Vanilla(network=net, latent_dim=3), (size, 31 - size))[1] == (size, 31 - size)

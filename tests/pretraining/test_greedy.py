@@ -28,7 +28,7 @@ SPECS = {
 }
 
 
-@pytest.fixture(scope="module", params=SPECS)
+@pytest.fixture(scope="module", params=["vanilla", pytest.param("tied", marks=pytest.mark.slow)])
 def trained(request):
     """A deep model, its greedy parameters, and the last state that each stage's training had."""
     spec, states = SPECS[request.param], []
