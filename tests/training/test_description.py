@@ -56,7 +56,7 @@ def compare(run_dir, name, ae=None, tx=None):
     "optimizer",
     [
         optax.adam(2e-3),
-        optax.adam(1e-3, b1=0.8),
+        pytest.param(optax.adam(1e-3, b1=0.8), marks=pytest.mark.slow),
         optax.adam(1e-3, eps=1e-7),
         optax.adamw(1e-3, weight_decay=0.1),
         optax.adam(optax.cosine_decay_schedule(1e-3, 100)),

@@ -236,7 +236,12 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "there", [[], ["environment.json.tmp"], ["environment.json", "metrics.jsonl"]]
+    "there",
+    [
+        [],
+        pytest.param(["environment.json.tmp"], marks=pytest.mark.slow),
+        ["environment.json", "metrics.jsonl"],
+    ],
 )
 def test_a_run_killed_while_its_directory_was_made_can_be_started_again(tmp_path, there):
     (tmp_path / "run" / "figures").mkdir(parents=True)
