@@ -2,6 +2,7 @@
 
 python -m experiments.evaluate runs/vae2
 python -m experiments.evaluate runs/vae2 --metrics reconstruction generation
+python -m experiments.evaluate runs/vae2 --output elsewhere   of a run that is only to be read
 python -m experiments.evaluate my_config.py runs/mine         a model of your own
 python -m experiments.evaluate --help                         the metrics and all their options
 
@@ -25,7 +26,7 @@ from ae_jax.data import validated
 from ae_jax.data.fingerprint import fingerprint, require_unchanged
 from ae_jax.evaluation import tasks
 from ae_jax.evaluation.tasks.subject import Result, Subject
-from ae_jax.files import finite, read_json, write_whole
+from ae_jax.files import finite, read_json, writable_folder, write_whole
 from ae_jax.models import Model
 from ae_jax.spec import nearest
 from ae_jax.storage.runs import Run
@@ -43,6 +44,8 @@ class Options:
     """A run directory."""
     metrics: tuple[str, ...] = ()
     """The metrics to compute; by default all that fit."""
+    output: str | None = None
+    """The folder for evaluation.json and figures; by default that of the run."""
     step: int | None = None
     """The step of the checkpoint; by default the newest intact one."""
     data_name: str | None = None
@@ -73,6 +76,9 @@ def main(argv: Sequence[str]) -> None:
         if name not in tasks.TASKS:
             raise ValueError(f"--metrics {name}: {nearest(name, tasks.TASKS)}")
     console = Console(markup=False)  # rich would read brackets in metric names as markup
+    Run.open(options.run)
+    output = options.output or options.run
+    folder = writable_folder(Path(output, "figures"))
     subject, step = make_subject(options, models)
     for name in options.metrics:
         if reason := tasks.TASKS[name].misfit(subject):
@@ -80,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
             raise ValueError(f"--metrics {name}: {reason}; choose from: {', '.join(fitting)}")
     count = len(subject.test["x"])
     about = {"step": step, "data": subject.name, "examples": count, "seed": options.seed}
-    file = Path(options.run) / "evaluation.json"
+    file = folder.with_name("evaluation.json")
     done = _earlier(file, about)
     for name in options.metrics or tasks.TASKS:
         start = time.monotonic()
@@ -95,7 +101,7 @@ def main(argv: Sequence[str]) -> None:
                 raise
             console.print(f"{name}: skipped: {error}")
             continue
-        figures = _save(result, Path(options.run) / "figures")
+        figures = _save(result, folder)
         done[name] = {
             "metrics": result.metrics,
             "conventions": result.conventions,
@@ -110,7 +116,7 @@ def main(argv: Sequence[str]) -> None:
         for part, reason in result.skipped.items():
             console.print(f"{name}: {part} skipped: {reason}")
         for figure in figures:
-            console.print(f"  {options.run}/figures/{figure}", highlight=False, soft_wrap=True)
+            console.print(f"  {folder / figure}", highlight=False, soft_wrap=True)
     console.print(f"  {file}", highlight=False, soft_wrap=True)
 
 
@@ -181,7 +187,6 @@ def _earlier(file: Path, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _save(result: Result, folder: Path) -> list[str]:
-    folder.mkdir(exist_ok=True)
     return [plots.save(f, folder / f"{name}.png").name for name, f in result.figures.items()]
 
 

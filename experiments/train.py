@@ -13,9 +13,11 @@ Open MPI, Kubernetes or on a TPU pod, and elsewhere --coordinator HOST:PORT --nu
 --process-id I.
 """
 
+import contextlib
 import math
-import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -35,9 +37,16 @@ from ae_jax.evaluation.reconstruction import (
     reconstruction_metrics,
 )
 from ae_jax.storage.runs import Run
-from ae_jax.trackers import make_trackers
+from ae_jax.trackers import Tracker, make_trackers
 from ae_jax.training import TrainState
-from experiments.cli import parse, run_main, use_cpu_devices, use_deterministic_operations
+from experiments.cli import (
+    Command,
+    parse,
+    run_folder,
+    run_main,
+    use_cpu_devices,
+    use_deterministic_operations,
+)
 from experiments.config import Config
 from experiments.configs import CONFIGS
 from experiments.data import described, load_split, scaled
@@ -73,12 +82,26 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--dry-run: estimates a new run: remove --resume")
     trackers = make_trackers(command.track)
     command.join()
+    if command.resume or command.dry_run or command.several:
+        place: Any = contextlib.nullcontext(command.resume or command.run_dir)
+    else:
+        place = run_folder(command.run_dir, name)
+    with place as run_dir:
+        _run(name, config, command, trackers, run_dir)
+
+
+def _run(
+    name: str,
+    config: Config,
+    command: Command,
+    trackers: Sequence[Tracker],
+    run_dir: str | Path,
+) -> None:
     console = Console(quiet=not is_first_process())
     data = load_split(config.data, "train")
     test = load_split(config.data, "test")
     kept = Run.open(command.resume).config.get("statistics") if command.resume else None
     (data, test), statistics = scaled(config.data, (data, test), kept)
-    run_dir = command.resume or command.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
     devices = None if command.several else command.devices or None
     if command.dry_run:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from ae_jax.data.real import real_rows
 from ae_jax.data.standardize import Statistics
 from ae_jax.pretraining import fit_greedy, pretrain_rbm_stack
 from ae_jax.spec import to_dict
-from ae_jax.storage.runs import Run
 from ae_jax.trackers import Tracker
 from ae_jax.training import Callback, FitResult, fit
 from experiments.config import Config
@@ -42,17 +42,15 @@ def train(
     """
     settings = config.train
     ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
-    batch = settings.batch_size * settings.accumulate
-    steps = settings.epochs * steps_per_epoch(len(data["x"]), batch)
-    begun = resume and _has_checkpoint(Run.open(run_dir))
+    sizes = settings.sizes(len(data["x"]))
     result = fit(
         ae,
         data,
         epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        optimizer=settings.make_optimizer(steps),
+        batch_size=sizes.part,
+        optimizer=settings.make_optimizer(sizes.total),
         seed=config.seed,
-        params=None if begun else _pretrained(ae, config, real_rows(data)["x"]),
+        params=partial(_pretrained, ae, config, real_rows(data)["x"], sizes.part),
         eval_data=eval_data,
         callbacks=callbacks,
         trackers=trackers,
@@ -71,12 +69,9 @@ def train(
     return ae, result
 
 
-def _has_checkpoint(run: Run) -> bool:
-    has_folder = (run.path / "checkpoints").is_dir()
-    return has_folder and bool(run.checkpoints(read_only=True).steps())
-
-
-def _pretrained(ae: Autoencoder, config: Config, x: np.ndarray) -> dict[str, Any] | None:
+def _pretrained(
+    ae: Autoencoder, config: Config, x: np.ndarray, batch_size: int
+) -> dict[str, Any] | None:
     settings = config.train
     if settings.pretrain == "none":
         return None
@@ -94,9 +89,9 @@ def _pretrained(ae: Autoencoder, config: Config, x: np.ndarray) -> dict[str, Any
         ae,
         x,
         epochs=settings.pretrain_epochs,
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
         optimizer=settings.make_optimizer(
-            settings.pretrain_epochs * steps_per_epoch(len(x), settings.batch_size)
+            settings.pretrain_epochs * steps_per_epoch(len(x), batch_size)
         ),
         seed=config.seed,
     )

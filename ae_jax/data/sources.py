@@ -13,6 +13,7 @@ from ae_jax.data.array_record import Decode
 from ae_jax.data.csv import load_csv
 from ae_jax.data.npz import load_npy, load_npz
 from ae_jax.data.splits import require_split
+from ae_jax.files import user_path
 
 READERS = {".npz": load_npz, ".npy": load_npy, ".csv": load_csv, ".tsv": load_csv}
 READERS |= {".csv.gz": load_csv, ".tsv.gz": load_csv}
@@ -97,7 +98,7 @@ def _records(
 
 def _as_path(name: str | os.PathLike[str]) -> Path | None:
     """`name` as a path, or None if it is the name of a set."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     written_as_path = isinstance(name, os.PathLike) or name.startswith((".", "/", "~"))
     return path if written_as_path or _suffix(path) in READERS or _is_nested_folder(path) else None
 

@@ -6,7 +6,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from ae_jax.core import Autoencoder
-from ae_jax.files import write_whole
+from ae_jax.files import user_path, writable_file, write_whole
 from ae_jax.models import Model
 from ae_jax.report import markup, sections, tables
 from ae_jax.report.curves import curves
@@ -39,10 +39,11 @@ def write_report(
       A line for each thing that the page lacks; the page says the same.
 
     Raises:
-      ValueError: a path is not a run directory, its rows are damaged, or plotly is missing.
-      OSError: `output` cannot be written.
+      ValueError: a path is not a run directory, its rows are damaged, `output` cannot be written,
+        or plotly is missing.
+      OSError: the disk is full.
     """
-    plotly = _plotly()
+    plotly, output = _plotly(), writable_file(output)
     runs = dict(zip(_names(paths), map(Run.open, paths), strict=True))
     rows = {name: run.rows() for name, run in runs.items()}
     several = len(runs) > 1
@@ -93,7 +94,7 @@ def write_report(
             markup.data("data-explorers", explorers),
         ],
     )
-    write_whole(Path(output), text)
+    write_whole(output, text)
     return notes
 
 
@@ -111,9 +112,9 @@ def _file(name: str) -> str:
 
 def _names(paths: Sequence[str | Path]) -> list[str]:
     """The last part of each path, or the full paths if two last parts are equal."""
-    if len({Path(path).resolve() for path in paths}) < len(paths):
+    if len({user_path(path).resolve() for path in paths}) < len(paths):
         raise ValueError(f"{', '.join(map(str, paths))}: give each run once")
-    names = [Path(path).resolve().name for path in paths]
+    names = [user_path(path).resolve().name for path in paths]
     return names if len(set(names)) == len(names) else list(map(str, paths))
 
 

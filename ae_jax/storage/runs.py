@@ -4,6 +4,7 @@ RUN/config.json        model, data, training settings, seed (see `ae_jax.spec`),
                        fingerprints of the data
     environment.json   versions, device, git commit and command line
     metrics.jsonl      one JSON object per line: step, epoch, split, loss, every raw term, ...
+    lock               only while a process trains (see `ae_jax.storage.claim`)
     nonfinite.json     only after a divergence: its first step and examples
     checkpoints/STEP/  (see `ae_jax.storage.checkpoint`)
     figures/*.png      (see `ae_jax.plots`)
@@ -23,15 +24,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 from ae_jax.core import Autoencoder, TrainState, init_state
 from ae_jax.devices.names import device_name
-from ae_jax.files import append_whole, finite, read_json, require_regular, write_whole
+from ae_jax.files import (
+    append_whole,
+    finite,
+    read_json,
+    require_regular,
+    user_path,
+    write_whole,
+)
 from ae_jax.models import Model
 from ae_jax.models.standardized import standardized
 from ae_jax.spec import from_dict, kinds_of, nearest, require
 from ae_jax.storage.checkpoint import Checkpoints
+from ae_jax.storage.claim import make_empty
 
 FORMAT = 4
 DTYPES = ("float32", "bfloat16")
@@ -51,17 +61,11 @@ class Run:
         Raises `ValueError` if `path` exists and is not an empty directory, or cannot be written,
         and `TypeError` if `config` is not JSON-ready.
         """
-        path, run = Path(path), cls(Path(path))
+        path = user_path(path)
+        run = cls(path)
         json.dumps(config)  # raises before anything is written
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            # Files of a run that was interrupted before its configuration was written.
-            unfinished = {"figures", "environment.json", "environment.json.tmp", "metrics.jsonl"}
-            if {entry.name for entry in path.iterdir()} - unfinished - {"config.json.tmp"}:
-                raise ValueError(
-                    f"run directory {path} exists and is not empty: continue it with resume=True, "
-                    "or choose another"
-                )
+            make_empty(path)
             (path / "figures").mkdir(exist_ok=True)
             _write_json(path / "environment.json", environment())
             write_whole(path / "metrics.jsonl", "")
@@ -77,7 +81,7 @@ class Run:
         Raises `ValueError` if `path` is not a run directory, or if it contains symbolic links,
         which could redirect what a run writes.
         """
-        path = Path(path)
+        path = user_path(path)
         if not (path / "config.json").is_file():
             raise ValueError(f"{path} is not a run directory: it has no config.json")
         for entry in (*path.glob("*"), *path.glob("figures/*")):
@@ -137,7 +141,7 @@ class Run:
                     raise TypeError("its step is not an integer")
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{file}: line {number} is not a row: {error!r}") from None
-            rows.append({k: math.nan if value is None else value for k, value in row.items()})
+            rows.append({name: _number(value) for name, value in row.items()})
         return rows
 
     def rows_until(self, step: int) -> list[dict[str, Any]]:
@@ -184,6 +188,8 @@ def load_run(
     """
     run = Run.open(path)
     config = run.config
+    if "sweep" in config:
+        raise ValueError(f"{run.path} is a sweep of several runs: choose one of its folders")
     file = f"{run.path}/config.json"
     ae = build_model(config, file, models, ae, data_units=data_units)
     settings = config.get("train")
@@ -280,8 +286,16 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
     return [] if old == new else [f"{where} is {old} in the run and {new} now"]
 
 
+def _number(value: Any) -> Any:
+    """A value of a row, with NaN in place of null; that of a sweep is a list."""
+    if isinstance(value, list):
+        return [_number(one) for one in value]
+    return math.nan if value is None else value
+
+
 def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(finite(row)) + "\n"
+    values = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()}
+    return json.dumps(finite(values)) + "\n"
 
 
 def _write_json(path: Path, data: Any) -> None:

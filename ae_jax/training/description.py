@@ -10,11 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.multihost_utils import broadcast_one_to_all
 
 from ae_jax.core import whole_optimizer
 from ae_jax.data.fingerprint import fingerprint, require_unchanged
-from ae_jax.devices.mesh import is_first_process
+from ae_jax.devices.mesh import is_first_process, refuse_together
 from ae_jax.spec import to_dict
 from ae_jax.storage.runs import Run, differences
 from ae_jax.training.loop import Skips, Sums
@@ -41,7 +40,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "accumulate": plan.sizes.accumulate,
         "learning_rate": plan.learning_rate,
         "ema_decay": average,
-        "optimizer": _digest(tx.update, state.params, state.opt_state, state.params),
+        "optimizer": digest(tx.update, state.params, state.opt_state, state.params),
     }
     if ae.spec is None:
         step = make_train_step(ae, plan.tx, ema_decay=average, accumulate=plan.sizes.accumulate)
@@ -52,7 +51,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             if name != "mask" or name in plan.train
         }
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-        fit["program"] = _digest(step, like, batch)
+        fit["program"] = digest(step, like, batch)
     sets = {"train": plan.train, "test": plan.eval_data}
     return {
         "model": None if ae.spec is None else to_dict(ae.spec),
@@ -102,16 +101,13 @@ def create_run(path: str | Path, config: Mapping[str, Any]) -> Run:
             Run.create(path, config)
         except (ValueError, TypeError) as refused:
             error = str(refused)
-    if jax.process_count() > 1 and broadcast_one_to_all(np.int32(bool(error))):
-        error = error or f"process 0 could not create run directory {path}: see its error"
-    if error:
-        raise ValueError(error)
+    refuse_together(error)
     return Run.open(path)
 
 
 def to_notes(sums: Sums) -> dict[str, Any]:
     """Return `sums` as JSON-ready data without loss of precision, to store with a checkpoint."""
-    sums = jax.tree.map(lambda leaf: leaf.item(), jax.device_get(sums))
+    sums = jax.tree.map(lambda leaf: leaf.tolist(), jax.device_get(sums))
     return {"total": sums.total, "examples": sums.examples, "skips": list(sums.skips)}
 
 
@@ -147,7 +143,7 @@ def _incomparable(difference: str, old: Mapping[str, Any], new: Mapping[str, Any
     return False
 
 
-def _digest(fn: Any, *args: Any) -> str:
+def digest(fn: Any, *args: Any) -> str:
     """Return the version of jax, then a digest of the program that jax traces from `fn`."""
     closed = jax.make_jaxpr(fn)(*args)
     text = re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr))

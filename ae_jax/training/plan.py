@@ -33,6 +33,8 @@ from ae_jax.training.step import make_train_step
 Examples = ArrayLike | Mapping[str, ArrayLike]
 LARGEST_SEED = 2**32
 SLACK = 0.01  # of the range of the data, which an output may miss
+BATCH = 256
+"""Examples to a batch, of a set that has as many."""
 
 
 class Sizes(NamedTuple):
@@ -53,39 +55,46 @@ class Sizes(NamedTuple):
     max_skips: int
 
 
-@dataclass
-class Plan:
+@dataclass(kw_only=True)
+class Program:
     """``state, sums = loop(state, zeros, data, first, count)`` for the pieces of `feed`."""
 
-    ae: Autoencoder
-    tx: optax.GradientTransformation
     sizes: Sizes
-    mesh: Mesh
-    train: dict[str, np.ndarray]
-    eval_data: dict[str, np.ndarray] | None
-    streamed: dict[str, bool]
-    """By "train" and "eval_data", whether that set is streamed."""
     state: TrainState | None
     """The first state. A call of `loop` reuses its buffers: see `take_state`."""
     zeros: Sums
     """What `loop` adds to, at the start of a row."""
     feed: InMemory | Streamed
-    order: Order
     loop: Any
-    """Compiled: it has ``memory_analysis()`` and ``cost_analysis()``."""
+    evaluate: Evaluate | None
+    guarded: bool
+    """Whether `loop` skips updates that are not finite."""
+
+    def take_state(self) -> TrainState:
+        """The first state, which a program can give only once."""
+        assert self.state is not None, "the state of this program was taken already"
+        state, self.state = self.state, None
+        return state
+
+
+@dataclass(kw_only=True)
+class Plan(Program):
+    """The program of one run. Its `loop` has ``memory_analysis()`` and ``cost_analysis()``."""
+
+    ae: Autoencoder
+    tx: optax.GradientTransformation
+    mesh: Mesh
+    train: dict[str, np.ndarray]
+    eval_data: dict[str, np.ndarray] | None
+    streamed: dict[str, bool]
+    """By "train" and "eval_data", whether that set is streamed."""
+    order: Order
     compile_seconds: float
     """That tracing and compiling `loop` took."""
-    evaluate: Evaluate | None
     ema_decay: float | None
     learning_rate: float | None
     """The learning rate of Adam, if the optimizer was given as a number."""
     seed: int
-
-    def take_state(self) -> TrainState:
-        """The first state, which a plan can give only once."""
-        assert self.state is not None, "the state of this plan was taken already"
-        state, self.state = self.state, None
-        return state
 
     def example_batch(self) -> Batch:
         """Shapes and dtypes of one batch."""
@@ -100,7 +109,7 @@ def make_plan(
     *,
     epochs: int | None = None,
     steps: int | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     optimizer: optax.GradientTransformation | float = 1e-3,
     seed: int = 0,
     params: Any = None,
@@ -194,6 +203,7 @@ def make_plan(
         streamed=streamed,
         state=state,
         zeros=zeros,
+        guarded=True,
         feed=feed,
         order=order,
         loop=loop,
@@ -208,7 +218,7 @@ def make_plan(
 def make_sizes(
     count: int,
     *,
-    batch_size: int,
+    batch_size: int | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     log_every: int | None = None,
@@ -233,9 +243,15 @@ def make_sizes(
             require(ok, name, value, "must be an integer >= 1")
     ok = isinstance(max_skips, int | np.integer) and max_skips >= 0
     require(ok, "max_skips", max_skips, "must be an integer >= 0")
+    most = max(count // accumulate, 1)
+    if batch_size is None:
+        batch_size = min(BATCH, most)
     if batch_size * accumulate > count:
         times = f", {accumulate} times" if accumulate > 1 else ""
-        raise ValueError(f"batch_size={batch_size}{times}: larger than the data, {count} examples")
+        raise ValueError(
+            f"batch_size={batch_size}{times}: larger than the data, {count} examples: use at most "
+            f"{most}"
+        )
     whole = int(batch_size) * int(accumulate)
     per_epoch = steps_per_epoch(count, whole)
     total = int(steps or (epochs or 0) * per_epoch)  # exactly one is given
