@@ -44,7 +44,7 @@ def writable_folder(path: str | Path) -> Path:
         if os.access(path, os.W_OK):
             return path
     except OSError as error:
-        reason = error.strerror
+        reason = "it is not a folder" if path.exists() else error.strerror
     raise ValueError(f"cannot write to {path}: {reason}: choose another place")
 
 

@@ -28,6 +28,7 @@ from ae_jax.training import DivergedError
 from experiments.config import Config, widened
 from experiments.data import absolute
 from experiments.flags import FlagsFormatter, as_flags
+from experiments.printing import survive_lost_readers
 from experiments.processes import Processes
 from experiments.user_file import is_file_name, load_user_file
 
@@ -268,8 +269,9 @@ def run_folder(given: str | None, name: str) -> Iterator[Path]:
     """
     with contextlib.ExitStack() as stack:
         path = user_path(given or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
-        for name in itertools.chain([path.name], (f"{path.name}-{i}" for i in itertools.count(2))):
-            path = path.with_name(name)
+        first = path.name
+        for unused in itertools.chain([first], (f"{first}-{i}" for i in itertools.count(2))):
+            path = path.with_name(unused)
             with contextlib.suppress(FileExistsError):
                 stack.enter_context(made(path, alone=given is None))
                 break
@@ -300,6 +302,7 @@ def run_main(main: Callable[[Sequence[str]], None]) -> None:
     If one of several processes fails, it exits at once without cleaning up: the others wait for its
     results, and stop when they notice that it has died.
     """
+    survive_lost_readers()
     use_compilation_cache()
     handler = logging.StreamHandler()
     handler.setFormatter(FlagsFormatter("%(message)s"))

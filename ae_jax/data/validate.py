@@ -68,7 +68,7 @@ def validated(
         _require_range("mask", checked["mask"], 0, 1)
     if unit_interval and not within(limits := value_range(checked), UNIT):
         raise ValueError(
-            f"x has values in [{limits[0]:.4g}, {limits[1]:.4g}], and BCE needs [0, 1]: "
+            f"x has values in [{np.float32(limits[0])!s}, {np.float32(limits[1])!s}], and BCE needs [0, 1]: "
             "rescale it (pixels: divide by 255) or train with a squared error"
         )
     return checked

@@ -102,7 +102,7 @@ def _lock(file: Path) -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(lock, 300).decode(errors="replace") or "another process"
+            holder = os.read(lock, 300).decode(errors="replace").strip() or "another process"
             os.close(lock)
             raise ValueError(
                 f"run directory {file.parent} is in use: {holder} trains it: wait until that ends, "

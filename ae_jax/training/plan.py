@@ -3,6 +3,7 @@
 `fit` runs a plan. A dry run and the benchmark look at the same one.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from ae_jax.training.start import start
 from ae_jax.training.step import make_train_step
 
 Examples = ArrayLike | Mapping[str, ArrayLike]
+log = logging.getLogger(__name__)
 LARGEST_SEED = 2**32
 SLACK = 0.01  # of the range of the data, which an output may miss
 BATCH = 256
@@ -293,6 +295,8 @@ def checked_data(
                 f"{name}: {column} has shape {list(data[column].shape)}; the model was built for "
                 f"[{', '.join(['N', *map(str, shape)])}]"
             )
+    if name == "train":
+        _warn_of_channels_first(ae.event_shape)
     return data
 
 
@@ -308,6 +312,20 @@ def check_reach(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:
             f"train: {ae.target} has values in [{least:.4g}, {largest:.4g}], and this model's "
             f"output lies in [{low:.4g}, {high:.4g}]: rescale the data, or use "
             "output_activation='linear'"
+        )
+
+
+def _warn_of_channels_first(shape: tuple[int, ...]) -> None:
+    """Log a warning for images of 1, 3 or 4 rows and many channels, as of other libraries."""
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 4:
+        height, width, channels = shape
+        log.warning(
+            "images of shape %s are read as height %d, width %d and %d channels: if their channels "
+            "come first, use x.transpose(0, 2, 3, 1)",
+            list(shape),
+            height,
+            width,
+            channels,
         )
 
 

@@ -154,7 +154,6 @@ def make_sweep_plan(
         step = jax.vmap(step_one, (STATE, 0, 0), (STATE, 0))
         points = {name: list(map(float, points)) for name, points in hparams.items()}
         return {
-            "model": None,
             "event_shape": list(probe.event_shape),
             "dtype": str(jnp.dtype(probe.dtype)),
             "sweep": {"grid": points, "seeds": list(map(int, seeds)), "rows": len(rows)},

@@ -37,7 +37,7 @@ def _one_class(setup: Setup, name: str, seed: int) -> Metrics:
             ae,
             normal["x"],
             epochs=1 if setup.quick else config.train.epochs,
-            batch_size=min(config.train.batch_size or BATCH, len(normal["x"])),
+            batch_size=min(config.train.batch_size or 128, len(normal["x"])),
             optimizer=config.train.learning_rate,
             seed=seed,
         )
