@@ -95,7 +95,7 @@ class Checkpoints:
           finite: refuse a state that is not finite. The states of a sweep may contain one.
 
         Raises:
-          ValueError: parameters are not finite, or the optimizer state contains NaN.
+          ValueError: parameters or the optimizer state are not finite.
           OSError: the checkpoint cannot be written. The message has the bytes it needs and the
             bytes that are free. Earlier checkpoints are unchanged.
         """
@@ -234,9 +234,10 @@ def _from_first_process(value: int) -> int:
 
 def _require_finite(step: int, parts: Mapping[str, Any]) -> None:
     for part, tree in parts.items():
-        # An optimizer state may contain an infinity (the best loss so far), but never NaN.
-        bad = np.isnan if part == "training" else lambda a: ~np.isfinite(a)
         for path, leaf in by_path(tree).items():
+            # A scalar of an optimizer may be infinite (the best loss so far), but never NaN.
+            scalar = part == "training" and leaf.ndim == 0
+            bad = np.isnan if scalar else lambda a: ~np.isfinite(a)
             if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) and bad(leaf).any():
                 raise ValueError(
                     f"step {step}: {part}/{path} is not finite, so no checkpoint is saved: resume "

@@ -90,6 +90,14 @@ def test_a_gradient_whose_square_is_not_finite_is_left_out_and_named(numpy_state
     assert first == "the square of a gradient"
 
 
+def test_an_update_that_spoils_the_state_is_named():
+    bad = replace(MSE, after_update=lambda state, *_: state.replace(
+        params=jax.tree.map(lambda p: p * jnp.inf, state.params)
+    ))  # fmt: skip
+    with pytest.raises(DivergedError, match="is in the new parameter .*; lower the learning rate"):
+        fit(bad, FLOATS, epochs=1, batch_size=64)
+
+
 def test_every_device_leaves_out_what_one_of_them_finds(numpy_state):
     mesh, tx = data_mesh(4), optax.sgd(0.1)
     state = numpy_state(MSE, tx)
@@ -170,7 +178,11 @@ def test_a_checkpoint_never_holds_a_nan(tmp_path, numpy_state):
     moments = jax.tree.map(lambda a: a * jnp.nan, state.opt_state)
     with pytest.raises(ValueError, match="training/opt_state/.* is not finite"):
         store.save(state.replace(opt_state=moments))
+    overflowed = jax.tree.map(lambda a: a + jnp.inf if a.ndim else a, state.opt_state)
+    with pytest.raises(ValueError, match="training/opt_state/.* is not finite"):
+        store.save(state.replace(opt_state=overflowed))
     assert list(tmp_path.iterdir()) == []
+    store.save(state.replace(opt_state={"best": jnp.float32(jnp.inf)}))  # a loss, at first
 
 
 def test_a_step_that_cannot_be_repeated_is_reported_all_the_same(tmp_path, monkeypatch):
