@@ -32,5 +32,5 @@ def _lasting(stream: TextIO) -> TextIO:
         io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors=stream.errors,
-        line_buffering=stream.line_buffering or stream.isatty(),
+        line_buffering=bool(stream.line_buffering) or stream.isatty(),
     )

@@ -7,9 +7,12 @@ import sys
 import numpy as np
 import pytest
 
+from ae_jax.data import validated
 from ae_jax.models import Vanilla
 from ae_jax.storage.claim import LOCK, claimed
 from ae_jax.training import fit
+from ae_jax.training.plan import checked_data, make_sizes
+from experiments.cli import run_folder
 
 X = np.uint8(np.random.default_rng(0).integers(0, 256, size=(20, 6)))
 AE = Vanilla(latent_dim=3).build((6,))
@@ -78,3 +81,29 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
 
 def _nobody(uid):
     raise KeyError(uid)
+
+
+def test_two_commands_that_begin_together_have_runs_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda _: "now")
+    with run_folder(None, "vae") as first, run_folder(None, "vae") as second:
+        assert (str(first), str(second)) == ("runs/vae-now", "runs/vae-now-2")
+        assert first.is_dir() and second.is_dir()
+    assert list(tmp_path.iterdir()) == []  # nothing was written
+
+
+def test_a_small_set_is_one_batch_and_channels_that_come_first_are_warned_of(caplog):
+    assert make_sizes(142, epochs=1).batch_size == 142
+    assert make_sizes(142, epochs=1, accumulate=2).part == 71
+    assert make_sizes(1420, epochs=1).batch_size == 256
+    for shape, warned in (((16, 16, 3), False), ((3, 16, 16), True), ((4, 3, 16), False)):
+        caplog.clear()
+        ae = Vanilla(latent_dim=3).build(shape)
+        checked_data(ae, np.zeros((2, *shape), np.uint8), "train")
+        assert ("use x.transpose(0, 2, 3, 1)" in caplog.text) == warned
+
+
+def test_a_value_just_outside_the_interval_is_shown_in_full():
+    x = np.float32([[0.5], [1.0000001]])
+    with pytest.raises(ValueError, match=r"values in \[0.5, 1.0000001\], and BCE needs"):
+        validated(x, unit_interval=True)

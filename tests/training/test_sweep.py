@@ -94,12 +94,12 @@ def without_speed(rows):
 
 @pytest.mark.usefixtures("compiled_once")
 def test_a_stopped_sweep_is_resumed_to_the_same_bits(tmp_path):
-    """4 runs on 4 devices, two of which diverge, stopped inside an epoch of 3 steps."""
+    """4 runs on 2 devices, two of which diverge, stopped inside an epoch of 3 steps."""
     grid, run_dir = {"learning_rate": [1e-3, 1e38]}, tmp_path / "run"
     options = SETTINGS | {
         "seeds": [0, 1],
         "train": X,
-        "devices": 4,
+        "devices": 2,
         "log_every": 1,
         "ema_decay": 0.9,
     }
