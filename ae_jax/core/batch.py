@@ -57,7 +57,7 @@ def checked_input(
         low, high = x.min(), x.max()
         if low < 0 or high > 1:
             raise ValueError(
-                f"{name} has values in [{low:.4g}, {high:.4g}], and this model was built for "
+                f"{name} has values in [{low!s}, {high!s}], and this model was built for "
                 "[0, 1]: rescale it as in training (pixels: divide by 255)"
             )
     return x

@@ -67,8 +67,9 @@ def validated(
     if "mask" in checked:
         _require_range("mask", checked["mask"], 0, 1)
     if unit_interval and not within(limits := value_range(checked), UNIT):
+        low, high = map(np.float32, limits)  # in the digits of float32, all of them
         raise ValueError(
-            f"x has values in [{np.float32(limits[0])!s}, {np.float32(limits[1])!s}], and BCE needs [0, 1]: "
+            f"x has values in [{low!s}, {high!s}], and BCE needs [0, 1]: "
             "rescale it (pixels: divide by 255) or train with a squared error"
         )
     return checked

@@ -59,7 +59,7 @@ class Settings:
 def misfit(subject: Subject) -> str | None:
     if not subject.in_unit_interval:
         low, high = value_range(subject.test)
-        limits = f"{subject.name} goes from {low:.3g} to {high:.3g}"
+        limits = f"{subject.name} goes from {low:.8g} to {high:.8g}"
         return f"the noise is for data in [0, 1], and {limits}"
     return None
 
