@@ -38,7 +38,7 @@ class Logger:
         self.history = run.rows_until(step)
         if self.runs is not None:
             self.history = [
-                {k: np.float32(v) if isinstance(v, list) else v for k, v in row.items()}
+                {k: np.asarray(v, np.float32) if isinstance(v, list) else v for k, v in row.items()}
                 for row in self.history
             ]
         if is_first_process():

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from ae_jax.core import Autoencoder, TrainState, metric_names
+from ae_jax.data.fingerprint import fingerprint
 from ae_jax.data.memory import InMemory, epoch_order, sequential_order, steps_per_epoch
 from ae_jax.devices.compilation import compile_program
 from ae_jax.devices.mesh import data_mesh, put, replicated, split
@@ -36,8 +37,9 @@ MakeAutoencoder = Callable[..., Autoencoder]
 MakeOptimizer = Callable[..., optax.GradientTransformation]
 
 # What the runs share is not mapped: the step, and the counts of skipped updates, all 0.
-STATE: Any = TrainState(step=None, key=0, params=0, model_state=0, opt_state=0, ema=0)
-SUMS: Any = Sums(total=0, examples=0, skips=None)
+_AXES: dict[str, Any] = {"key": 0, "params": 0, "model_state": 0, "opt_state": 0, "ema": 0}
+STATE: Any = TrainState(**_AXES, step=cast(Any, None))
+SUMS: Any = Sums(*cast(Any, (0, 0, None)))
 
 
 @dataclass(kw_only=True)
@@ -117,7 +119,7 @@ def make_sweep_plan(
     state = jax.jit(mapped, out_shardings=states)(hp, init_keys)
     zeros = no_sums(metric_names(probe.objective))
     of_runs = jax.tree.map(lambda zero: jnp.zeros(len(rows), zero.dtype), zeros)
-    zeros = Sums(*put(of_runs[:2], per_run), put(zeros.skips, shared))
+    zeros = jax.device_put(of_runs._replace(skips=zeros.skips), sums)
 
     def orders(epoch: Any) -> Array:
         size, count = sizes.batch_size, sizes.examples
@@ -152,15 +154,16 @@ def make_sweep_plan(
     def describe() -> dict[str, Any]:
         batch = jax.eval_shape(jax.vmap(feed.batch_at, ((None, 0), None)), piece, zero)
         step = jax.vmap(step_one, (STATE, 0, 0), (STATE, 0))
+        sets = {"train": train, "test": eval_data}
         points = {name: list(map(float, points)) for name, points in hparams.items()}
         return {
             "event_shape": list(probe.event_shape),
             "dtype": str(jnp.dtype(probe.dtype)),
+            "fingerprint": {k: fingerprint(v) for k, v in sets.items() if v is not None},
             "sweep": {"grid": points, "seeds": list(map(int, seeds)), "rows": len(rows)},
             "fit": {
                 "batch_size": sizes.batch_size,
                 "ema_decay": ema_decay,
-                "data": {name: fingerprint(column) for name, column in train.items()},
                 "program": digest(step, shapes, hp, batch),
             },
         }
