@@ -79,7 +79,7 @@ def test_sweep_takes_the_file(file, tmp_path):
     table = json.loads((out / "sweep.json").read_text())["table"]
     assert [row["model.cost"] for row in table] == [0.1, 0.3]
     models = load_user_file(file).models
-    runs = [path for path in out.iterdir() if path.is_dir()]
+    runs = list(out.glob("*seed=*"))
     assert len(runs) == 4 and all(load_run(path, models=models).state.step for path in runs)
 
 
