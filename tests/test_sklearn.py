@@ -254,6 +254,7 @@ def test_outliers_of_real_digits(digits):
     assert roc_auc_score(test_label == 3, decision) > 0.97  # measured: 0.992
 
 
+@pytest.mark.slow
 def test_pipeline_on_real_digits(digits):
     train, test, label, test_label = digits
     pipe = make_pipeline(

@@ -47,6 +47,7 @@ def test_every_mode_measures_the_same_net(mode, measured):
     assert found["step_gflops"] == pytest.approx(measured["step_gflops"], rel=0.2)
 
 
+@pytest.mark.slow
 def test_images_from_a_file(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (600, 28, 28, 1), np.uint8)
     np.save(tmp_path / "images.npy", x)

@@ -13,7 +13,7 @@ from experiments.stress.leaks import measure
 @pytest.mark.parametrize(
     ("promise", "times"),
     [
-        ("corruption", 6),
+        ("corruption", 3),
         ("data", 200),
         *(
             pytest.param(name, times, marks=pytest.mark.slow)

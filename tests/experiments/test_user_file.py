@@ -72,6 +72,7 @@ def test_evaluate_report_and_export_take_the_file(file, run, tmp_path, capsys):
     np.testing.assert_allclose(encode.call(x), ae.encode(variables, x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sweep_takes_the_file(file, tmp_path):
     out = tmp_path / "sweep"
     grid = ["--seeds", "0", "1", "--grid", "model.cost=0.1,0.3", "--grid", "train.learning_rate=.1"]

@@ -14,6 +14,7 @@ from scipy.special import expit
 from ae_jax import losses
 
 B, EVENT = 5, (3, 4)
+SLOW = pytest.mark.slow
 
 
 def softplus(a):
@@ -77,7 +78,10 @@ def reference(name, args):
 
 
 @each
-@pytest.mark.parametrize("shape", [(B, *EVENT), (7,), (1, 1), (3, 784)])
+@pytest.mark.parametrize(
+    "shape",
+    [(B, *EVENT), pytest.param((7,), marks=SLOW), pytest.param((1, 1), marks=SLOW), (3, 784)],
+)
 def test_matches_float64(name, shape):
     args = arrays(name, shape=shape)
     elements, axes = reference(name, args), tuple(range(1, len(shape)))
@@ -149,7 +153,7 @@ def test_transformations_agree(name):
 
 
 @each
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=SLOW)])
 def test_computes_in_float32(name, dtype):
     low = [jnp.asarray(a).astype(dtype) for a in arrays(name)]
     value = CASES[name][0](*low)
@@ -158,7 +162,7 @@ def test_computes_in_float32(name, dtype):
 
 
 @each
-@pytest.mark.parametrize("size", [1e2, 1e4])
+@pytest.mark.parametrize("size", [pytest.param(1e2, marks=SLOW), 1e4])
 def test_extreme_inputs_are_finite(name, size):
     signs = np.array([[-size, -1.0, 0.0, 1.0, size]], np.float32)
     grids = np.meshgrid(*[signs] * len(CASES[name][2]), indexing="ij")

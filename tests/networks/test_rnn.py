@@ -98,7 +98,7 @@ def recurrence(cell, steps, given, inputs):
 
 
 LENGTHS = {"one": (1, 1, 3), "narrow": (7, 7, 3), "wide": (7, 7, 9), "constant": (7, 1, 3)}
-FAST = {("lstm", "narrow"), ("lstm", "constant"), ("gru", "wide"), ("gru", "one")}
+FAST = {("lstm", "narrow"), ("lstm", "constant"), ("gru", "wide")}
 ALL = [(cell, name) for cell in ("lstm", "gru") for name in LENGTHS]
 
 
@@ -201,7 +201,7 @@ def test_a_series_of_single_values_needs_no_axis_for_them(numpy_state):
 
 
 def test_lengths_for_other_networks_are_refused(numpy_state):
-    dense = Vanilla(latent_dim=2).build((6, 3))
+    dense = Vanilla(latent_dim=2, loss="mse").build((6, 3))
     state = numpy_state(dense, optax.sgd(0.1))
     with pytest.raises(ValueError, match="length: this model does not read sequences"):
         dense.encode(state.variables, X, length=LENGTH)

@@ -34,7 +34,7 @@ def without_speed(rows):
 
 
 @pytest.mark.parametrize(
-    "ae", [pytest.param(AE, marks=pytest.mark.slow), VAE], ids=["vanilla", "vae"]
+    "ae", [AE, pytest.param(VAE, marks=pytest.mark.slow)], ids=["vanilla", "vae"]
 )
 @pytest.mark.parametrize("batch_size", [pytest.param(10, marks=pytest.mark.slow), 16])
 def test_fit_equals_a_plain_loop(ae, batch_size):

@@ -82,7 +82,7 @@ def test_a_run_resumed_at_every_step_is_the_uninterrupted_one(name, tmp_path):
     assert resumed.history[-1]["loss"] == whole.history[-1]["loss"]
 
 
-@names("vq", "batch-norm", "dictionary", "two-player")
+@names("vq", "batch-norm", "two-player")
 def test_a_batch_with_a_nan_moves_nothing(name):
     ae, state = fresh(name, CASES[name].ae, ema=True)
     step = jax.jit(make_train_step(ae, MOMENTUM, guard=True, ema_decay=0.9))
