@@ -83,6 +83,8 @@ def _lines(title: str, section: Callable[[], Iterator[Line]]) -> Iterator[Line]:
     except Exception as error:  # any exception: the report must name it
         reason = str(error).strip().splitlines() or [""]
         remedy = "fix that, or reinstall: pip install --force-reinstall -e ."
+        if "home directory" in reason[0]:
+            remedy = "set HOME to a folder of this user"
         yield Line(title, f"{type(error).__name__}: {reason[0]}".rstrip(": "), remedy)
 
 

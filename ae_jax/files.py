@@ -19,6 +19,44 @@ JSON_LIMIT = 16 * 2**20
 """Maximum size of a JSON file in bytes; those of a run or a data set are far smaller."""
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """`path` with the home directory in place of ``~``.
+
+    Raises `ValueError` if there is no such directory, as for a user without a name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{path}: its home directory is unknown: set HOME, or give the path without ~"
+        ) from None
+
+
+def writable_folder(path: str | Path) -> Path:
+    """The folder `path`, made if it is missing: for the results of work that begins now.
+
+    Raises `ValueError` if it cannot be made or written.
+    """
+    path = user_path(path)
+    reason: str | None = "no permission"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if os.access(path, os.W_OK):
+            return path
+    except OSError as error:
+        reason = "it is not a folder" if path.exists() else error.strerror
+    raise ValueError(f"cannot write to {path}: {reason}: choose another place")
+
+
+def writable_file(path: str | Path) -> Path:
+    """The file `path`, in a `writable_folder`. Raises `ValueError` also if it is a folder."""
+    path = user_path(path)
+    writable_folder(path.parent)
+    if path.is_dir():
+        raise ValueError(f"cannot write to {path}: it is a folder: choose a file")
+    return path
+
+
 def read_exactly(stream: BinaryIO, size: int) -> bytearray:
     """Return the content of a stream that must contain exactly `size` bytes.
 

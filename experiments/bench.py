@@ -30,6 +30,7 @@ from rich.console import Console
 
 from ae_jax import plots
 from ae_jax.data import load
+from ae_jax.files import writable_file
 from ae_jax.spec import nearest, require
 from experiments.benchmarks import MODES, NETS
 from experiments.benchmarks.report import comparison, speeds, table
@@ -107,15 +108,15 @@ def main(argv: Sequence[str]) -> None:
         before, after = (_read(path) for path in options.compare)
         console.print(comparison(before, after))
         return
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    out = writable_file(options.out)
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
         for of_net in _measure(options, console, Path(folder)):
             results += of_net
-            options.out.write_text(json.dumps(results, indent=2) + "\n")
+            out.write_text(json.dumps(results, indent=2) + "\n")
     console.print(table(results))
-    plots.save(speeds(results), options.out.with_suffix(".png"))
-    console.print(f"wrote {options.out} and {options.out.with_suffix('.png')}", soft_wrap=True)
+    plots.save(speeds(results), out.with_suffix(".png"))
+    console.print(f"wrote {out} and {out.with_suffix('.png')}", soft_wrap=True)
 
 
 def _measure(options: Options, console: Console, folder: Path) -> Iterator[list[Result]]:

@@ -2,32 +2,41 @@
 
 import contextlib
 import io
+import itertools
 import logging
 import os
 import re
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import tyro
 
 from ae_jax.devices.compilation import use_compilation_cache
+from ae_jax.files import user_path
 from ae_jax.models import Model
 from ae_jax.spec import from_dict, kinds_of, nearest, require, to_dict
+from ae_jax.storage.claim import made
 from ae_jax.storage.runs import Run, differences
 from ae_jax.training import DivergedError
 from experiments.config import Config, widened
+from experiments.data import absolute
 from experiments.flags import FlagsFormatter, as_flags
+from experiments.printing import survive_lost_readers
 from experiments.processes import Processes
 from experiments.user_file import is_file_name, load_user_file
 
 MOST_DEVICES = 1024  # per process; a CPU would try to simulate any number
 _RESUMABLE = {"train.epochs", "train.log_every", "train.checkpoint_every", "train.stream"}
-_RESUMABLE |= {"train.max_skips", "data.dir", "data.decode"}
+_RESUMABLE |= {"train.max_skips", "data.name", "data.dir", "data.decode"}  # checksums are compared
+_DERIVED = ("event_shape", "dtype", "fit", "fingerprint", "statistics", "sweep")
+"""The parts of a run's configuration that follow from the others and the data."""
 
 T = TypeVar("T")
 
@@ -66,11 +75,12 @@ def parse(
     prog: str,
     about: str,
     options: type[Command] = Command,
+    sweep: bool = False,
 ) -> tuple[str, Config, Any]:
     """Parse ``[CONFIG] [--field value ...]``; return the name, the `Config` and the command.
 
     CONFIG is a name in `configs`, or a file of your own (see `experiments.user_file`). `options`
-    is `Command`, or a subclass with more options.
+    is `Command`, or a subclass with more options. Only a `sweep` can resume a sweep.
 
     Raises `ValueError` for an invalid command line, and exits after ``--help``.
     """
@@ -83,7 +93,7 @@ def parse(
     if resume is not None:
         if name is not None and user_file is None:
             raise ValueError(f"--resume {resume} has its own configuration: remove {name!r}")
-        base = stored_config(resume, models)
+        base = stored_config(resume, models, sweep=sweep)
         name = os.path.basename(os.path.abspath(resume))
     elif user_file is not None:
         name, base = user_file.name, user_file.config
@@ -106,6 +116,7 @@ def parse(
         default=cls(**_shallow(chosen), resume=resume),
     )
     config = Config(**{f.name: getattr(command, f.name) for f in fields(Config)})
+    config = replace(config, data=absolute(config.data))
     if command.allow_changes and resume is None:
         raise ValueError("--allow-changes: needs --resume RUN: add it, or remove --allow-changes")
     if resume is not None:
@@ -152,20 +163,27 @@ def _owner(data: Any, path: Sequence[str]) -> Any:
     return data if isinstance(data, dict) and isinstance(data.get(path[-2]), dict) else None
 
 
-def stored_config(path: str, models: Any = Model) -> Config:
-    """Return the `Config` of a run directory, whose model is one of `models`.
+def stored_config(path: str, models: Any = Model, *, sweep: bool = False) -> Config:
+    """Return the `Config` of a run directory, or of a `sweep`, whose model is one of `models`.
 
     Raises `ValueError` if the run was not made by this command, or its model is not in `models`.
     """
     data = Run.open(path).config
     if "data" not in data:
         raise ValueError(f"{path} was not made by this command: continue it with fit(resume=True)")
+    if "sweep" in data and not sweep:
+        raise ValueError(
+            f"{path} is a sweep: choose one of the runs in it (to continue all of them: "
+            "experiments.sweep --resume)"
+        )
+    if sweep and "sweep" not in data:
+        raise ValueError(f"{path} is not a sweep: continue it with experiments.train --resume")
     if "objective_weights" in data:
         raise ValueError(
             f"{path} is a run of a sweep over loss weights, and cannot be continued: start a new "
             "sweep with more epochs"
         )
-    for name in ("event_shape", "dtype", "fit"):  # redundant: derived from the other parts
+    for name in _DERIVED:
         data.pop(name, None)
     kind = data["model"].get("kind") if isinstance(data.get("model"), dict) else None
     if isinstance(kind, str) and kind not in kinds_of(models):
@@ -216,9 +234,16 @@ def one_line_errors() -> Iterator[None]:
     except DivergedError as error:
         print(f"error: {as_flags(str(error))}", file=sys.stderr)
         sys.exit(1)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, AssertionError) as error:
         frames = traceback.walk_tb(error.__traceback__)
-        modules = {frame.f_globals.get("__name__", "") for frame, _ in frames}
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in frames]
+        if isinstance(error, RuntimeError | AssertionError):
+            if not modules[-1].startswith("jax._src.xla_bridge"):
+                raise
+            variable = f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
+            remedy = "unset it, or install jax for that device (see python -m ae_jax.doctor)"
+            print(f"error: {variable}: jax has no such device here: {remedy}", file=sys.stderr)
+            sys.exit(2)
         # jax removes its own frames from a traceback, but not those of the step that it traces.
         roots = {module.split(".")[0] for module in modules}
         if roots & {"jax", "flax", "optax"} or "ae_jax.training.step" in modules:
@@ -274,6 +299,23 @@ def _refuse_changes(old: Config, new: Config, run: str) -> None:
             )
 
 
+@contextlib.contextmanager
+def run_folder(given: str | None, name: str) -> Iterator[Path]:
+    """The directory of a new run: `given`, or one under runs/ that no other command has.
+
+    It is made at once, before any work, and deleted at the end if it is still empty.
+    """
+    with contextlib.ExitStack() as stack:
+        path = user_path(given or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        first = path.name
+        for unused in itertools.chain([first], (f"{first}-{i}" for i in itertools.count(2))):
+            path = path.with_name(unused)
+            with contextlib.suppress(FileExistsError):
+                stack.enter_context(made(path, alone=given is None))
+                break
+        yield path
+
+
 def use_cpu_devices(count: int) -> None:
     """Simulate `count` devices on a CPU. Call it before jax initializes its backends."""
     if count > 1:
@@ -298,6 +340,7 @@ def run_main(main: Callable[[Sequence[str]], None]) -> None:
     If one of several processes fails, it exits at once without cleaning up: the others wait for its
     results, and stop when they notice that it has died.
     """
+    survive_lost_readers()
     use_compilation_cache()
     handler = logging.StreamHandler()
     handler.setFormatter(FlagsFormatter("%(message)s"))

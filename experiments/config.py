@@ -8,6 +8,7 @@ from jax import Array
 
 from ae_jax.models import Model
 from ae_jax.spec import Spec, require
+from ae_jax.training.plan import Sizes, make_sizes
 
 C = TypeVar("C", bound="Config")
 if TYPE_CHECKING:
@@ -21,14 +22,17 @@ class Data(Spec):
     """The data set of an experiment."""
 
     name: str = "digits"
-    """digits (built in), a TFDS image data set (mnist, fashion_mnist, cifar10, ...), a .npz or .csv
-    file, or a folder of idx .gz files."""
+    """digits (built in), a TFDS image data set (mnist, fashion_mnist, cifar10, ...), a file (.npz,
+    .npy, .csv, .tsv), or a folder of idx .gz files."""
     dir: str | None = None
     """The directory of prepared data sets; by default $AE_JAX_DATA, otherwise that of TFDS."""
     decode: Literal["once", "always"] = "once"
     """Decoding of a TFDS training set: once, with a copy in the cache, or always while training."""
     keep_labels: tuple[int, ...] | None = None
     """Use only examples with these labels, for example to detect all others as anomalies."""
+    standardize: bool = False
+    """Scale the columns of a table or series by their means and deviations in the training set. The
+    model of the run takes and returns data in its own units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +41,8 @@ class Train(Spec):
 
     epochs: int = 50
     """Passes over the training set."""
-    batch_size: int = 256
-    """Examples per batch."""
+    batch_size: int | None = None
+    """Examples per batch; by default 256, or all of a smaller training set."""
     learning_rate: float = 1e-3
     """The learning rate, or the largest one if it has a schedule."""
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
@@ -68,8 +72,8 @@ class Train(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counts = ("epochs", "batch_size", "pretrain_epochs", "accumulate")
-        for name in (*counts, "log_every", "checkpoint_every"):
+        counts = ("epochs", "pretrain_epochs", "accumulate")
+        for name in (*counts, "batch_size", "log_every", "checkpoint_every"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"train.{name}", value, "must be at least 1")
         require(self.max_skips >= 0, "train.max_skips", self.max_skips, "must not be negative")
@@ -78,6 +82,12 @@ class Train(Spec):
         require(0 <= self.warmup < 1, "train.warmup", self.warmup, "must be in [0, 1)")
         decay = self.ema_decay
         require(decay is None or 0 <= decay < 1, "train.ema_decay", decay, "must be in [0, 1)")
+
+    def sizes(self, count: int) -> Sizes:
+        """Return the sizes of a run over `count` examples; `ValueError` if they cannot work."""
+        return make_sizes(
+            count, epochs=self.epochs, batch_size=self.batch_size, accumulate=self.accumulate
+        )
 
     def make_optimizer(
         self, total_steps: int, learning_rate: float | Array | None = None

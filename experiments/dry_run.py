@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ae_jax.core import by_path
-from ae_jax.data.memory import steps_per_epoch
 from ae_jax.devices.memory import data_bytes, device_bytes, size
 from ae_jax.devices.mesh import data_mesh
 from ae_jax.devices.names import device_name
@@ -64,8 +63,7 @@ def estimate(
     """
     settings = config.train
     ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
-    batch = settings.batch_size * settings.accumulate
-    tx = settings.make_optimizer(settings.epochs * steps_per_epoch(len(data["x"]), batch))
+    tx = settings.make_optimizer(settings.sizes(len(data["x"])).total)
     plan = make_plan(
         ae,
         data,
@@ -173,7 +171,7 @@ def show(
     console.print(table)
 
     settings, limit = config.train, device_bytes(data_mesh(devices))
-    batch = settings.batch_size * settings.accumulate
+    batch = settings.sizes(examples).batch_size
     epoch = estimated.seconds * estimated.per_epoch
     updates = f"{estimated.per_epoch * settings.epochs:,} in {settings.epochs} epochs"
     of_device = f" of a device's {size(limit)}" if limit else ""

@@ -2,6 +2,7 @@
 
 python -m experiments.evaluate runs/vae2
 python -m experiments.evaluate runs/vae2 --metrics reconstruction generation
+python -m experiments.evaluate runs/vae2 --output elsewhere   of a run that is only to be read
 python -m experiments.evaluate my_config.py runs/mine         a model of your own
 python -m experiments.evaluate --help                         the metrics and all their options
 
@@ -22,15 +23,16 @@ from rich.table import Table
 
 from ae_jax import load_run, plots
 from ae_jax.data import validated
+from ae_jax.data.fingerprint import fingerprint, require_unchanged
 from ae_jax.evaluation import tasks
 from ae_jax.evaluation.tasks.subject import Result, Subject
-from ae_jax.files import finite, read_json, write_whole
+from ae_jax.files import finite, read_json, writable_folder, write_whole
 from ae_jax.models import Model
 from ae_jax.spec import nearest
 from ae_jax.storage.runs import Run
 from experiments.cli import parse_options, run_main, stored_config
 from experiments.config import Data
-from experiments.data import load_split
+from experiments.data import described, load_split, scaled
 from experiments.user_file import split_models
 
 
@@ -42,12 +44,16 @@ class Options:
     """A run directory."""
     metrics: tuple[str, ...] = ()
     """The metrics to compute; by default all that fit."""
+    output: str | None = None
+    """The folder for evaluation.json and figures; by default that of the run."""
     step: int | None = None
     """The step of the checkpoint; by default the newest intact one."""
     data_name: str | None = None
     """Another data set of the same shape; by default that of the run."""
     data_dir: str | None = None
     """The directory of the data set; by default that of the run."""
+    allow_changes: bool = False
+    """Evaluate even if the data has changed since the training."""
     seed: int = 0
     """The seed of all noise and of the choice of examples."""
     reconstruction: tasks.reconstruction.Settings = field(
@@ -70,6 +76,9 @@ def main(argv: Sequence[str]) -> None:
         if name not in tasks.TASKS:
             raise ValueError(f"--metrics {name}: {nearest(name, tasks.TASKS)}")
     console = Console(markup=False)  # rich would read brackets in metric names as markup
+    Run.open(options.run)
+    output = options.output or options.run
+    folder = writable_folder(Path(output, "figures"))
     subject, step = make_subject(options, models)
     for name in options.metrics:
         if reason := tasks.TASKS[name].misfit(subject):
@@ -77,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
             raise ValueError(f"--metrics {name}: {reason}; choose from: {', '.join(fitting)}")
     count = len(subject.test["x"])
     about = {"step": step, "data": subject.name, "examples": count, "seed": options.seed}
-    file = Path(options.run) / "evaluation.json"
+    file = folder.with_name("evaluation.json")
     done = _earlier(file, about)
     for name in options.metrics or tasks.TASKS:
         start = time.monotonic()
@@ -85,12 +94,14 @@ def main(argv: Sequence[str]) -> None:
             if reason := tasks.TASKS[name].misfit(subject):
                 raise ValueError(reason)
             result = tasks.TASKS[name].measure(subject, getattr(options, name))
+            if not (result.metrics or result.figures):
+                raise ValueError("; ".join(result.skipped.values()))
         except ValueError as error:  # too few examples, constant latents, ...
             if options.metrics:
                 raise
             console.print(f"{name}: skipped: {error}")
             continue
-        figures = _save(result, Path(options.run) / "figures")
+        figures = _save(result, folder)
         done[name] = {
             "metrics": result.metrics,
             "conventions": result.conventions,
@@ -105,7 +116,7 @@ def main(argv: Sequence[str]) -> None:
         for part, reason in result.skipped.items():
             console.print(f"{name}: {part} skipped: {reason}")
         for figure in figures:
-            console.print(f"  {options.run}/figures/{figure}", highlight=False, soft_wrap=True)
+            console.print(f"  {folder / figure}", highlight=False, soft_wrap=True)
     console.print(f"  {file}", highlight=False, soft_wrap=True)
 
 
@@ -114,13 +125,17 @@ def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
 
     Raises `ValueError` if the data does not suit the model.
     """
-    ae, state, _ = load_run(options.run, options.step, models=models)
+    ae, state, config = load_run(options.run, options.step, models=models, data_units=False)
     data = _data(options, models)
     all_labels = replace(data, keep_labels=None, decode="once")
     train, test = load_split(replace(data, decode="once"), "train"), load_split(data, "test")
+    everything = load_split(all_labels, "test") if data.keep_labels else test
+    statistics = config.get("statistics")
+    (train, test, everything), _ = scaled(data, (train, test, everything), statistics)
+    fingerprints = {}
     for split, arrays in {"train": train, "test": test}.items():
         try:
-            validated(arrays, support=ae.support)
+            fingerprints[split] = fingerprint(validated(arrays, support=ae.support))
         except ValueError as error:
             raise ValueError(f"{data.name}, {split}: {error}") from None
         shape = arrays["x"].shape[1:]
@@ -129,13 +144,22 @@ def make_subject(options: Options, models: Any = Model) -> tuple[Subject, int]:
                 f"{data.name}: its {split} examples have shape {shape}, but {options.run} was "
                 f"trained on {ae.event_shape}: choose a data set of that shape with --data-name"
             )
+    if data.decode == "always" and options.data_name is None:
+        fingerprints["train"] = fingerprint(load_split(data, "train"))
+    require_unchanged(
+        options.run,
+        config,
+        fingerprints,
+        allow_changes=options.allow_changes or options.data_name is not None,
+        name=data.name,
+    )
     subject = Subject(
         ae=ae,
         variables=state.variables,
         train=train,
         test=test,
-        everything=load_split(all_labels, "test") if data.keep_labels else test,
-        name=data.name,
+        everything=everything,
+        name=described(data),
         seed=options.seed,
     )
     return subject, int(state.step)
@@ -163,7 +187,6 @@ def _earlier(file: Path, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _save(result: Result, folder: Path) -> list[str]:
-    folder.mkdir(exist_ok=True)
     return [plots.save(f, folder / f"{name}.png").name for name, f in result.figures.items()]
 
 

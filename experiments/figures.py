@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ae_jax import plots
 from ae_jax.core import Autoencoder, Variables, as_floats, reconstruction, streams
-from ae_jax.evaluation.batches import real_rows
+from ae_jax.data.real import blanked, counted, drawn_range
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.reconstruction import reconstruct_all
 from ae_jax.storage.runs import Run
@@ -33,7 +33,7 @@ def draw_run(
     reconstructions; denoised images of a denoising model; samples and the manifold of a model with
     a prior.
     """
-    test = real_rows(test)
+    test = counted(test)
     skipped = []
     parts = {
         "loss": lambda: {"loss": plots.loss_curves(history)},
@@ -68,8 +68,8 @@ def _reconstructions(
     ae: Autoencoder, variables: Variables, test: Mapping[str, np.ndarray]
 ) -> dict[str, Figure]:
     examples = {name: column[:SHOWN] for name, column in test.items()}
-    x = np.asarray(as_floats(examples[ae.target]))
-    recon = reconstruct_all(ae, variables, examples)
+    x = blanked(np.asarray(as_floats(examples[ae.target])), examples)
+    recon = blanked(reconstruct_all(ae, variables, examples), examples)
     if not plots.drawn_as_image(ae.target_shape):  # drawn as lines
         x, recon = x.reshape(len(x), -1), recon.reshape(len(x), -1)
     figures = {"reconstructions": plots.reconstructions(x, recon)}
@@ -78,7 +78,7 @@ def _reconstructions(
         noisy = np.asarray(outputs["corrupted"])
         denoised = reconstruct_all(ae, variables, {**examples, "x": noisy})
         rows = {"noisy": noisy, "denoised": denoised, "clean": x}
-        figures["denoised"] = plots.image_rows(rows)
+        figures["denoised"] = plots.image_rows(rows, limits=drawn_range(test))
     return figures
 
 
@@ -89,12 +89,13 @@ def _samples(
         return {}
     rngs = {"latent": jax.random.key(0)}
     outputs = jax.jit(lambda v: ae.apply(v, 100, rngs=rngs, method="sample"))(variables)
-    figures = {"samples": plots.samples(np.asarray(reconstruction(outputs)))}
+    limits = drawn_range(test)
+    figures = {"samples": plots.samples(np.asarray(reconstruction(outputs)), limits=limits)}
     example = {name: column[:1] for name, column in test.items()}
     has_prior = ae.method("prior_quantile") is not None
     if has_prior and _encode(ae, variables, example).shape[1:] == (2,):
         grid = ae.decode(variables, jnp.asarray(plots.manifold_latents()))
-        figures["manifold"] = plots.manifold(np.asarray(grid))
+        figures["manifold"] = plots.manifold(np.asarray(grid), limits=limits)
     return figures
 
 

@@ -24,9 +24,11 @@ _FLAGS = {  # Python arguments in the library's messages -> options of the comma
     "decode": "--data.decode",
     "devices": "--devices",
     "keep_labels": "--data.keep-labels",
+    "output_activation": "--model.output-activation",
     "resume": "--resume RUN",
     "run_dir": "--run-dir",
     "seed": "--seed",
+    "standardize": "--data.standardize",
 }
 
 

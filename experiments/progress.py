@@ -10,11 +10,14 @@ from ae_jax.training.rows import Row
 
 
 class ProgressBar:
-    """A `fit` callback that draws a bar on a terminal, and elsewhere prints about ten lines."""
+    """A `fit` callback that draws a bar on a terminal, and elsewhere prints about ten lines.
+
+    It is for a run with test data: a line at the end of an epoch waits for the test row.
+    """
 
     def __init__(self, epochs: int, console: Console) -> None:
         self.epochs, self.console = epochs, console
-        self.losses: dict[str, float] = {}
+        self.train, self.test, self.tested, self.speed = "", "", "", ""
         self.printed = 0
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.total:g}"),
@@ -41,15 +44,18 @@ class ProgressBar:
         self.bar.stop()
 
     def __call__(self, state: TrainState, row: Row) -> None:
-        self.losses[row["split"]] = row["loss"]
-        loss = "  ".join(f"{split} {value:.4f}" for split, value in self.losses.items())
-        if row["split"] != "train":
-            self.bar.update(self.task, loss=loss)
-            return
-        speed = f"{row['images_per_second']:,.0f} images/s"
-        epoch = f"{row['epoch']:.4g}"
-        self.bar.update(self.task, completed=row["epoch"], epoch=epoch, loss=loss, speed=speed)
-        tenth = int(10 * row["epoch"] / self.epochs)
-        if not self.console.is_terminal and tenth > self.printed:
+        epoch, loss = f"{row['epoch']:.4g}", f"{row['split']} {row['loss']:.4f}"
+        if row["split"] == "train":
+            self.train, self.speed = loss, f"{row['images_per_second']:,.0f} images/s"
+        else:
+            self.test, self.tested = loss, epoch
+        earlier = f" (epoch {self.tested})" if self.tested not in ("", epoch) else ""
+        losses = f"{self.train}  {self.test}{earlier}".strip()
+        self.bar.update(
+            self.task, completed=row["epoch"], epoch=epoch, loss=losses, speed=self.speed
+        )
+        tenth, waits = int(10 * row["epoch"] / self.epochs), row["epoch"] % 1 == 0
+        waits &= row["split"] == "train"
+        if not self.console.is_terminal and tenth > self.printed and not waits:
             self.printed = tenth
-            self.console.print(f"epoch {epoch}/{self.epochs}  {loss}  {speed}")
+            self.console.print(f"epoch {epoch}/{self.epochs}  {losses}  {self.speed}")

@@ -30,6 +30,8 @@ class Options:
     """Explore another data set, of the same shape."""
     data_dir: str | None = None
     """Where it is, if not where it was in training."""
+    allow_changes: bool = False
+    """Explore the data even if it has changed since the training."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -46,6 +48,7 @@ def main(argv: Sequence[str]) -> None:
         step=options.step,
         data_name=options.data_name,
         data_dir=options.data_dir,
+        allow_changes=options.allow_changes,
         models=models,
     )
     for note in notes:

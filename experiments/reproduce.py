@@ -22,6 +22,7 @@ import jax
 import tyro
 
 from ae_jax.devices.names import device_name
+from ae_jax.files import writable_file, writable_folder
 from ae_jax.spec import nearest, require
 from experiments.cli import parse_options, run_main
 from experiments.reproductions import ROWS
@@ -94,15 +95,16 @@ def main(argv: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             runs = Path(scratch) if options.quick else options.runs
             results = Path(scratch) if options.quick else options.results
-            results.mkdir(parents=True, exist_ok=True)
+            runs, results = writable_folder(runs), writable_folder(results)
             for row in options.rows or ROWS:
                 result = run_row(row, Setup(dirs, runs, results, options.quick))
                 file = results / f"{row}.json"
                 file.write_text(json.dumps(result, indent=2) + "\n")
                 print(_line(row, result), flush=True)
     if not options.quick:
-        (options.results / "README.md").write_text(page(options.results))
-        print(f"wrote {options.results / 'README.md'}")
+        file = writable_file(options.results / "README.md")
+        file.write_text(page(file.parent))
+        print(f"wrote {file}")
 
 
 def run_row(name: str, setup: Setup) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 python -m experiments.sweep vae --seeds 0 1 2 3 --grid model.beta=0.1,1,4
 python -m experiments.sweep simple --grid train.learning_rate=1e-3,3e-3 --train.epochs 20
 python -m experiments.sweep digits --grid objective.kl.weight=0.5,1 --devices 2
+python -m experiments.sweep --resume runs/sweep-vae           continue an interrupted sweep
 
 --grid NAME=VALUE,VALUE may be repeated; the grid is the product of the lists. NAME is the learning
-rate, a number of the model, or the weight of a loss term. Each run has its own run directory next
-to `sweep.json`. Most options of `experiments.train` apply too.
+rate, a number of the model, or the weight of a loss term. The sweep is saved as it trains. At its
+end each run gets its own run directory next to `sweep.json`. Most options of `experiments.train`
+apply too.
 """
 
+import contextlib
 import itertools
 import json
 import math
@@ -26,15 +29,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ae_jax.core import Autoencoder
-from ae_jax.data.memory import steps_per_epoch
-from ae_jax.files import finite
+from ae_jax.files import finite, user_path, write_whole
 from ae_jax.spec import nearest, require, to_dict
 from ae_jax.storage.runs import Run
 from ae_jax.training import SweepResult, sweep
-from experiments.cli import Command, parse, run_main, use_cpu_devices
+from experiments.cli import Command, parse, run_folder, run_main, use_cpu_devices
 from experiments.config import Config, Train
 from experiments.configs import CONFIGS
-from experiments.data import load_split
+from experiments.data import load_split, scaled
 
 RATE = "train.learning_rate"
 
@@ -58,15 +60,18 @@ def main(argv: Sequence[str]) -> None:
         prog="python -m experiments.sweep",
         about=__doc__ or "",
         options=Options,
+        sweep=True,
     )
-    grid = parse_grid(command.grid)
+    grid, seeds = parse_grid(command.grid), command.seeds or (config.seed,)
+    if command.resume is not None:
+        if command.grid or command.seeds:
+            raise ValueError("--grid, --seeds: a resumed sweep keeps its own: remove them")
+        stored = Run.open(command.resume).config["sweep"]
+        seeds = tuple(stored["seeds"])
+        grid = {RATE if k == "learning_rate" else k: v for k, v in stored["grid"].items()}
     if command.several:
         raise ValueError(
             "--distributed, --coordinator: a sweep runs in one process: use --devices instead"
-        )
-    if command.resume is not None:
-        raise ValueError(
-            "--resume: a sweep cannot be resumed: continue one of its runs with experiments.train"
         )
     if command.dry_run:
         raise ValueError("--dry-run: is for one run: use it with experiments.train")
@@ -74,31 +79,44 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(
             f"--track {' '.join(command.track)}: is for one run: use experiments.train"
         )
-    for field in ("pretrain", "accumulate", "log_every", "checkpoint_every", "stream"):
+    for field in ("pretrain", "accumulate", "stream"):
         value, only = getattr(config.train, field), getattr(Train, field)
         option = f"--train.{field.replace('_', '-')}"
         require(value == only, option, value, f"must be {only!r} in a sweep")
     decode = config.data.decode
     require(decode == "once", "--data.decode", decode, "must be 'once' in a sweep")
     use_cpu_devices(command.devices)
+    place: Any = contextlib.nullcontext(command.resume)
+    if command.resume is None:
+        place = run_folder(command.run_dir, f"sweep-{name}")
+    with place as run_dir:
+        _run(name, config, command, grid, seeds, run_dir)
+
+
+def _run(
+    name: str,
+    config: Config,
+    command: Options,
+    grid: Mapping[str, Sequence[float]],
+    seeds: Sequence[int],
+    run_dir: str | Path,
+) -> None:
     console = Console()
     train = load_split(config.data, "train")
     test = load_split(config.data, "test")
+    kept = Run.open(command.resume).config.get("statistics") if command.resume else None
+    (train, test), statistics = scaled(config.data, (train, test), kept)
     shape = train["x"].shape[1:]
     known = sweepable(config, shape)
     for key in grid:
         if key not in known:
             raise ValueError(f"--grid {key}: cannot be swept: {nearest(key, known)}")
-    out = Path(command.run_dir or f"runs/sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if out.exists():
-        raise ValueError(f"--run-dir {out} exists: choose another")
-    seeds = command.seeds or [config.seed]
     points = math.prod(map(len, grid.values()))
     console.print(f"{name}: {points} settings x {len(seeds)} seeds, {len(train['x'])} examples")
 
     for values in itertools.product(*grid.values()):  # check every point before training
         _config_of(config, dict(zip(grid, values, strict=True)))
-    steps = config.train.epochs * steps_per_epoch(len(train["x"]), config.train.batch_size)
+    sizes = config.train.sizes(len(train["x"]))
     began = time.perf_counter()
     result = sweep(
         lambda **values: build(config, shape, values),
@@ -106,16 +124,25 @@ def main(argv: Sequence[str]) -> None:
         seeds,
         train,
         epochs=config.train.epochs,
-        batch_size=config.train.batch_size,
-        optimizer=partial(config.train.make_optimizer, steps),
+        batch_size=sizes.part,
+        optimizer=partial(config.train.make_optimizer, sizes.total),
         learning_rate=config.train.learning_rate,
         eval_data=test,
         ema_decay=config.train.ema_decay,
+        log_every=config.train.log_every,
+        checkpoint_every=config.train.checkpoint_every,
         devices=command.devices or None,
         callbacks=[lambda row: _progress(console, row, config.train.epochs)],
+        run_dir=run_dir,
+        config={**to_dict(config), "statistics": statistics},
+        resume=command.resume is not None,
+        allow_changes=command.allow_changes,
     )
     seconds = time.perf_counter() - began
-    _write(console, out, config, shape, result, seconds)
+    out = user_path(run_dir)
+    stored = Run.open(out).config
+    of_data = {name: stored[name] for name in ("fingerprint", "statistics")}
+    _write(console, out, config, shape, result, seconds, of_data)
     console.print(_table(result))
     console.print(f"{len(result.runs)} runs in {seconds:.1f} s: {out}", soft_wrap=True)
 
@@ -167,25 +194,34 @@ def _write(
     shape: tuple[int, ...],
     result: SweepResult,
     seconds: float,
+    of_data: Mapping[str, Any],
 ) -> None:
-    """Write `sweep.json`, and a run directory for each run."""
+    """Write `sweep.json`, and a run directory for each run with what is kept of its data."""
     history = [
         {k: v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()}
         for row in result.history
     ]
     data = {"runs": result.runs, "table": result.table(), "history": history, "seconds": seconds}
-    out.mkdir(parents=True)
-    (out / "sweep.json").write_text(json.dumps(finite(data), indent=2) + "\n")
+    write_whole(out / "sweep.json", json.dumps(finite(data), indent=2) + "\n")
     for i, run in enumerate(result.runs):
         point = {RATE if k == "learning_rate" else k: v for k, v in run.items()}
         own_config = replace(_config_of(config, point), seed=int(run["seed"]))
         described = {**to_dict(own_config), "event_shape": list(shape), "dtype": config.train.dtype}
+        described |= of_data
         weights = {k: v for k, v in run.items() if k.startswith("objective.")}
         if weights:
             described["objective_weights"] = weights
-        folder = Run.create(out / "-".join(f"{k}={v}" for k, v in run.items()), described)
-        for row in result.history:
-            folder.log({k: float(v[i]) if hasattr(v, "shape") else v for k, v in row.items()})
+        path = out / "-".join(f"{k}={v}" for k, v in run.items())
+        if (path / "config.json").is_file():  # of the sweep that is resumed
+            folder = Run.open(path)
+            folder.write_config(described)
+        else:
+            folder = Run.create(path, described)
+        shared = ("images_per_second",)
+        rows = [{k: v for k, v in row.items() if k not in shared} for row in result.history]
+        folder.rewrite(
+            [{k: float(v[i]) if hasattr(v, "shape") else v for k, v in row.items()} for row in rows]
+        )
         try:
             folder.checkpoints().save(result.replica(i))
         except ValueError as error:  # this run diverged
@@ -208,7 +244,7 @@ def _table(result: SweepResult) -> Table:
 def _progress(console: Console, row: Mapping[str, Any], epochs: int) -> None:
     if row["split"] == "test":
         low, high = float(row["loss"].min()), float(row["loss"].max())
-        console.print(f"epoch {row['epoch']}/{epochs}: test loss {low:.5g} to {high:.5g}")
+        console.print(f"epoch {row['epoch']:g}/{epochs}: test loss {low:.5g} to {high:.5g}")
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[float]]:

@@ -13,32 +13,43 @@ Open MPI, Kubernetes or on a TPU pod, and elsewhere --coordinator HOST:PORT --nu
 --process-id I.
 """
 
+import contextlib
 import math
-import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-import jax
-import numpy as np
-from jax import Array
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.core import Autoencoder, as_floats, metric_names
+from ae_jax.core import Autoencoder, metric_names
+from ae_jax.data.real import counted
 from ae_jax.devices.compilation import release_freed_memory
 from ae_jax.devices.memory import SHARE, data_bytes, local_bytes
 from ae_jax.devices.mesh import data_mesh, is_first_process, local
-from ae_jax.evaluation import PCA, fit_pca, latent_metrics
-from ae_jax.evaluation.batches import real_rows
+from ae_jax.evaluation import fit_pca, latent_metrics
+from ae_jax.evaluation.baselines import linear_errors, weaknesses
+from ae_jax.evaluation.batches import some
 from ae_jax.evaluation.latents import encode_all
-from ae_jax.evaluation.reconstruction import reconstruction_metrics
-from ae_jax.losses import mse
+from ae_jax.evaluation.reconstruction import (
+    mean_metrics,
+    pixel_range,
+    reconstruction_metrics,
+)
 from ae_jax.storage.runs import Run
-from ae_jax.trackers import make_trackers
+from ae_jax.trackers import Tracker, make_trackers
 from ae_jax.training import TrainState
-from experiments.cli import parse, run_main, use_cpu_devices, use_deterministic_operations
+from experiments.cli import (
+    Command,
+    parse,
+    run_folder,
+    run_main,
+    use_cpu_devices,
+    use_deterministic_operations,
+)
 from experiments.config import Config
 from experiments.configs import CONFIGS
-from experiments.data import load_split
+from experiments.data import described, load_split, scaled
 from experiments.dry_run import estimate, show
 from experiments.figures import draw_run
 from experiments.progress import ProgressBar
@@ -71,10 +82,26 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("--dry-run: estimates a new run: remove --resume")
     trackers = make_trackers(command.track)
     command.join()
+    if command.resume or command.dry_run or command.several:
+        place: Any = contextlib.nullcontext(command.resume or command.run_dir)
+    else:
+        place = run_folder(command.run_dir, name)
+    with place as run_dir:
+        _run(name, config, command, trackers, run_dir)
+
+
+def _run(
+    name: str,
+    config: Config,
+    command: Command,
+    trackers: Sequence[Tracker],
+    run_dir: str | Path,
+) -> None:
     console = Console(quiet=not is_first_process())
     data = load_split(config.data, "train")
     test = load_split(config.data, "test")
-    run_dir = command.resume or command.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    kept = Run.open(command.resume).config.get("statistics") if command.resume else None
+    (data, test), statistics = scaled(config.data, (data, test), kept)
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
     devices = None if command.several else command.devices or None
     if command.dry_run:
@@ -87,6 +114,7 @@ def main(argv: Sequence[str]) -> None:
             config,
             data,
             test,
+            statistics=statistics,
             run_dir=run_dir,
             resume=command.resume is not None,
             allow_changes=command.allow_changes,
@@ -101,58 +129,57 @@ def main(argv: Sequence[str]) -> None:
     run = Run.open(run_dir)
     for line in draw_run(run, ae, state, test, history):
         console.print(line)
-    console.print(_table(config, ae, state, data, test, history[-1]))
+    table, lines = _table(config, ae, state, data, test, history[-1])
+    console.print(table)
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
     for path in (run.path, *sorted(run.path.iterdir()), *sorted(run.path.glob("figures/*.png"))):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
 
 
 def _table(
     config: Config, ae: Autoencoder, state: TrainState, data: dict, test: dict, last: dict
-) -> Table:
-    """Return a table of the test metrics, compared with PCA of as many components if possible.
+) -> tuple[Table, list[str]]:
+    """Return a table of the test metrics, compared with PCA of as many components if possible, and
+    lines on what did not fit, and what the model did not learn.
 
     PCA is skipped if the examples are larger than `PCA_LIMIT`, or the data does not fit in memory.
     """
     rows = {f"objective: {name}": (last[name], "") for name in metric_names(ae.objective)}
-    variables, pca, latents = state.variables, dict[str, float](), 0
+    decoded = config.data.decode == "once"
+    data, test = counted(data) if decoded else data, counted(test, like=data if decoded else None)
+    variables, latents, lines = state.variables, 0, list[str]()
     if ae.method("encode") is not None:
-        one = real_rows({name: column[:1] for name, column in test.items() if name != "mask"})
-        latents = encode_all(ae, variables, one).shape[1]
+        latents = encode_all(ae, variables, some(test, 1)).shape[1]
         for name, value in latent_metrics(ae, variables, test).items():
             rows[f"latents: {name.replace('_', ' ')}"] = (value, "")
-    size = math.prod(ae.event_shape)
-    memory = local_bytes(data_mesh()) or math.inf
-    small = size <= PCA_LIMIT and data_bytes(data) <= SHARE * memory
-    fits = 0 < latents < min(size, len(data["x"])) and ae.target == "x" and "length" not in data
-    if small and fits and config.data.decode == "once":
-        error = max(_pca_error(fit_pca(data["x"], latents), test["x"]), 1e-30)
-        pca = {"squared_error": error, "mse": error / size, "psnr": -10 * math.log10(error / size)}
+    try:
+        for name, value in reconstruction_metrics(ae, variables, test).items():
+            rows[UNITS[name]] = (value, "")
+        if decoded:
+            lines += weaknesses(ae, variables, data, test)
+    except ValueError as error:  # the model does not reconstruct its input
+        lines.append(f"reconstruction skipped: {error}")
+    size, memory = math.prod(ae.event_shape), local_bytes(data_mesh()) or math.inf
+    small = decoded and size <= PCA_LIMIT and data_bytes(data) <= SHARE * memory
+    pca = small and 0 < latents < min(size, len(data["x"])) and ae.target == "x"
+    if pca:
+        limits = pixel_range(ae, test)
+        peak = None if limits is None else limits[1] - limits[0]
+        errors = linear_errors(fit_pca(data["x"], latents), test, peak=peak)
+        for name, value in mean_metrics(errors).items():
+            if UNITS[name] in rows:
+                rows[UNITS[name]] = (rows[UNITS[name]][0], f"{value:.5g}")
     table = Table(
-        title=f"test metrics, {config.data.name}, {latents} latents", title_justify="left"
+        title=f"test metrics, {described(config.data)}, {latents} latents", title_justify="left"
     )
     table.add_column("metric (mean over examples)")
     table.add_column("ours", justify="right")
     if pca:
         table.add_column(f"PCA, {latents} components", justify="right")
-    try:
-        for name, value in reconstruction_metrics(ae, variables, test).items():
-            rows[UNITS[name]] = (value, f"{pca[name]:.5g}" if name in pca else "")
-    except ValueError as error:  # the model does not reconstruct its input
-        table.caption = f"reconstruction skipped: {error}"
     for name, (value, pca_value) in rows.items():
         table.add_row(name, f"{value:.5g}", *([pca_value] if pca else []))
-    return table
-
-
-def _pca_error(pca: PCA, x: np.ndarray) -> float:
-    """Return the squared error, summed over elements and averaged over examples, in batches."""
-
-    @jax.jit
-    def errors(x: Array) -> Array:
-        x = as_floats(x)
-        return mse(pca.decode(pca.encode(x)), x)
-
-    return float(np.concatenate([errors(x[i : i + 1000]) for i in range(0, len(x), 1000)]).mean())
+    return table, lines
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from ae_jax.core import Autoencoder
 from ae_jax.data.memory import steps_per_epoch
+from ae_jax.data.real import real_rows
+from ae_jax.data.standardize import Statistics
 from ae_jax.pretraining import fit_greedy, pretrain_rbm_stack
 from ae_jax.spec import to_dict
-from ae_jax.storage.runs import Run
 from ae_jax.trackers import Tracker
 from ae_jax.training import Callback, FitResult, fit
 from experiments.config import Config
@@ -24,6 +26,7 @@ def train(
     data: Mapping[str, np.ndarray],
     eval_data: Mapping[str, np.ndarray] | None = None,
     *,
+    statistics: Statistics | None = None,
     run_dir: str | Path,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -34,26 +37,25 @@ def train(
     """Train the model of `config`, and return it with the result of `fit`.
 
     Pretraining is part of it if `config` says so. Pretraining saves no checkpoints: a run that is
-    interrupted during it starts again. See `fit` for the arguments.
+    interrupted during it starts again. `statistics` are those of data that is standardized, which
+    the run keeps (see `experiments.data.scaled`). See `fit` for the other arguments.
     """
     settings = config.train
     ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
-    batch = settings.batch_size * settings.accumulate
-    steps = settings.epochs * steps_per_epoch(len(data["x"]), batch)
-    begun = resume and _has_checkpoint(Run.open(run_dir))
+    sizes = settings.sizes(len(data["x"]))
     result = fit(
         ae,
         data,
         epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        optimizer=settings.make_optimizer(steps),
+        batch_size=sizes.part,
+        optimizer=settings.make_optimizer(sizes.total),
         seed=config.seed,
-        params=None if begun else _pretrained(ae, config, data["x"]),
+        params=partial(_pretrained, ae, config, real_rows(data)["x"], sizes.part),
         eval_data=eval_data,
         callbacks=callbacks,
         trackers=trackers,
         run_dir=run_dir,
-        config=to_dict(config),
+        config={**to_dict(config), "statistics": statistics},
         resume=resume,
         allow_changes=allow_changes,
         max_skips=settings.max_skips,
@@ -67,12 +69,9 @@ def train(
     return ae, result
 
 
-def _has_checkpoint(run: Run) -> bool:
-    has_folder = (run.path / "checkpoints").is_dir()
-    return has_folder and bool(run.checkpoints(read_only=True).steps())
-
-
-def _pretrained(ae: Autoencoder, config: Config, x: np.ndarray) -> dict[str, Any] | None:
+def _pretrained(
+    ae: Autoencoder, config: Config, x: np.ndarray, batch_size: int
+) -> dict[str, Any] | None:
     settings = config.train
     if settings.pretrain == "none":
         return None
@@ -90,9 +89,9 @@ def _pretrained(ae: Autoencoder, config: Config, x: np.ndarray) -> dict[str, Any
         ae,
         x,
         epochs=settings.pretrain_epochs,
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
         optimizer=settings.make_optimizer(
-            settings.pretrain_epochs * steps_per_epoch(len(x), settings.batch_size)
+            settings.pretrain_epochs * steps_per_epoch(len(x), batch_size)
         ),
         seed=config.seed,
     )

@@ -1,5 +1,6 @@
 """Shared set-up: four CPU devices (for the parallel tests), and where the real data is."""
 
+import gc
 import os
 import re
 import resource
@@ -25,6 +26,11 @@ if jax.__version_info__ < (0, 11):  # later ones have no other emitter, nor the 
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # leaves the user's alone
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
+
+
+def pytest_collection_finish():
+    """Every module is loaded and stays: the garbage collector need not visit them again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from ae_jax.sklearn import programs as programs_module
 from ae_jax.sklearn.models import MODELS, specification
 from ae_jax.sklearn.programs import programs
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 QUICK = {  # few fits, and the ones that break first; all of them run in the slow group
     "check_do_not_raise_errors_in_init_or_set_params",
     "check_estimator_cloneable",
@@ -240,6 +241,7 @@ def digits():
     return train_test_split(x, label, random_state=0, stratify=label)
 
 
+@pytest.mark.slow
 def test_outliers_of_real_digits(digits):
     """Trained on threes alone; every other digit is an outlier."""
     train, test, label, test_label = digits
@@ -252,6 +254,7 @@ def test_outliers_of_real_digits(digits):
     assert roc_auc_score(test_label == 3, decision) > 0.97  # measured: 0.992
 
 
+@pytest.mark.slow
 def test_pipeline_on_real_digits(digits):
     train, test, label, test_label = digits
     pipe = make_pipeline(

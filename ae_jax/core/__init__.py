@@ -15,6 +15,7 @@ from ae_jax.core.batch import (
     example_columns,
     floats_in,
     module_columns,
+    refuse_masked,
 )
 from ae_jax.core.objective import (
     BatchTerm,
@@ -69,6 +70,7 @@ __all__ = [
     "player_labels",
     "player_names",
     "reconstruction",
+    "refuse_masked",
     "streams",
     "whole_optimizer",
 ]

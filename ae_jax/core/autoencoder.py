@@ -5,6 +5,7 @@
 Everything is a pure function of its arguments. The caller applies jit, grad, vmap or pmap.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from ae_jax.core.batch import (
     checked_input,
     floats_in,
     module_columns,
+    refuse_masked,
     single,
 )
 from ae_jax.core.objective import BatchTerm, Outputs, Term
@@ -61,6 +63,8 @@ class Autoencoder:
     """Whether its data must lie in [0, 1], as a Bernoulli likelihood needs: short for `support`."""
     support: Support = "real"
     """The values that its data may have."""
+    output_range: tuple[float, float] = (-math.inf, math.inf)
+    """The values that reconstructions can have, as an activation of the output limits them."""
     dtype: DTypeLike = jnp.float32
     """What the module computes in. Parameters, untrained state, outputs and losses stay float32."""
     columns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -151,8 +155,9 @@ class Autoencoder:
     ) -> Any:
         """What the module makes of a batch: without noise, or with that of the streams in `rngs`.
 
-        Raises `ValueError` for a column that the model reads and the batch lacks.
+        Raises `ValueError` for a column that the model reads and the batch lacks, and as `encode`.
         """
+        checked_input(batch["x"], self.event_shape, unit_interval=self.unit_interval)
         batch = floats_in(batch)
         columns = module_columns(self.columns, batch, step)
         return self.apply(variables, batch["x"], **columns, rngs=dict(rngs or {}))
@@ -162,15 +167,19 @@ class Autoencoder:
 
         `columns` are those that the model is `given`, and ``length`` where it reads that.
 
-        Raises `ValueError` if `x` is not ``[B, *event_shape]`` or a column is missing, `TypeError`
-        for integers other than uint8.
+        Raises `ValueError` if `x` is not ``[B, *event_shape]``, leaves [0, 1] where the model needs
+        that, or a column is missing; `TypeError` for integers other than uint8 and masked arrays.
         """
         x, columns = self._inputs(x, columns)
         return self._call("encode", variables, x, **columns)
 
     def decode(self, variables: Variables, latents: Latents, **given: Any) -> Array:
-        """Reconstructions of `latents`, in the units of the data: [B, *target_shape]."""
+        """Reconstructions of `latents`, in the units of the data: [B, *target_shape].
+
+        Raises `ValueError` if a column is missing, `TypeError` for masked arrays.
+        """
         given = self._given(given)
+        jax.tree.map(lambda leaf: refuse_masked(leaf, "latents"), latents)
         latents = jax.tree.map(single, latents)
         return reconstruction(self._call("decode", variables, latents, **given))
 
@@ -202,7 +211,7 @@ class Autoencoder:
         return self.apply(variables, *inputs, **columns, method=name)
 
     def _inputs(self, x: ArrayLike, columns: Mapping[str, Any]) -> tuple[Array, dict[str, Any]]:
-        x = as_floats(checked_input(x, self.event_shape))
+        x = as_floats(checked_input(x, self.event_shape, unit_interval=self.unit_interval))
         length = columns.get("length")
         rest = {name: column for name, column in columns.items() if name != "length"}
         given = self._given(rest)
@@ -217,6 +226,8 @@ class Autoencoder:
         if unknown := [name for name in columns if name not in self.given]:
             takes = ", ".join(self.given) or "no columns"
             raise ValueError(f"{unknown[0]}=: encode and decode of this model take {takes}")
+        for name in self.given:
+            refuse_masked(columns[name], name)
         return {name: as_floats(columns[name]) for name in self.given}
 
 

@@ -32,14 +32,22 @@ def single(x: ArrayLike) -> Array:
     return x.astype(jnp.float32) if x.dtype == jnp.float64 else x
 
 
-def checked_input(x: ArrayLike, event_shape: tuple[int, ...], name: str = "x") -> ArrayLike:
-    """`x`, which must be ``[B, *event_shape]`` of uint8 or floats.
-
-    Raises `ValueError` for another shape, `TypeError` for other integers (is 255 a pixel or a
-    value?) and for masked arrays, whose masks would be ignored.
-    """
+def refuse_masked(x: Any, name: str) -> None:
+    """Raises `TypeError` for a masked array of NumPy, whose mask nothing here would read."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: fill it, or give its mask as a column")
+
+
+def checked_input(
+    x: ArrayLike, event_shape: tuple[int, ...], name: str = "x", *, unit_interval: bool = False
+) -> ArrayLike:
+    """`x`, which must be ``[B, *event_shape]`` of uint8 or floats, maybe in the unit interval.
+
+    Raises `ValueError` for another shape, or values outside [0, 1] in a NumPy array (a look at one
+    of JAX would wait for the device); `TypeError` for other integers (is 255 a pixel or a value?)
+    and for masked arrays, whose masks would be ignored.
+    """
+    refuse_masked(x, name)
     dtype, shape = jnp.result_type(x), np.shape(x)
     if shape[1:] != event_shape or not shape:
         event = ", ".join(map(str, event_shape))
@@ -49,6 +57,13 @@ def checked_input(x: ArrayLike, event_shape: tuple[int, ...], name: str = "x") -
             f"{name} has dtype {dtype}: use {name}.astype(np.uint8) for pixels 0..255, or "
             f"{name}.astype(np.float32) for values taken as they are"
         )
+    if unit_interval and isinstance(x, np.ndarray) and x.dtype != np.uint8 and x.size:
+        low, high = x.min(), x.max()
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{name} has values in [{low!s}, {high!s}], and this model was built for "
+                "[0, 1]: rescale it as in training (pixels: divide by 255)"
+            )
     return x
 
 

@@ -7,7 +7,8 @@ from jax import Array
 
 
 class Wrapper(nn.Module):
-    """`inner` with the same interface. A subclass overrides the methods that it changes.
+    """`inner` with the same interface. A subclass overrides the methods that it changes, or
+    `before` and `after`, which every method applies to the input and to outputs.
 
     It has the optional methods (``log_weight``, ``sample``, ...) that `inner` has: ask with
     `method_of`, not with ``hasattr``.
@@ -16,28 +17,34 @@ class Wrapper(nn.Module):
     inner: nn.Module
 
     def __call__(self, x: Array, **columns: Any) -> Any:
-        return self.inner(x, **columns)
+        return self.after(self.inner(self.before(x), **columns))
+
+    def before(self, x: Array) -> Array:
+        return x
+
+    def after(self, outputs: Any) -> Any:
+        return outputs
 
     def encode(self, x: Array, **columns: Any) -> Any:
-        return self.inner.encode(x, **columns)
+        return self.inner.encode(self.before(x), **columns)
 
     def decode(self, latents: Any, **given: Any) -> Any:
-        return self.inner.decode(latents, **given)
+        return self.after(self.inner.decode(latents, **given))
 
     def features(self, x: Array, **columns: Any) -> Any:
-        return self.inner.features(x, **columns)
+        return self.inner.features(self.before(x), **columns)
 
     def log_weight(self, x: Array, **columns: Any) -> Any:
-        return self.inner.log_weight(x, **columns)
+        return self.inner.log_weight(self.before(x), **columns)
 
     def posterior_kl(self, x: Array, **columns: Any) -> Any:
-        return self.inner.posterior_kl(x, **columns)
+        return self.inner.posterior_kl(self.before(x), **columns)
 
     def prior_quantile(self, u: Array) -> Any:
         return self.inner.prior_quantile(u)
 
     def sample(self, n: int, **given: Any) -> Any:
-        return self.inner.sample(n, **given)
+        return self.after(self.inner.sample(n, **given))
 
 
 def method_of(module: nn.Module, name: str) -> Any:

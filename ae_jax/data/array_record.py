@@ -77,11 +77,12 @@ def load_prepared(
 
     Returns:
       {"x": [N, H, W, C], "label": int32 [N]} of read-only arrays on disk (see `cache`). "x" is
-      uint8 unless the images are floats; sets without labels have no "label". With decode="always"
-      the result is {"x": `Records`}.
+      uint8, or float32 of images with 16 bits (in [0, 1]) or floats; sets without labels have no
+      "label". With decode="always" the result is {"x": `Records`}.
 
     Raises:
-      ValueError: an unknown split, not array_record, not a set of equal images, a damaged file.
+      ValueError: an unknown split, not array_record, not a set of equal images, a damaged file, or
+        decode="always" of images that are not uint8.
       FileNotFoundError: a file of the set is missing.
     """
     info = read_info(folder)
@@ -99,7 +100,13 @@ def load_prepared(
             "delete the folder and prepare the set again"
         )
     if decode == "always":
-        return {"x": Records(folder, split)}
+        records = Records(folder, split)
+        if records.dtype != np.uint8:
+            raise ValueError(
+                f"{folder} has images of more than 8 bits, and only uint8 is decoded while "
+                "training: use decode='once'"
+            )
+        return {"x": records}
     entry = f"{info.name}-{info.version}-{split}-{_fingerprint(folder, shards)}"
     return {**(cache.fetch(entry) or _decode_to_cache(entry, Records(folder, split)))}
 

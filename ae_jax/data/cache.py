@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from ae_jax.files import read_json
+from ae_jax.files import read_json, user_path
 
 log = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
@@ -33,8 +33,8 @@ CHECKSUMS = "checksums.json"
 def cache_dir() -> Path:
     """The folder of the cache: $AE_JAX_CACHE, else $XDG_CACHE_HOME/ae_jax, else ~/.cache/ae_jax."""
     if folder := os.environ.get("AE_JAX_CACHE"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ae_jax"
+        return user_path(folder)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ae_jax"
 
 
 def fetch(entry: str) -> Arrays | None:

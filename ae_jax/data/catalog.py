@@ -8,6 +8,8 @@ import re
 import shlex
 from pathlib import Path
 
+from ae_jax.files import user_path
+
 TFDS_DIR = "~/tensorflow_datasets"
 COMMON = ("mnist", "fashion_mnist", "cifar10")  # known without importing TFDS
 IDX_SETS = ("mnist", "fashion_mnist", "kmnist")  # published as a folder of four idx files
@@ -16,7 +18,7 @@ NAME = re.compile(r"[a-z]\w*(/[\w.-]+)?", re.ASCII)  # "mnist", or with a config
 
 def data_root(data_dir: str | os.PathLike[str] | None = None) -> Path:
     """The folder of data sets: `data_dir`, else $AE_JAX_DATA, else the default of TFDS."""
-    return Path(data_dir or os.environ.get("AE_JAX_DATA") or TFDS_DIR).expanduser()
+    return user_path(data_dir or os.environ.get("AE_JAX_DATA") or TFDS_DIR)
 
 
 def require_known(name: str) -> None:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.typing import ArrayLike
 
 from ae_jax.devices.mesh import put, replicated, split
@@ -29,14 +29,21 @@ class InMemory:
     """Batches of data that is on every device; `ae_jax.data.stream.Streamed` has the same methods.
 
     With `padded`, batches have a ``mask`` (see `take`), which is needed if `order` has padding.
+    `place` is the sharding of the order; by default that of its batches, which are split.
     """
 
     def __init__(
-        self, data: Mapping[str, np.ndarray], order: Order, *, padded: bool, mesh: Mesh
+        self,
+        data: Mapping[str, np.ndarray],
+        order: Order,
+        *,
+        padded: bool,
+        mesh: Mesh,
+        place: NamedSharding | None = None,
     ) -> None:
         self.batch_at = partial(batch_at, padded=padded)
         self._data = put(data, replicated(mesh))
-        self._order_of = jax.jit(order, out_shardings=split(mesh, 1))
+        self._order_of = jax.jit(order, out_shardings=place or split(mesh, 1))
         self._epoch, self._order = 0, self._order_of(0)
 
     def pieces(self, epoch: int, first: int, count: int) -> Iterator[tuple[Any, int, int]]:

@@ -1,4 +1,4 @@
-"""NumPy's .npz archives, read without pickle and without trusting their headers."""
+"""NumPy's .npz and .npy files, read without pickle and without trusting their headers."""
 
 from __future__ import annotations
 
@@ -43,24 +43,48 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     if info.flag_bits & 1:
         raise ValueError("it is encrypted")
     with archive.open(info) as member:
-        stream = cast(BinaryIO, member)
-        if (version := np.lib.format.read_magic(stream)) != (1, 0):
-            raise ValueError(f"{info.filename} is an .npy file of version {version}, not (1, 0)")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-        if dtype.hasobject:
-            raise ValueError(f"{info.filename} contains pickled objects, which are never read")
-        data = read_exactly(stream, math.prod(shape) * dtype.itemsize)
+        return _read_array(cast(BinaryIO, member), info.filename)
+
+
+def _read_array(stream: BinaryIO, name: str) -> np.ndarray:
+    if (version := np.lib.format.read_magic(stream)) != (1, 0):
+        raise ValueError(f"{name} is an .npy file of version {version}, not (1, 0)")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.hasobject:
+        raise ValueError(f"{name} contains pickled objects, which are never read")
+    data = read_exactly(stream, math.prod(shape) * dtype.itemsize)
     return np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """Read an .npy file; object arrays are refused.
+
+    Raises:
+      ValueError: it is not an .npy file of a plain array, or it is damaged.
+      OSError: the file cannot be opened.
+    """
+    with path.open("rb") as stream:
+        try:
+            return _read_array(stream, "it")
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is not a complete .npy file: {error}") from error
+
+
+def load_npy(path: Path, split: str) -> dict[str, np.ndarray]:
+    """Load a split of an .npy file: one array of examples, as `load_npz` reads "x"."""
+    require_split(split, ("train", "test"), path)
+    return _loaded({"x": read_npy(path)}, split, path)
 
 
 def load_npz(path: Path, split: str) -> dict[str, np.ndarray]:
     """Load a split of an .npz file.
 
     The file contains either "x_train" and "x_test", and optionally "y_train" and "y_test" (the
-    names of Keras), or one set: "x" and optionally "label", "length" and "mask". `splits.hold_out`
-    puts a fixed fifth of one set into the test split. Further columns, one row per example, are
-    kept: "angle", or "angle_train" and "angle_test". uint8 arrays `[N, H, W]` are images and get a
-    channel axis. Floats of any event shape become float32.
+    names of Keras), or one set: "x" and optionally "y" or "label", "length" and "mask".
+    `splits.hold_out` puts a fixed fifth of one set into the test split. "y" is the label if it is
+    one integer per example. Further columns, one row per example, are kept: "angle", or
+    "angle_train" and "angle_test". uint8 arrays `[N, H, W]` are images and get a channel axis.
+    Floats of any event shape become float32.
 
     Returns:
       {"x": uint8 [N, H, W, C] or float32 [N, ...event], "label": int32 [N], ...}
@@ -70,19 +94,26 @@ def load_npz(path: Path, split: str) -> dict[str, np.ndarray]:
       OSError: the file cannot be opened.
     """
     require_split(split, ("train", "test"), path)
-    arrays = read_npz(path)
-    if "x" in arrays:
-        data = arrays
-    elif f"x_{split}" in arrays:
-        data = _of_split(arrays, split, path)
-    else:
+    return _loaded(read_npz(path), split, path)
+
+
+def _loaded(arrays: Mapping[str, np.ndarray], split: str, path: Path) -> dict[str, np.ndarray]:
+    whole = "x" in arrays
+    if not whole and f"x_{split}" not in arrays:
         raise ValueError(
             f"{path} contains {', '.join(sorted(arrays)) or 'no array'}: "
             f"needs x_{split} (and y_{split}), or x (and label)"
         )
+    of_splits = [key for key in arrays if key.endswith(("_train", "_test"))]
+    if whole and of_splits:
+        raise ValueError(
+            f"{path} contains {of_splits[0]!r} beside 'x': end the name of every array in _train "
+            "or _test, or of none"
+        )
+    data = _with_label(arrays if whole else _of_split(arrays, split, path))
     try:
         data = validated(data)
-        if "x" in arrays:
+        if whole:
             data = validated(hold_out(data, split))
     except (TypeError, ValueError) as error:
         raise type(error)(f"{path}: {error}") from error
@@ -99,9 +130,13 @@ def _of_split(arrays: Mapping[str, np.ndarray], split: str, path: Path) -> dict[
             "remove it"
         )
     suffix = f"_{split}"
-    data = {k.removesuffix(suffix): array for k, array in arrays.items() if k.endswith(suffix)}
-    if "y" in data:
-        label = data.pop("y")
-        # Keras stores the labels of some sets as a column.
-        data["label"] = label.reshape(-1) if label.shape[1:] == (1,) else label
-    return data
+    return {k.removesuffix(suffix): array for k, array in arrays.items() if k.endswith(suffix)}
+
+
+def _with_label(data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns with "y" as "label", if it is one integer per example."""
+    y = data.get("y")
+    if y is None or "label" in data or y.dtype.kind not in "iub" or y.shape[1:] not in ((), (1,)):
+        return dict(data)
+    # Keras stores the labels of some sets as a column.
+    return {**{key: array for key, array in data.items() if key != "y"}, "label": y.reshape(-1)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import math
 from collections.abc import Iterator
@@ -13,13 +14,14 @@ import numpy as np
 
 
 class Records:
-    """The images of a split, indexed by arrays of row numbers like a uint8 array [N, H, W, C].
+    """The images of a split, indexed by arrays of row numbers like an array [N, H, W, C].
 
-    ``records[np.array([3, 1])]`` decodes two images. `ae_jax.training.fit` streams from records, so
-    that no decoded copy is needed on disk or in memory.
+    ``records[np.array([3, 1])]`` decodes two images, as uint8. Images of 16 bits become float32 in
+    [0, 1], and float images are float32 as they are. `ae_jax.training.fit` streams from records of
+    uint8, so that no decoded copy is needed on disk or in memory.
 
-    Raises `ValueError` if the set is damaged or is not a set of single uint8 images. An image that
-    is damaged, or of another size than the first one, raises `ValueError` when it is read.
+    Raises `ValueError` if the set is damaged or is not a set of single images. An image that is
+    damaged, or of another size than the first one, raises `ValueError` when it is read.
     """
 
     ndim = 4
@@ -35,13 +37,15 @@ class Records:
                 f"{folder / 'features.json'} is damaged: {type(error).__name__}"
             ) from error
         self._image, self._label = _image_and_label(builder.info.features, folder)
-        self._file = min(folder.glob(f"{builder.name}-{split}.array_record-*"), default=folder)
+        self.files = sorted(folder.glob(f"{builder.name}-{split}.array_record-*"))
+        # TFDS reads images of 16 bits only with OpenCV.
+        wide = builder.info.features[self._image].np_dtype == np.uint16
+        self._pixels = self._wide_pixels if wide else np.asarray
+        decoders = {self._image: tfds.decode.SkipDecoding()} if wide else None
         with self._reading():
-            self._source = builder.as_data_source(split)
-            first = self._source[0][self._image]
+            self._source = builder.as_data_source(split, decoders=decoders)
+            first = self._pixels(self._source[0][self._image])
         self.shape, self.dtype = (len(self._source), *first.shape), first.dtype
-        if self.dtype != np.uint8:
-            raise ValueError(f"{folder} has {self.dtype} images: load it with decode='once'")
 
     @property
     def nbytes(self) -> int:
@@ -64,7 +68,7 @@ class Records:
         with self._reading():
             # One call for many rows is faster than a call for each row.
             for i, example in enumerate(self._source.__getitems__(rows.tolist())):
-                image = example[self._image]
+                image = self._pixels(example[self._image])
                 if image.shape != x.shape[1:]:
                     raise ValueError(
                         f"the images of {self.folder} differ in size, {x.shape[1:]} and "
@@ -75,6 +79,19 @@ class Records:
                     labels[i] = example[self._label]
         return {"x": x} if self._label is None else {"x": x, "label": labels}
 
+    def _wide_pixels(self, png: bytes) -> np.ndarray:
+        """An image of 16 bits as float32 in [0, 1]: [H, W, 1]."""
+        from PIL import Image
+
+        with Image.open(io.BytesIO(png)) as image:
+            pixels = np.asarray(image)
+        if pixels.dtype != np.uint16:
+            raise ValueError(
+                f"{self.folder} has color images of 16 bits, which Pillow cannot read: save them "
+                "as floats in an .npz file"
+            )
+        return (pixels[..., None] / 65535).astype(np.float32)
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         try:
@@ -82,7 +99,8 @@ class Records:
                 yield
         except (RuntimeError, IndexError, OSError) as error:
             reason = " ".join(str(error).split())
-            raise ValueError(f"{self._file} or a file beside it is damaged: {reason}") from error
+            file = self.files[0] if self.files else self.folder
+            raise ValueError(f"{file} or a file beside it is damaged: {reason}") from error
 
 
 def _image_and_label(features: Any, folder: Path) -> tuple[str, str | None]:

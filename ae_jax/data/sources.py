@@ -11,8 +11,12 @@ import numpy as np
 from ae_jax.data import array_record, catalog, idx, originals
 from ae_jax.data.array_record import Decode
 from ae_jax.data.csv import load_csv
-from ae_jax.data.npz import load_npz
-from ae_jax.data.splits import hold_out, require_split
+from ae_jax.data.npz import load_npy, load_npz
+from ae_jax.data.splits import require_split
+from ae_jax.files import user_path
+
+READERS = {".npz": load_npz, ".npy": load_npy, ".csv": load_csv, ".tsv": load_csv}
+READERS |= {".csv.gz": load_csv, ".tsv.gz": load_csv}
 
 
 def load(
@@ -26,12 +30,13 @@ def load(
 
     Args:
       name: one of
-        - "digits": 1797 real 8x8 digits of scikit-learn, 1437 for training and 360 for tests
-          (`splits.hold_out`), with values 0..16 rescaled to 0..255;
+        - "digits": 1797 real 8x8 digits of scikit-learn, 1437 for training and 360 for tests, with
+          values 0..16 rescaled to 0..255;
         - a TFDS image set ("mnist", "cifar10", "emnist/letters") in `data_dir`, as prepared by
           TFDS (array_record), or as raw idx files in a folder of that name;
         - a path to a folder of raw idx files, gzipped or not ("./fashion" if it is one word);
-        - a path to an .npz file (`npz.load_npz`) or a .csv file (`csv.load_csv`).
+        - a path to an .npz or .npy file (`npz.load_npz`), or to a table, .csv or .tsv, gzipped or
+          not (`csv.load_csv`).
       split: "train", "test", or another split of a TFDS set.
       data_dir: the folder in which sets are searched by name. By default the environment variable
         AE_JAX_DATA, else the folder of TFDS in the home directory. It is only read.
@@ -52,8 +57,13 @@ def load(
     if decode == "always":
         return _records(name, split, data_dir)
     if path := _as_path(name):
-        readers = {".npz": load_npz, ".csv": load_csv}
-        return readers.get(path.suffix, idx.load_folder)(path, split)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} does not exist: give its path, or its new one if it was moved"
+            )
+        if (reader := READERS.get(_suffix(path))) is None and path.is_file():
+            raise ValueError(f"{path}: is not read by its name: use one of {', '.join(READERS)}")
+        return (reader or idx.load_folder)(path, split)
     name = str(name)
     if name == "digits":
         return _digits(split)
@@ -65,6 +75,12 @@ def load(
             return idx.load_folder(folder, split)
     catalog.require_known(name)
     raise catalog.not_there(name, root)
+
+
+def located(name: str) -> str:
+    """`name` with an absolute path if it is a path, so that it means the same in any folder."""
+    path = _as_path(name)
+    return name if path is None else os.path.abspath(path)
 
 
 def _records(
@@ -82,13 +98,15 @@ def _records(
 
 def _as_path(name: str | os.PathLike[str]) -> Path | None:
     """`name` as a path, or None if it is the name of a set."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     written_as_path = isinstance(name, os.PathLike) or name.startswith((".", "/", "~"))
-    return (
-        path
-        if written_as_path or path.suffix in (".npz", ".csv") or _is_nested_folder(path)
-        else None
-    )
+    return path if written_as_path or _suffix(path) in READERS or _is_nested_folder(path) else None
+
+
+def _suffix(path: Path) -> str:
+    """The end of a file's name: ".csv", or ".csv.gz" of a gzipped file."""
+    suffixes = path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]
+    return "".join(suffixes).lower()
 
 
 def _is_nested_folder(path: Path) -> bool:
@@ -123,4 +141,7 @@ def _digits(split: str) -> dict[str, np.ndarray]:
 
     digits = load_digits()
     x = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-    return hold_out({"x": x, "label": digits.target.astype(np.int32)}, split)
+    # Not `hold_out`: results that are published beside the code are of these rows.
+    order = np.random.RandomState(0).permutation(len(x))
+    rows = order[:1437] if split == "train" else order[1437:]
+    return {"x": x[rows], "label": digits.target.astype(np.int32)[rows]}

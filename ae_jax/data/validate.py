@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ae_jax.core import Support
+from ae_jax.data.real import real_rows, real_steps
 from ae_jax.data.records import Records
 
 KEYS = ("x", "label", "length", "mask")
@@ -35,8 +36,8 @@ def validated(
         "label" `[N]` (integers), "length" `[N]` (real steps of a sequence, 1 to `x.shape[1]`),
         "mask" `[N]` (1 for a real row, 0 for padding), and any further columns `[N, ...]` that a
         model reads: NumPy arrays, JAX arrays, or anything that `np.asarray` accepts.
-      support: refuse other values of "x" (see `ae_jax.core.Support`). uint8 values 0..255 stand for
-        [0, 1]: they are refused as counts only.
+      support: refuse other values of "x" in real rows and steps (see `ae_jax.core.Support`). uint8
+        values 0..255 stand for [0, 1]: they are refused as counts only.
       records: accept `Records` as "x", which are returned unchanged.
 
     Returns:
@@ -60,7 +61,6 @@ def validated(
         raise ValueError(f"data has no 'x', only {sorted(arrays)}: put the examples under 'x'")
 
     x = _examples(arrays["x"], records)
-    _require_support(x, support)
     checked = {"x": x}
     for key in KEYS[1:]:
         if arrays.get(key) is not None:
@@ -73,6 +73,7 @@ def validated(
         _require_range("length", checked["length"], 1, x.shape[1])
     if "mask" in checked:
         _require_range("mask", checked["mask"], 0, 1)
+    _require_support(checked, support)
     return checked
 
 
@@ -119,8 +120,8 @@ def _rows_of_a_block(x: np.ndarray) -> int:
     return max(1, BLOCK * len(x) // x.nbytes)
 
 
-def _require_support(x: np.ndarray, support: Support) -> None:
-    pixels = x.dtype == np.uint8
+def _require_support(data: Mapping[str, np.ndarray], support: Support) -> None:
+    pixels = data["x"].dtype == np.uint8
     if support == "counts" and pixels:
         raise TypeError(
             "x has dtype uint8, which stands for pixels in [0, 1], and the likelihood needs "
@@ -128,9 +129,12 @@ def _require_support(x: np.ndarray, support: Support) -> None:
         )
     if support == "real" or pixels:
         return
+    data = real_rows(data)
+    x, real = data["x"], real_steps(data)
+    x = x if real is None else x[real]
     low, high, steps = x.min(), x.max(), 1 if support == "counts" else 255
     if low < 0 or (high > 1 and support != "counts"):
-        raise ValueError(f"x has values in [{low:.4g}, {high:.4g}], and {_NEEDS[support]}")
+        raise ValueError(f"x has values in [{low!s}, {high!s}], and {_NEEDS[support]}")
     if support == "unit_interval":
         return
     rows = _rows_of_a_block(x)

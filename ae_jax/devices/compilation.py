@@ -27,6 +27,8 @@ def compilation_cache_dir() -> str:
 
     The variable may name a bucket (gs://...). Each kind of CPU has its own folder, because a
     program for one CPU may not run on another.
+
+    Raises `RuntimeError` for a user without a home directory.
     """
     if VARIABLE in os.environ:
         return os.environ[VARIABLE]
@@ -41,7 +43,10 @@ def use_compilation_cache() -> None:
     jax's own variables take precedence: JAX_COMPILATION_CACHE_DIR, JAX_ENABLE_COMPILATION_CACHE.
     """
     if VARIABLE not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", compilation_cache_dir())
+        try:
+            jax.config.update("jax_compilation_cache_dir", compilation_cache_dir())
+        except RuntimeError:  # no home directory: nothing is kept
+            return
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
@@ -57,7 +62,15 @@ def release_freed_memory() -> None:
 
 
 def compile_program(lowered: Lowered) -> Compiled:
-    """``lowered.compile()`` with the `compiler_options` that suit its convolutions."""
+    """``lowered.compile()`` with the `compiler_options` that suit its convolutions.
+
+    Raises `ValueError` where jax runs without compiling.
+    """
+    if jax.config.values["jax_disable_jit"]:
+        raise ValueError(
+            "JAX_DISABLE_JIT is set, but a training is one compiled program: unset it (to look "
+            "inside a step, call that of make_train_step by itself)"
+        )
     if jax.default_backend() != "cpu":
         return lowered.compile()
     half = bool(re.search(r"stablehlo\.convolution.*bf16", lowered.as_text()))

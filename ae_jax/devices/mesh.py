@@ -10,7 +10,9 @@ each process then makes the same calls in the same order, with the same data.
 from typing import Any
 
 import jax
+import numpy as np
 from jax import Array
+from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -58,6 +60,14 @@ def may_be_split(x: Array) -> bool:
 def is_first_process() -> bool:
     """Whether this process is the one that writes files; the others hold the same results."""
     return jax.process_index() == 0
+
+
+def refuse_together(error: str) -> None:
+    """Raise `ValueError` in every process if the first one gives an `error`."""
+    if jax.process_count() > 1 and broadcast_one_to_all(np.int32(bool(error))):
+        error = error or "process 0 refused to begin: see its error"
+    if error:
+        raise ValueError(error)
 
 
 def local(tree: Any) -> Any:

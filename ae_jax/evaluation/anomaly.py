@@ -16,9 +16,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from ae_jax import losses
 from ae_jax.core import Autoencoder, Batch, Term, Variables, event_mask, reconstruction
-from ae_jax.evaluation.batches import BATCH, in_batches
+from ae_jax.evaluation.batches import BATCH, of_examples
 from ae_jax.spec import require
 
+LATENT_SCORES = ("gaussian", "mixture", "neighbors")
 FITTED = 10_000  # latents that a density is fitted to, at most
 
 
@@ -52,18 +53,19 @@ def model_scores(
             scores["negative_elbo"] = terms["nll"] + terms["kl"]
         return scores
 
-    scores: dict[str, np.ndarray] = in_batches(score, variables, data, batch_size=batch_size)
+    scores: dict[str, np.ndarray] = of_examples(score, ae, variables, data, batch_size=batch_size)
     return scores
 
 
-def latent_scorers(
+def latent_scorer(
+    kind: str,
     normal: ArrayLike,
     *,
     components: int = 10,
     neighbors: int = 5,
     seed: int = 0,
-) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Functions of latents [N, K] -> [N]: their distances from the `normal` latents [M, K].
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of latents [N, K] -> [N]: their distances from the `normal` latents [M, K].
 
     ``gaussian`` and ``mixture``: minus the log-density, in nats, of a Gaussian and of a mixture of
     `components` of them, with full covariances, fitted to `normal` (evenly spaced rows of it, if it
@@ -71,10 +73,10 @@ def latent_scorers(
     `normal`. Latents are first standardized by `normal`, and densities are of standardized latents.
     Latents that are constant in `normal` are omitted.
 
-    Raises `ValueError` if `normal` has too few rows, or only equal ones.
+    Raises `ValueError` if `normal` has too few rows for this kind, or only equal ones.
     """
     normal = np.asarray(normal, np.float64)
-    needed = max(2 * components, neighbors)
+    needed = {"gaussian": 2, "mixture": 2 * components, "neighbors": neighbors}[kind]
     require(len(normal) >= needed, "normal", len(normal), f"needs at least {needed} examples")
     deviation = normal.std(0)
     moving = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
@@ -89,16 +91,14 @@ def latent_scorers(
         return scaled
 
     normal = standardized(normal)
+    if kind == "neighbors":
+        nearest = NearestNeighbors(n_neighbors=neighbors).fit(normal)
+        return lambda z: nearest.kneighbors(standardized(z))[0].mean(axis=1)
     few = normal[np.unique(np.linspace(0, len(normal) - 1, FITTED).astype(int))]
+    count = components if kind == "mixture" else 1
     # The ridge is a hundredth of a standardized unit's deviation, squared.
-    gaussian = GaussianMixture(1, reg_covar=1e-4, random_state=seed).fit(few)
-    mixture = GaussianMixture(components, reg_covar=1e-4, random_state=seed).fit(few)
-    nearest = NearestNeighbors(n_neighbors=neighbors).fit(normal)
-    return {
-        "gaussian": lambda z: -gaussian.score_samples(standardized(z)),
-        "mixture": lambda z: -mixture.score_samples(standardized(z)),
-        "neighbors": lambda z: nearest.kneighbors(standardized(z))[0].mean(axis=1),
-    }
+    density = GaussianMixture(count, reg_covar=1e-4, random_state=seed).fit(few)
+    return lambda z: -density.score_samples(standardized(z))
 
 
 def combined_score(

@@ -9,19 +9,41 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from ae_jax.core import Batch, floats_in
+from ae_jax.core import Autoencoder, Batch, Variables, floats_in
+from ae_jax.data import validated
 
 BATCH = 1000
+KEPT = ("length", "mask")
 
 
-def real_rows(data: ArrayLike | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The columns of `data` (an array is its ``"x"``), without the rows that its mask excludes."""
-    columns = dict(data) if isinstance(data, Mapping) else {"x": np.asarray(data)}
-    mask = columns.pop("mask", None)
-    if mask is None:
-        return columns
-    rows = np.flatnonzero(mask)
-    return {name: column[rows] for name, column in columns.items()}
+def checked(ae: Autoencoder, data: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """Examples [N, ...] or columns of them; those that the model reads as checked arrays.
+
+    Raises `ValueError` or `TypeError`, one line, for data that `fit` would refuse: integers that
+    are no pixels, masked arrays, values outside [0, 1] for a cross-entropy, ...
+    """
+    columns: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {"x": data}
+    read = {name: columns[name] for name in ("x", *KEPT, *ae.reads) if name in columns}
+    return columns | validated(read, support=ae.support)
+
+
+def of_examples(
+    fn: Callable[[Variables, Batch], Any],
+    ae: Autoencoder,
+    variables: Variables,
+    data: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    batch_size: int = BATCH,
+) -> Any:
+    """`in_batches` of data for a model, after `checked`."""
+    return in_batches(fn, variables, checked(ae, data), batch_size=batch_size)
+
+
+def some(data: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """At most `count` examples of `data`, evenly spaced."""
+    total = len(data["x"])
+    rows = np.linspace(0, total - 1, min(count, total)).astype(int)
+    return {name: column[rows] for name, column in data.items()}
 
 
 def in_batches(

@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from ae_jax import losses
 from ae_jax.core import Autoencoder, Batch, Variables, as_floats, event_mask
-from ae_jax.evaluation.batches import BATCH
+from ae_jax.data.real import real_rows
+from ae_jax.evaluation.batches import BATCH, checked
 from ae_jax.evaluation.reconstruction import mean_metrics
 from ae_jax.evaluation.ssim import are_images, ssim
 from ae_jax.models.corruption import corrupt
@@ -92,7 +93,7 @@ def denoising_metrics(
     Args:
       ae: any model. Its output is the reconstruction of the noisy input, without further noise.
       data: ``"x"`` [N, *event_shape] in [0, 1] or uint8, maybe with ``"length"`` [N]: then only the
-        real steps of a sequence count.
+        real steps of a sequence count. Rows that ``"mask"`` excludes do not.
       key: key of the noise, which is the same for all methods.
       noise: kind of noise, see `corrupt`.
       widths: the widths of the filters for each level of noise (see `best_widths`); empty for data
@@ -102,13 +103,15 @@ def denoising_metrics(
       ``{level: {"noisy" | "model" | filter: {"mse", "psnr", "ssim"}}}`` as in `mean_metrics`, with
       ssim only for images.
     """
-    images = are_images(ae.event_shape)
+    data = real_rows(checked(ae, data))
+    images = are_images(ae.event_shape) and "length" not in data
     reconstruct = jax.jit(ae.reconstruct)
 
     @jax.jit
     def errors(x: Array, batch: Batch) -> dict[str, Array]:
         mse = losses.mse(x, batch["x"], reduction="mean", where=event_mask(batch))
-        return {"mse": mse, "ssim": ssim(x, batch["x"])} if images else {"mse": mse}
+        values = {"mse": mse, "psnr": -10.0 * jnp.log10(mse)}
+        return values | {"ssim": ssim(x, batch["x"])} if images else values
 
     def parts(level: float) -> Iterator[dict[str, dict[str, np.ndarray]]]:
         for first in range(0, len(data["x"]), batch_size):

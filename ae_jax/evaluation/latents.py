@@ -7,7 +7,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ae_jax.core import Autoencoder, Batch, Variables
-from ae_jax.evaluation.batches import BATCH, in_batches, real_rows
+from ae_jax.data.real import real_rows
+from ae_jax.evaluation.batches import BATCH, of_examples
 from ae_jax.spec import require
 
 NEAR_ZERO = 1e-3
@@ -25,7 +26,7 @@ def encode_all(
     def encode(variables: Variables, batch: Batch) -> Array:
         return ae.features(variables, batch["x"], **ae.encoder_columns(batch))
 
-    latents: np.ndarray = in_batches(encode, variables, data, batch_size=batch_size)
+    latents: np.ndarray = of_examples(encode, ae, variables, data, batch_size=batch_size)
     return latents
 
 

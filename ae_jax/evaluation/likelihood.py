@@ -15,7 +15,8 @@ import numpy as np
 from jax import Array
 
 from ae_jax.core import Autoencoder, Batch, Term, Variables
-from ae_jax.evaluation.batches import BATCH, in_batches
+from ae_jax.data.real import real_rows
+from ae_jax.evaluation.batches import BATCH, of_examples
 from ae_jax.spec import require
 
 CHUNK = 2000  # decoded samples that are in memory at once
@@ -65,8 +66,8 @@ def elbo(
         total, _ = jax.lax.scan(add, zeros, jnp.arange(samples))
         return {name: value / samples for name, value in total.items()}
 
-    bounds: dict[str, np.ndarray] = in_batches(
-        fn, variables, _numbered(data), batch_size=batch_size
+    bounds: dict[str, np.ndarray] = of_examples(
+        fn, ae, variables, _numbered(data), batch_size=batch_size
     )
     return {"elbo": -bounds["nll"] - bounds["kl"], **bounds} if split else bounds
 
@@ -107,7 +108,7 @@ def log_likelihood(
         total, _ = jax.lax.scan(add, nothing, jnp.arange(0, samples, size))
         return total - math.log(samples)
 
-    bound: np.ndarray = in_batches(fn, variables, _numbered(data), batch_size=batch_size)
+    bound: np.ndarray = of_examples(fn, ae, variables, _numbered(data), batch_size=batch_size)
     return bound
 
 
@@ -135,7 +136,7 @@ def posterior_samples(
 
         return _each_row(draw, batch, seed, jnp.arange(1))[:, 0]
 
-    drawn: np.ndarray = in_batches(fn, variables, _numbered(data), batch_size=batch_size)
+    drawn: np.ndarray = of_examples(fn, ae, variables, _numbered(data), batch_size=batch_size)
     return drawn
 
 
@@ -152,7 +153,7 @@ def observed(
 
         return _each_row(draw, batch, seed, jnp.arange(1))[:, 0]
 
-    drawn: np.ndarray = in_batches(fn, variables, _numbered(data))
+    drawn: np.ndarray = of_examples(fn, ae, variables, _numbered(data))
     return drawn
 
 
@@ -166,7 +167,7 @@ def posterior_metrics(
     """What each latent tells of the data: ``mean_variance`` [K], the variance over x of its
     posterior mean (of a flow, the image of its base's mean); ``active_units``, the number of
     latents where that is above 0.01; ``kl`` [K], its mean KL to the prior in nats, if the module
-    has ``posterior_kl``.
+    has ``posterior_kl``. Rows that ``"mask"`` excludes do not count.
 
     Source: Burda et al. 2016, section 5.2 (active units).
 
@@ -184,7 +185,7 @@ def posterior_metrics(
         kl: Array = ae.apply(variables, batch["x"], **columns, method="posterior_kl")
         return {**mean, "kl": kl}
 
-    each = in_batches(fn, variables, data, batch_size=batch_size)
+    each = of_examples(fn, ae, variables, real_rows(data), batch_size=batch_size)
     variance = each["mean"].var(0, dtype=np.float64)
     kl = {"kl": each["kl"].mean(0, dtype=np.float64)} if has_kl else {}
     active = int((variance > ACTIVE).sum())

@@ -68,6 +68,21 @@ def fit_pca(x: ArrayLike, latent_dim: int, *, chunk_size: int = 1_000) -> PCA:
     )
 
 
+def fit_mean(x: ArrayLike) -> PCA:
+    """A PCA without components: its reconstructions are the mean of x `[N, *event]`.
+
+    Raises the errors of `fit_pca`.
+    """
+    x = check_data(x, 1)
+    mean = sum(_float64_rows(x[i : i + 1000]).sum(axis=0) for i in range(0, len(x), 1000)) / len(x)
+    return PCA(
+        mean=jnp.asarray(mean, jnp.float32),
+        components=jnp.zeros((0, mean.size)),
+        explained_variance=jnp.zeros(0),
+        event_shape=x.shape[1:],
+    )
+
+
 def check_data(x: ArrayLike, latent_dim: int) -> np.ndarray:
     """x `[N, *event]` as a NumPy array of the same dtype; raises the errors of `fit_pca`."""
     x = np.asarray(x)

@@ -2,8 +2,8 @@
 
 Each is a specification. ``output_shape()`` is what the decoder must give; ``module()`` makes
 outputs of that, with the mean of x among them, draws x and may draw what is observed; ``terms()``
-are the terms of the objective; ``support`` says which values x may have. `Likelihood` is the closed
-table.
+are the terms of the objective; ``support`` says which values x may have, and ``output_range`` which
+values its mean can have. `Likelihood` is the closed table.
 """
 
 from ae_jax.likelihoods.bernoulli import Bernoulli

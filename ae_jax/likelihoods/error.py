@@ -10,7 +10,7 @@ from ae_jax import losses
 from ae_jax.core import Batch, Outputs, Support, Term, event_mask
 from ae_jax.likelihoods.module import LikelihoodModule
 from ae_jax.losses import Reduction
-from ae_jax.networks.activations import Activation, activation
+from ae_jax.networks.activations import RANGES, Activation, activation
 from ae_jax.spec import Spec, require
 
 Loss = Literal["bce", "mse", "mae", "huber"]
@@ -40,6 +40,11 @@ class Error(Spec):
     def support(self) -> Support:
         """bce's x lies in [0, 1]."""
         return "unit_interval" if self.loss == "bce" else "real"
+
+    @property
+    def output_range(self) -> tuple[float, float]:
+        """The values that reconstructions can have."""
+        return (0, 1) if self.loss == "bce" else RANGES[self.output_activation]
 
     def output_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The decoder gives one number per element."""

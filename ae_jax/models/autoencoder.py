@@ -111,6 +111,7 @@ class AE(Spec):
             event_shape=shape,
             spec=self,
             support=self.likelihood.support,
+            output_range=self.likelihood.output_range,
             columns=dict.fromkeys(self.network.columns, ()),
             players=players,
             at_most_examples=self.prior.at_most_examples,

@@ -1,5 +1,6 @@
 """The activations that a specification can name, and initial kernels for layers with them."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -15,6 +16,20 @@ Activation = Literal[
 
 INCREASING = ("relu", "leaky_relu", "elu", "selu", "softplus", "sigmoid", "tanh", "linear")
 """The activations whose output never decreases as the input increases."""
+
+RANGES: dict[str, tuple[float, float]] = {
+    "relu": (0, math.inf),
+    "leaky_relu": (-math.inf, math.inf),
+    "elu": (-1, math.inf),
+    "selu": (-1.7580993, math.inf),
+    "gelu": (-0.1700408, math.inf),
+    "silu": (-0.2784645, math.inf),
+    "softplus": (0, math.inf),
+    "sigmoid": (0, 1),
+    "tanh": (-1, 1),
+    "linear": (-math.inf, math.inf),
+}
+"""The values between which the output of each activation lies."""
 
 
 def activation(name: Activation) -> Callable[[Array], Array]:

@@ -23,7 +23,7 @@ def save(fig: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Path:
 
     The file is written beside `path` and then renamed, so it is never incomplete.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if path.suffix != ".png":
         raise ValueError(f"figures are saved as PNG: give a path that ends in .png, got {path}")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -31,7 +31,7 @@ def reconstructions(
     below its column. Vectors `[N, D]` and series `[N, T, 1]` are drawn as lines, one panel each.
 
     Args:
-        x: `[N, *event]`, the inputs.
+        x: `[N, *event]`, the inputs. NaN, such as padded steps, is not drawn and does not count.
         recon: `[N, *event]`, the reconstructions, on the scale of x.
         count: the number of drawn examples.
         labels: `[N]`, printed above the examples.
@@ -46,12 +46,12 @@ def reconstructions(
         flat = (len(inputs), -1)
         return _line_panels(inputs.reshape(flat), outputs.reshape(flat), names)
     inputs, outputs = as_images(inputs), as_images(outputs)
-    errors = ((outputs - inputs) ** 2).reshape(len(inputs), -1).sum(axis=1)
+    errors = np.nansum(((outputs - inputs) ** 2).reshape(len(inputs), -1), axis=1)
     difference = outputs - inputs
     if difference.ndim == 4:  # one sign for each pixel of a color image
         difference = difference.mean(axis=3)
     reach = _largest(np.abs(difference))
-    low, high = float(inputs.min()), float(inputs.max())
+    low, high = float(np.nanmin(inputs)), float(np.nanmax(inputs))
     limits = UNIT if low >= 0 and high <= 1 else (low, high)
     fig, rows = _row_figure(inputs, ["input", "reconstruction", "difference"])
     drawn = draw(rows[0], inputs, limits)
@@ -153,7 +153,7 @@ def draw(
     shape = rows * (h + down) - down, columns * (w + across) - across
     if images.ndim == 4:
         mosaic = np.ones((*shape, 3), np.float32)
-        images = ((images - low) / (high - low)).clip(0, 1)
+        images = np.nan_to_num((images - low) / (high - low), nan=1.0).clip(0, 1)
     else:
         mosaic = np.full(shape, np.nan, np.float32)  # not drawn
     for index, image in enumerate(images):

@@ -71,7 +71,14 @@ def classifier(ae: Autoencoder, classes: int, *, frozen: bool = True) -> Autoenc
     require(classes >= 2, "classes", classes, "must be at least 2")
     objective = {"cross_entropy": Term(_cross_entropy), "accuracy": Term(_correct, None)}
     module = Classifier(ae.module, classes, frozen)
-    return replace(ae, module=module, objective=objective, spec=None, players={})
+    return replace(
+        ae,
+        module=module,
+        objective=objective,
+        spec=None,
+        players={},
+        output_range=Autoencoder.output_range,
+    )
 
 
 def with_encoder(model: Autoencoder, params: Any, *, seed: int = 0) -> dict[str, Any]:

@@ -11,8 +11,12 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from ae_jax.core import Autoencoder, Variables
-from ae_jax.data import load
+from ae_jax.data import load, validated
+from ae_jax.data.fingerprint import fingerprint, require_unchanged
+from ae_jax.data.real import counted, drawn_range
 from ae_jax.data.splits import with_labels
+from ae_jax.data.standardize import standardize
+from ae_jax.evaluation.baselines import weaknesses
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.likelihood import posterior_metrics
 from ae_jax.models import Model
@@ -35,6 +39,7 @@ def explorer(
     step: int | None = None,
     data_name: str | None = None,
     data_dir: str | None = None,
+    allow_changes: bool = False,
     models: Any = Model,
     ae: Autoencoder | None = None,
 ) -> dict[str, Any]:
@@ -45,29 +50,50 @@ def explorer(
       step: the step of the checkpoint; by default the newest intact one.
       data_name: a data set of the same shape as the training data; by default that of the run.
       data_dir: the directory of the data set; by default that of the run.
+      allow_changes: explore the data of the run even if it has changed since the training.
       models, ae: for models of your own (see `load_run`).
 
     Raises:
-      ValueError, OSError: no checkpoint, no data, or data of another shape than the model's.
+      ValueError, OSError: no checkpoint, no data, data of another shape than the model's, or data
+        that has changed.
     """
-    ae, state, config = load_run(run.path, step, models=models, ae=ae)
-    test, source = _test_data(run, config, data_name, data_dir)
+    ae, state, config = load_run(run.path, step, models=models, ae=ae, data_units=False)
+    test, source = _split(run, config, "test", data_name, data_dir)
+    statistics = config.get("statistics")
+    if statistics:
+        test, source = standardize(test, statistics), f"{source}, standardized"
     shape = tuple(test["x"].shape[1:])
     if shape != ae.event_shape:
         raise ValueError(
             f"{source}: its test examples have shape {shape}, but {run.path} was trained on "
             f"{ae.event_shape}: choose a data set of that shape with data_name=NAME"
         )
+    require_unchanged(
+        run.path,
+        config,
+        {"test": fingerprint(validated(test))},
+        allow_changes=allow_changes or data_name is not None,
+        name=source,
+    )
     described = {"run": str(run.path), "data": source, "step": int(state.step)}
-    return described | explore(ae, state.variables, test)
+    content = described | explore(ae, state.variables, test)
+    try:
+        train, _ = _split(run, config, "train", data_name, data_dir)
+        train = standardize(train, statistics) if statistics else train
+        lines = weaknesses(ae, state.variables, train, test)
+    except (ValueError, TypeError, OSError) as error:
+        lines = [f"not compared with PCA: {str(error).partition(chr(10))[0]}"]
+    return content | {"weaknesses": lines}
 
 
 def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> dict[str, Any]:
     """Return the explorer of a model as JSON-ready data for `explorer.js`.
 
-    `test` has ``"x"`` [N, *event] and optionally ``"label"`` [N]. Raises `ValueError` for a
-    conditional model, and for latents that are not finite.
+    `test` has ``"x"`` [N, *event] and optionally ``"label"`` [N]. Rows that its ``"mask"`` excludes
+    are not shown, and padded steps of sequences have the mean of the real ones. Raises `ValueError`
+    for a conditional model, and for latents that are not finite.
     """
+    test = counted(test)
     if ae.given:
         raise ValueError("a conditional model cannot be explored: a page has no condition columns")
     ae = replace(ae, dtype=jnp.float32)  # the dtype of the page's decoder
@@ -87,7 +113,7 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
     if ae.method("posterior_kl") is not None:
         spread, measure = posterior_metrics(ae, variables, chosen)["kl"], "KL divergence"
     first = np.argsort(-spread, kind="stable")[:SLIDERS]
-    images, limits = _examples(ae, chosen["x"])
+    images = _examples(ae, chosen["x"], limits := drawn_range(chosen))
     try:
         decoder, reason = translate(lambda latent: ae.decode(variables, latent), shape), None
     except UnsupportedError as error:
@@ -102,7 +128,7 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
         "examples": pack(images),
         "shape": list(ae.event_shape),
         "pictures": drawn_as_image(ae.event_shape),
-        "limits": limits,
+        "limits": list(limits),
         "sliders": [
             _slider(int(i), z[:, i]) for i in (sorted(first) if z.shape[1] <= SLIDERS else first)
         ],
@@ -119,8 +145,8 @@ def _slider(latent: int, values: np.ndarray) -> dict[str, float]:
     return {"code": latent, "low": low - margin, "high": high + margin}
 
 
-def _test_data(
-    run: Run, config: Mapping[str, Any], name: str | None, folder: str | None
+def _split(
+    run: Run, config: Mapping[str, Any], split: str, name: str | None, folder: str | None
 ) -> tuple[Mapping[str, Any], str]:
     data = config.get("data")
     described = data if isinstance(data, dict) else {}
@@ -129,11 +155,13 @@ def _test_data(
         raise ValueError(f"{run.path} has no name of its data set: choose one with data_name=NAME")
     if not isinstance(name, str) or not isinstance(folder, str | None):
         raise ValueError(f"{run.path}/config.json: data={data!r} does not name a data set")
-    test, kept = load(name, "test", folder), described.get("keep_labels")
+    if split == "train" and described.get("decode", "once") != "once":
+        raise ValueError("the training images are decoded while training")
+    rows, kept = load(name, split, folder), described.get("keep_labels")
     if isinstance(kept, list):  # the same rows as in training and in evaluation.json
-        test = with_labels(test, tuple(kept))
+        rows = with_labels(rows, tuple(kept))
         name = f"{name}, labels {', '.join(map(str, kept))}"
-    return test, name
+    return rows, name
 
 
 def _plane(z: np.ndarray) -> dict[str, Any]:
@@ -170,19 +198,13 @@ def _labels(label: np.ndarray | None) -> dict[str, Any] | None:
     return {"values": pack(label.astype(np.float32))} if label.dtype.kind in "iuf" else None
 
 
-def _examples(ae: Autoencoder, x: np.ndarray) -> tuple[np.ndarray, list[float]]:
-    """Return the examples for the page, and the values that are drawn as black and as white.
-
-    Images are uint8, all other examples float32.
-    """
+def _examples(ae: Autoencoder, x: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Return the examples for the page: images as uint8 between `limits`, others as float32."""
     if x.dtype == np.uint8:
         if drawn_as_image(ae.event_shape):
-            return x, [0.0, 1.0]
+            return x
         x = x / np.float32(255)
-    x = x.astype(np.float32)
-    low, high = float(x.min()), float(x.max())
-    if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
+    x, (low, high) = x.astype(np.float32), limits
     if drawn_as_image(ae.event_shape):
-        return np.rint((x - low) / (high - low or 1.0) * 255).astype(np.uint8), [low, high]
-    return x, [low, high]
+        return np.rint((x - low) / (high - low or 1.0) * 255).astype(np.uint8)
+    return x

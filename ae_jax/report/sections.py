@@ -83,6 +83,7 @@ def explorer_section(number: int, explorer: Mapping[str, Any]) -> Element:
     buttons = [tag("button", "Mean latents", type="button", class_="reset")] if count else []
     return tag(
         "div",
+        *map(note, explorer["weaknesses"]),
         note(f"{explorer['plane']['about']} {HELP}"),
         tag(
             "div",

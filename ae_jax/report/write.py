@@ -6,7 +6,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from ae_jax.core import Autoencoder
-from ae_jax.files import write_whole
+from ae_jax.files import user_path, writable_file, write_whole
 from ae_jax.models import Model
 from ae_jax.report import markup, sections, tables
 from ae_jax.report.curves import curves
@@ -24,23 +24,26 @@ def write_report(
     step: int | None = None,
     data_name: str | None = None,
     data_dir: str | None = None,
+    allow_changes: bool = False,
     models: Any = Model,
     ae: Autoencoder | None = None,
 ) -> list[str]:
     """Write a page about one run directory, or about several side by side.
 
     The explorer uses the checkpoint of `step` (by default the newest) and the test data
-    `data_name` in `data_dir` (by default the data of the run). `models` and `ae` are for models of
-    your own (see `ae_jax.load_run`).
+    `data_name` in `data_dir` (by default the data of the run, which must be as it was in training
+    unless `allow_changes` is True). `models` and `ae` are for models of your own (see
+    `ae_jax.load_run`).
 
     Returns:
       A line for each thing that the page lacks; the page says the same.
 
     Raises:
-      ValueError: a path is not a run directory, its rows are damaged, or plotly is missing.
-      OSError: `output` cannot be written.
+      ValueError: a path is not a run directory, its rows are damaged, `output` cannot be written,
+        or plotly is missing.
+      OSError: the disk is full.
     """
-    plotly = _plotly()
+    plotly, output = _plotly(), writable_file(output)
     runs = dict(zip(_names(paths), map(Run.open, paths), strict=True))
     rows = {name: run.rows() for name, run in runs.items()}
     several = len(runs) > 1
@@ -54,7 +57,13 @@ def write_report(
             shown.append(tag("h3", name))
         try:
             content = explorer(
-                run, step=step, data_name=data_name, data_dir=data_dir, models=models, ae=ae
+                run,
+                step=step,
+                data_name=data_name,
+                data_dir=data_dir,
+                allow_changes=allow_changes,
+                models=models,
+                ae=ae,
             )
         except (ValueError, TypeError, OSError) as error:
             why = str(error).partition("\n")[0]
@@ -85,7 +94,7 @@ def write_report(
             markup.data("data-explorers", explorers),
         ],
     )
-    write_whole(Path(output), text)
+    write_whole(output, text)
     return notes
 
 
@@ -103,9 +112,9 @@ def _file(name: str) -> str:
 
 def _names(paths: Sequence[str | Path]) -> list[str]:
     """The last part of each path, or the full paths if two last parts are equal."""
-    if len({Path(path).resolve() for path in paths}) < len(paths):
+    if len({user_path(path).resolve() for path in paths}) < len(paths):
         raise ValueError(f"{', '.join(map(str, paths))}: give each run once")
-    names = [Path(path).resolve().name for path in paths]
+    names = [user_path(path).resolve().name for path in paths]
     return names if len(set(names)) == len(names) else list(map(str, paths))
 
 

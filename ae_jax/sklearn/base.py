@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ae_jax.core import TrainState
+from ae_jax.core import TrainState, refuse_masked
 from ae_jax.data import validated
 from ae_jax.sklearn.models import specification
 from ae_jax.sklearn.programs import Programs, in_chunks, programs
@@ -98,6 +98,7 @@ class AutoencoderEstimator(BaseEstimator):
             require(ok, name, count, "must be an integer >= 1")
         ok = isinstance(rate, Real) and 0 < rate < math.inf
         require(ok, "learning_rate", rate, "must be a positive number")
+        refuse_masked(X, "X")
         rows = validate_data(self, X, dtype=np.float32)
         columns = rows.shape[1]
         shape = (columns,) if self.event_shape is None else tuple(self.event_shape)
@@ -130,17 +131,20 @@ class AutoencoderEstimator(BaseEstimator):
         and call. The score of any other model is minus its reconstruction error, in the units of
         its loss: with "mse" and the default reduction, the mean squared error over the columns.
 
-        Raises `ValueError` for values outside [0, 1] if the loss is a cross-entropy.
+        Raises `ValueError` for values outside [0, 1] if the loss is a cross-entropy, and
+        `TypeError` for masked arrays.
         """
         events = self._events(X)
-        validated(events, support=self.spec_.build(self.event_shape_).support)
         return in_chunks(self._programs().score, self.variables_, events).astype(np.float64)
 
     def _events(self, X: ArrayLike) -> np.ndarray:
         """Return the rows of X as examples, float32 [N, *event]."""
         check_is_fitted(self)
+        refuse_masked(X, "X")
         rows = validate_data(self, X, dtype=np.float32, reset=False)
-        return rows.reshape(-1, *self.event_shape_)
+        events = rows.reshape(-1, *self.event_shape_)
+        support = self.spec_.build(self.event_shape_).support
+        return validated(events, support=support)["x"]
 
     def _programs(self) -> Programs:
         return programs(self.spec_, self.event_shape_)

@@ -10,6 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from ae_jax.core import refuse_masked
 from ae_jax.sklearn.base import AutoencoderEstimator
 from ae_jax.sklearn.programs import in_chunks
 
@@ -35,6 +36,7 @@ class AutoencoderTransformer(
         Raises `ValueError` if Z has another number of columns.
         """
         check_is_fitted(self)
+        refuse_masked(Z, "Z")
         latents = check_array(Z, dtype=np.float32, input_name="Z")
         if latents.shape[1] != self._n_features_out:
             raise ValueError(

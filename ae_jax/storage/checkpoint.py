@@ -13,7 +13,7 @@ Guarantees, tested by ``python -m experiments.stress``:
   swapped file. The newest intact checkpoint is restored, and a warning names the damaged one.
 - Reading a checkpoint runs no code. Names, shapes, dtypes and sizes are compared with those of the
   model before any array is read.
-- Parameters that are not finite are never saved.
+- Parameters that are not finite are never saved (but in a sweep, beside those of other runs).
 
 Not guaranteed: that files survive a power failure (they are flushed, but a disk may report data as
 stored too early) or a network file system that reorders writes. Checksums detect damage, not
@@ -36,6 +36,7 @@ from jax.experimental.multihost_utils import broadcast_one_to_all
 from ae_jax.core import TrainState, by_path
 from ae_jax.devices.memory import size
 from ae_jax.devices.mesh import is_first_process
+from ae_jax.files import user_path
 from ae_jax.storage.arrays import read_arrays, write_arrays
 from ae_jax.storage.manifest import DamagedError, read_manifest, verify, write_manifest
 
@@ -57,7 +58,7 @@ class Checkpoints:
     def __init__(
         self, directory: str | Path, *, keep: int | None = 2, read_only: bool = False
     ) -> None:
-        self.directory, self.keep = Path(directory).absolute(), keep
+        self.directory, self.keep = user_path(directory).absolute(), keep
         if read_only and not self.directory.is_dir():
             raise ValueError(
                 f"no checkpoint in {self.directory}: train the run until it saves its first one"
@@ -79,15 +80,22 @@ class Checkpoints:
         """Return the notes that were saved with the checkpoint of `step`."""
         return dict(read_manifest(self.directory / str(step)).get("notes", {}))
 
-    def save(self, state: TrainState, notes: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        state: TrainState,
+        notes: Mapping[str, Any] | None = None,
+        *,
+        finite: bool = True,
+    ) -> None:
         """Save `state` as the checkpoint of ``state.step``, unless that checkpoint exists.
 
         Args:
           state: arrays that are replicated on every device.
           notes: JSON-ready data to store with them.
+          finite: refuse a state that is not finite. The states of a sweep may contain one.
 
         Raises:
-          ValueError: parameters are not finite, or the optimizer state contains NaN.
+          ValueError: parameters or the optimizer state are not finite.
           OSError: the checkpoint cannot be written. The message has the bytes it needs and the
             bytes that are free. Earlier checkpoints are unchanged.
         """
@@ -95,7 +103,8 @@ class Checkpoints:
         # The first process writes each array from its own host memory, into one file.
         copies = jax.tree.map(_on_host, _split(state))
         parts = dict(zip(("model", "training"), copies, strict=True))
-        _require_finite(step, parts)
+        if finite:
+            _require_finite(step, parts)
         failure: Exception | None = None
         if is_first_process() and step not in self.steps():
             try:
@@ -225,9 +234,10 @@ def _from_first_process(value: int) -> int:
 
 def _require_finite(step: int, parts: Mapping[str, Any]) -> None:
     for part, tree in parts.items():
-        # An optimizer state may contain an infinity (the best loss so far), but never NaN.
-        bad = np.isnan if part == "training" else lambda a: ~np.isfinite(a)
         for path, leaf in by_path(tree).items():
+            # A scalar of an optimizer may be infinite (the best loss so far), but never NaN.
+            scalar = part == "training" and leaf.ndim == 0
+            bad = np.isnan if scalar else lambda a: ~np.isfinite(a)
             if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) and bad(leaf).any():
                 raise ValueError(
                     f"step {step}: {part}/{path} is not finite, so no checkpoint is saved: resume "

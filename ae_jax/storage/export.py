@@ -32,7 +32,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ae_jax.core import Autoencoder, Variables, by_path, example_columns, init_state
-from ae_jax.files import finite, read_json, require_regular
+from ae_jax.files import finite, read_json, require_regular, user_path, writable_folder
 from ae_jax.models import Model
 from ae_jax.storage.manifest import DamagedError, verify, write_manifest
 from ae_jax.storage.runs import Run, build_model, load_run
@@ -70,18 +70,18 @@ def export(
       models, ae: for models of your own (see `load_run`).
 
     Raises:
-      ValueError: see `load_run`; also if `directory` exists and is not empty.
-      OSError: the folder cannot be written.
+      ValueError: see `load_run`; also if `directory` cannot be written, or is not empty.
+      OSError: the disk is full.
     """
-    directory = Path(directory)
+    directory = user_path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ValueError(f"{directory} exists and is not empty: choose another")
+    writable_folder(directory.parent)
     ae, state, config = load_run(run_dir, step, models=models, ae=ae)
     variables = jax.device_get(state.variables)
     described: dict[str, Any] = {"format": FORMAT, "step": int(state.step)}
-    described |= {name: config.get(name) for name in ("model", "event_shape")}
+    described |= {name: config.get(name) for name in ("model", "event_shape", "statistics")}
     described["dtype"] = str(jnp.dtype(ae.dtype))
-    directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(".tmp", directory.name, directory.parent) as temporary:
         folder = Path(temporary, directory.name)
         folder.mkdir()
@@ -111,7 +111,7 @@ def load_exported(
 
     Raises `ValueError` if the folder is damaged, has another format, or is not an exported model.
     """
-    folder = Path(directory)
+    folder = user_path(directory)
     if not (folder / "manifest.json").is_file():
         raise ValueError(f"{folder} is not an exported model: it has no manifest.json")
     verify(folder)
@@ -210,9 +210,9 @@ def _card(run: Run, name: str, described: Mapping[str, Any]) -> str:
     step = described["step"]
     tests = [r for r in run.rows() if (r["step"], r.get("split")) == (step, "test")]
     last = finite(tests[-1]) if tests else {}
-    data, settings, train = (
+    data, sets, train = (
         part if isinstance(part := config.get(name), dict) else {}
-        for name in ("data", "fit", "train")
+        for name in ("data", "fingerprint", "train")
     )
     source = data.get("name", "arrays given to `fit`")
     omitted = ("epoch", "images_per_second")
@@ -243,7 +243,7 @@ with x in float32 (uint8 pixels divided by 255); likewise `decode` and `reconstr
 
 ## Data
 
-{source}: `{json.dumps(settings.get("data"))}`
+{source}: `{json.dumps(sets.get("train"))}`
 
 ## Metrics on the test set (mean over examples)
 

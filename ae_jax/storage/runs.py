@@ -1,8 +1,10 @@
 """The run directory: all files of one training run. Reading them runs no code.
 
-RUN/config.json        model, data, training settings and seed (see `ae_jax.spec`)
+RUN/config.json        model, data, training settings, seed (see `ae_jax.spec`), and
+                       fingerprints of the data
     environment.json   versions, device, git commit and command line
     metrics.jsonl      one JSON object per line: step, epoch, split, loss, every raw term, ...
+    lock               only while a process trains (see `ae_jax.storage.claim`)
     nonfinite.json     only after a divergence: its first step and examples
     checkpoints/STEP/  (see `ae_jax.storage.checkpoint`)
     figures/*.png      (see `ae_jax.plots`)
@@ -22,16 +24,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 from ae_jax.core import Autoencoder, TrainState, init_state
 from ae_jax.devices.names import device_name
-from ae_jax.files import append_whole, finite, read_json, require_regular, write_whole
+from ae_jax.files import (
+    append_whole,
+    finite,
+    read_json,
+    require_regular,
+    user_path,
+    write_whole,
+)
 from ae_jax.models import Model
+from ae_jax.models.standardized import standardized
 from ae_jax.spec import from_dict, kinds_of, nearest, require
 from ae_jax.storage.checkpoint import Checkpoints
+from ae_jax.storage.claim import make_empty
 
-FORMAT = 3
+FORMAT = 4
 DTYPES = ("float32", "bfloat16")
 _PACKAGES = ("ae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -49,17 +61,11 @@ class Run:
         Raises `ValueError` if `path` exists and is not an empty directory, or cannot be written,
         and `TypeError` if `config` is not JSON-ready.
         """
-        path, run = Path(path), cls(Path(path))
+        path = user_path(path)
+        run = cls(path)
         json.dumps(config)  # raises before anything is written
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            # Files of a run that was interrupted before its configuration was written.
-            unfinished = {"figures", "environment.json", "environment.json.tmp", "metrics.jsonl"}
-            if {entry.name for entry in path.iterdir()} - unfinished - {"config.json.tmp"}:
-                raise ValueError(
-                    f"run directory {path} exists and is not empty: continue it with resume=True, "
-                    "or choose another"
-                )
+            make_empty(path)
             (path / "figures").mkdir(exist_ok=True)
             _write_json(path / "environment.json", environment())
             write_whole(path / "metrics.jsonl", "")
@@ -75,7 +81,7 @@ class Run:
         Raises `ValueError` if `path` is not a run directory, or if it contains symbolic links,
         which could redirect what a run writes.
         """
-        path = Path(path)
+        path = user_path(path)
         if not (path / "config.json").is_file():
             raise ValueError(f"{path} is not a run directory: it has no config.json")
         for entry in (*path.glob("*"), *path.glob("figures/*")):
@@ -135,7 +141,7 @@ class Run:
                     raise TypeError("its step is not an integer")
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{file}: line {number} is not a row: {error!r}") from None
-            rows.append({k: math.nan if value is None else value for k, value in row.items()})
+            rows.append({name: _number(value) for name, value in row.items()})
         return rows
 
     def rows_until(self, step: int) -> list[dict[str, Any]]:
@@ -161,6 +167,7 @@ def load_run(
     *,
     models: Any = Model,
     ae: Autoencoder | None = None,
+    data_units: bool = True,
 ) -> LoadedRun:
     """Return the model of a run directory and its trained state, ready to use.
 
@@ -172,13 +179,19 @@ def load_run(
       models: the specifications that the run may name. ``Model | Mine`` adds one of your own. No
         other class is ever built.
       ae: the model itself, if the run trained a hand-made module instead of a specification.
+      data_units: of a run that standardizes its data, whether the model takes and returns data in
+        its own units. If False, it is the model of standardized data (see
+        `ae_jax.data.standardize`).
 
     Raises:
       ValueError: a damaged run, or a model that is not in `models`.
     """
     run = Run.open(path)
     config = run.config
-    ae = build_model(config, f"{run.path}/config.json", models, ae)
+    if "sweep" in config:
+        raise ValueError(f"{run.path} is a sweep of several runs: choose one of its folders")
+    file = f"{run.path}/config.json"
+    ae = build_model(config, file, models, ae, data_units=data_units)
     settings = config.get("train")
     ema = isinstance(settings, dict) and settings.get("ema_decay") is not None
     target = jax.eval_shape(lambda: init_state(ae, optax.identity(), jax.random.key(0), ema=ema))
@@ -187,10 +200,16 @@ def load_run(
 
 
 def build_model(
-    config: Mapping[str, Any], file: str, models: Any = Model, ae: Autoencoder | None = None
+    config: Mapping[str, Any],
+    file: str,
+    models: Any = Model,
+    ae: Autoencoder | None = None,
+    *,
+    data_units: bool = True,
 ) -> Autoencoder:
     """Return the model that `config` describes: one of `models`, or `ae` in its dtype.
 
+    If the data was standardized, the model is of the data itself, unless `data_units` is False.
     `file` is the name of the configuration in error messages. Raises `ValueError` if the
     configuration is invalid, or does not match `models` or `ae`.
     """
@@ -207,15 +226,22 @@ def build_model(
     if ae is not None:
         expected = f"must be {list(ae.event_shape)}, the event_shape of ae"
         require(shape == list(ae.event_shape), f"{file}: event_shape", shape, expected)
-        return replace(ae, dtype=jax.numpy.dtype(dtype))
+    else:
+        ae = _from_spec(described, shape, file, models)
+    ae = replace(ae, dtype=jax.numpy.dtype(dtype))
+    statistics = config.get("statistics") if data_units else None
+    return ae if statistics is None else standardized(ae, statistics, f"{file}: statistics")
+
+
+def _from_spec(described: Any, shape: Any, file: str, models: Any) -> Autoencoder:
     kind = described.get("kind") if isinstance(described, dict) else None
     if isinstance(kind, str) and kind not in kinds_of(models):
         raise ValueError(
             f"{file}: model={kind!r}: {nearest(kind, kinds_of(models))}; for a model of your own "
             "pass models=Model | YourSpec"
         )
-    spec = from_dict(models, described, where="model")
-    return replace(spec.build(tuple(shape or ())), dtype=jax.numpy.dtype(dtype))
+    ae: Autoencoder = from_dict(models, described, where="model").build(tuple(shape))
+    return ae
 
 
 def environment() -> dict[str, Any]:
@@ -260,8 +286,16 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
     return [] if old == new else [f"{where} is {old} in the run and {new} now"]
 
 
+def _number(value: Any) -> Any:
+    """A value of a row, with NaN in place of null; that of a sweep is a list."""
+    if isinstance(value, list):
+        return [_number(one) for one in value]
+    return math.nan if value is None else value
+
+
 def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(finite(row)) + "\n"
+    values = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()}
+    return json.dumps(finite(values)) + "\n"
 
 
 def _write_json(path: Path, data: Any) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import re
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.multihost_utils import broadcast_one_to_all
 
 from ae_jax.core import whole_optimizer
-from ae_jax.devices.mesh import is_first_process
+from ae_jax.data.fingerprint import fingerprint, require_unchanged
+from ae_jax.devices.mesh import is_first_process, refuse_together
 from ae_jax.spec import to_dict
 from ae_jax.storage.runs import Run, differences
 from ae_jax.training.loop import Skips, Sums
@@ -22,7 +21,6 @@ from ae_jax.training.plan import Plan
 from ae_jax.training.step import make_train_step
 
 log = logging.getLogger(__name__)
-SAMPLE = 256  # examples of a data set in its fingerprint
 COMPARED = ("optimizer", "program")
 """Settings that are digests of traced programs, which depend on the version of jax."""
 
@@ -42,8 +40,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "accumulate": plan.sizes.accumulate,
         "learning_rate": plan.learning_rate,
         "ema_decay": average,
-        "optimizer": _digest(tx.update, state.params, state.opt_state, state.params),
-        "data": {name: _fingerprint(array) for name, array in plan.train.items()},
+        "optimizer": digest(tx.update, state.params, state.opt_state, state.params),
     }
     if ae.spec is None:
         step = make_train_step(ae, plan.tx, ema_decay=average, accumulate=plan.sizes.accumulate)
@@ -54,13 +51,15 @@ def describe(plan: Plan) -> dict[str, Any]:
             if name != "mask" or name in plan.train
         }
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-        fit["program"] = _digest(step, like, batch)
+        fit["program"] = digest(step, like, batch)
+    sets = {"train": plan.train, "test": plan.eval_data}
     return {
         "model": None if ae.spec is None else to_dict(ae.spec),
         "event_shape": list(ae.event_shape),
         "dtype": str(jnp.dtype(ae.dtype)),
         "train": {"ema_decay": average},
         "seed": plan.seed,
+        "fingerprint": {k: fingerprint(data) for k, data in sets.items() if data is not None},
         "fit": fit,
     }
 
@@ -70,12 +69,12 @@ def open_run(
 ) -> tuple[Run, dict[str, Any]]:
     """Return the run directory at `path`, and the configuration of the resumed run.
 
-    Raises `ValueError` if the stored description differs from `described`, unless `changes` is
-    True.
+    Raises `ValueError` if the stored description or the data differs from `described`. With
+    `changes`, each difference is logged as a warning instead.
     """
     run = Run.open(path)
     old = run.config
-    common = {key: old[key] for key in described.keys() & old.keys() - {"train"}}
+    common = {key: old[key] for key in described.keys() & old.keys() - {"train", "fingerprint"}}
     new = {key: described[key] for key in common}
     changed = [d for d in differences(common, new) if not _incomparable(d, common, new)]
     changed.sort(key=_is_digest)  # readable differences first
@@ -84,7 +83,11 @@ def open_run(
             f"{run.path}: {changed[0]}; a resumed run keeps its model, optimizer, data, seed and "
             "settings (to resume anyway use allow_changes=True)"
         )
-    return run, {**old, **described, **config}
+    for difference in changed:
+        log.warning("%s: %s", run.path, difference)
+    require_unchanged(run.path, old, described["fingerprint"], allow_changes=changes)
+    sets = {**old.get("fingerprint", {}), **described["fingerprint"]}
+    return run, {**old, **described, **config, "fingerprint": sets}
 
 
 def create_run(path: str | Path, config: Mapping[str, Any]) -> Run:
@@ -98,16 +101,13 @@ def create_run(path: str | Path, config: Mapping[str, Any]) -> Run:
             Run.create(path, config)
         except (ValueError, TypeError) as refused:
             error = str(refused)
-    if jax.process_count() > 1 and broadcast_one_to_all(np.int32(bool(error))):
-        error = error or f"process 0 could not create run directory {path}: see its error"
-    if error:
-        raise ValueError(error)
+    refuse_together(error)
     return Run.open(path)
 
 
 def to_notes(sums: Sums) -> dict[str, Any]:
     """Return `sums` as JSON-ready data without loss of precision, to store with a checkpoint."""
-    sums = jax.tree.map(lambda leaf: leaf.item(), jax.device_get(sums))
+    sums = jax.tree.map(lambda leaf: leaf.tolist(), jax.device_get(sums))
     return {"total": sums.total, "examples": sums.examples, "skips": list(sums.skips)}
 
 
@@ -143,7 +143,7 @@ def _incomparable(difference: str, old: Mapping[str, Any], new: Mapping[str, Any
     return False
 
 
-def _digest(fn: Any, *args: Any) -> str:
+def digest(fn: Any, *args: Any) -> str:
     """Return the version of jax, then a digest of the program that jax traces from `fn`."""
     closed = jax.make_jaxpr(fn)(*args)
     text = re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr))
@@ -152,10 +152,3 @@ def _digest(fn: Any, *args: Any) -> str:
         if not jax.dtypes.issubdtype(jnp.result_type(const), jax.dtypes.prng_key):
             digest.update(np.asarray(const).tobytes())
     return f"jax {jax.__version__} {digest.hexdigest()[:16]}"
-
-
-def _fingerprint(array: np.ndarray) -> str:
-    """Return dtype, shape, and a checksum of up to `SAMPLE` evenly spaced examples."""
-    rows = np.unique(np.linspace(0, len(array) - 1, SAMPLE).astype(np.int64))
-    sample = np.ascontiguousarray(array[rows])
-    return f"{array.dtype}{list(array.shape)} {zlib.crc32(sample.tobytes()):08x}"

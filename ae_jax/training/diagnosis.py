@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array
 
 from ae_jax.core import (
@@ -19,11 +20,12 @@ from ae_jax.core import (
     module_columns,
     player_names,
     streams,
+    whole_optimizer,
 )
 from ae_jax.devices.mesh import is_first_process, put, replicated
 from ae_jax.storage.runs import Run
 from ae_jax.training.plan import Plan
-from ae_jax.training.step import scaled_sum
+from ae_jax.training.step import scaled_sum, updated
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ def diagnosis(plan: Plan, state: TrainState, step: int, run: Run | None) -> Dive
         data, index, _ = next(plan.feed.pieces(epoch, first, 1))
         batch = jax.jit(plan.feed.batch_at)(data, np.int32(index))
         state = state.replace(step=put(jnp.int32(step), replicated(plan.mesh)))
-        value, terms = first_not_finite(plan.ae, state, batch)
+        value, terms = first_not_finite(plan.ae, state, batch, plan.tx)
     except Exception as error:  # for example out of memory: the repeated step needs more of it
         log.warning("the step could not be repeated to locate its first bad value: %s", error)
     bad = [name for name in plan.ae.objective if not np.isfinite(terms.get(name, 0.0))]
@@ -60,7 +62,9 @@ def diagnosis(plan: Plan, state: TrainState, step: int, run: Run | None) -> Dive
         report = {"step": step, "epoch": epoch, "first_not_finite": value, "terms": terms}
         if is_first_process():
             run.write_report({**report, "examples": examples[examples >= 0].tolist()})
-    remedy = "lower the learning rate, " if step else ""
+    # At the first step nothing was learned yet: the data is bad, or what the training starts from.
+    learned = step > 0 or (value or "").startswith(("the new parameter", "the new optimizer"))
+    remedy = "lower the learning rate, " if learned else "check the initial parameters, "
     return DivergedError(
         f"training stopped at step {step}: {problem}{origin}{saved}; {remedy}repair the data, or "
         "skip such updates (max_skips=N)"
@@ -68,13 +72,16 @@ def diagnosis(plan: Plan, state: TrainState, step: int, run: Run | None) -> Dive
 
 
 def first_not_finite(
-    ae: Autoencoder, state: TrainState, batch: Batch
+    ae: Autoencoder,
+    state: TrainState,
+    batch: Batch,
+    tx: optax.GradientTransformation | None = None,
 ) -> tuple[str | None, dict[str, float]]:
     """Return the name of the first value that is not finite, and the loss with its raw terms.
 
-    The step of ``state.step`` is repeated on `batch`, and its values are checked in the order of
-    the computation. The name is None if all of them are finite this time: with `accumulate`, the
-    noise depends on how the batch is split.
+    The step of ``state.step`` is repeated on `batch`, with the update of `tx`. Its values are
+    checked in the order of the computation. The name is None if all of them are finite this time:
+    with `accumulate`, the noise depends on how the batch is split.
     """
     names: list[str] = []
     order: list[str] = []
@@ -129,6 +136,15 @@ def first_not_finite(
         for path, leaf in by_path(grads).items():
             note(f"the gradient of {path}", leaf)
         note("the square of a gradient", scaled_sum(grads))
+        if tx is not None:
+            new = updated(ae, whole_optimizer(ae, tx), state, grads, collected, batch)
+            for path, leaf in by_path(new.opt_state).items():
+                leaf = jnp.where(jnp.isinf(leaf), 0.0, leaf) if leaf.ndim == 0 else leaf
+                note(f"the new optimizer state {path}", leaf)
+            for path, leaf in by_path({**new.params}).items():
+                note(f"the new parameter {path}", leaf)
+            for path, leaf in by_path({**new.model_state}).items():
+                note(f"the new untrained state {path}", leaf)
         return jnp.stack(finite), metrics
 
     finite, metrics = jax.device_get(jax.jit(repeat)(state, batch))

@@ -54,6 +54,17 @@ def make_evaluator(
     loop = jax.jit(make_eval_loop(make_eval_step(ae), feed.batch_at), out_shardings=everywhere)
     zero = np.int32(0)
     compiled = compile_program(loop.lower(state, zeros, sample, zero, zero, key, zero))
+
+    def call(state, sums, piece, first, count, position):
+        return compiled(state, sums, piece, first, count, key, position)
+
+    return evaluator(call, zeros, feed, batches)
+
+
+def evaluator(
+    loop: Callable[..., Sums], zeros: Sums, feed: InMemory | Streamed, batches: int
+) -> Evaluate:
+    """The evaluation by ``loop(state, sums, data, first, count, position) -> sums``."""
     epochs, pace = itertools.count(), Pace()
 
     def evaluate(state: TrainState, stop: Callable[[], bool]) -> Sums | None:
@@ -62,7 +73,7 @@ def make_evaluator(
         def call(carry, piece, first, count):
             nonlocal position
             state, sums = carry
-            sums = compiled(state, sums, piece, first, count, key, np.int32(position))
+            sums = loop(state, sums, piece, first, count, np.int32(position))
             position += int(count)
             return state, sums
 

@@ -1,23 +1,20 @@
 """Train an autoencoder: epochs of compiled chunks, logged and checkpointed at their ends."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optax
 
 from ae_jax.core import Autoencoder, TrainState
-from ae_jax.devices.mesh import is_first_process, put, replicated
-from ae_jax.storage.checkpoint import Checkpoints
-from ae_jax.storage.runs import Run
+from ae_jax.devices.mesh import is_first_process
 from ae_jax.trackers import Tracker, Tracking
-from ae_jax.training.description import create_run, describe, from_notes, open_run, to_notes
+from ae_jax.training.description import describe
 from ae_jax.training.diagnosis import diagnosis
-from ae_jax.training.drive import Pace, drive
-from ae_jax.training.interrupt import Interrupt
-from ae_jax.training.loop import Sums
-from ae_jax.training.plan import Examples, Plan, make_plan
+from ae_jax.training.plan import Examples, make_plan
 from ae_jax.training.rows import Callback, Logger, Row
+from ae_jax.training.run import begin, has_checkpoint, output, train_program
 
 
 class FitResult(NamedTuple):
@@ -33,7 +30,7 @@ def fit(
     *,
     epochs: int | None = None,
     steps: int | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     optimizer: optax.GradientTransformation | float = 1e-3,
     seed: int = 0,
     params: Any = None,
@@ -72,24 +69,26 @@ def fit(
         further columns [N, ...], such as ``"label"``, ``"length"`` and what the model reads.
         Arrays may be mapped into memory from disk.
       epochs, steps: how long; exactly one of them.
-      batch_size: examples per update; the last batch of an epoch is padded and masked.
+      batch_size: examples per update, by default 256, or all of a smaller set; the last batch of
+        an epoch is padded and masked.
       optimizer: an optax optimizer, or a learning rate for Adam.
       seed: of the initial parameters, the order of the data, and all noise: 0 .. 2^32 - 1.
       params: initial parameters, instead of fresh ones: a tree of the same structure and shapes
         (see `init_state`). They are copied, and the optimizer starts from them. A resumed run uses
-        them only if it has no checkpoint yet.
+        them only if it has no checkpoint yet. Instead of the tree, a function without arguments
+        that makes it: it is called when the run directory is made, and only if it is needed.
       model_state: likewise the initial untrained state: statistics, codebooks.
       eval_data: like `train`; evaluated after every epoch and at the end.
       callbacks: each called as ``callback(state, row)`` for every row; one that returns True stops
         the training. It must copy the arrays of `state` that it keeps: the next step reuses them.
       run_dir: where to write the run directory (see `ae_jax.storage.runs`); must be new, unless
-        `resume`.
+        `resume`. No two processes train in it at the same time (see `ae_jax.storage.claim`).
       config: what to add to the run's ``config.json``.
       trackers: where else the rows go (see `ae_jax.trackers`); they need a `run_dir`. They are
         started before the first step and closed however the training ends.
       resume: continue the run in `run_dir` from its newest intact checkpoint, as if it had never
         stopped. The model, optimizer, data, seed and batches must be the same, or it is refused.
-      allow_changes: resume anyway.
+      allow_changes: resume anyway, and log each change as a warning.
       max_skips: how many updates in a row may be skipped because their loss, gradient or new state
         is not finite, before the training stops. By default the first one stops it. Rows count
         them.
@@ -106,123 +105,50 @@ def fit(
       stream: whether to leave the data on the host. By default a set is streamed, with a warning in
         the log, if it would take more than half of a device's memory.
 
-    With a `run_dir`, the first SIGTERM or Ctrl-C saves within a step (or, of short steps, about a
-    second) and ends with exit code 143, or `KeyboardInterrupt`.
+    With a `run_dir`, the first SIGTERM, SIGHUP or Ctrl-C saves within a step (or, of short steps,
+    about a second) and ends with exit code 143 or 129, or `KeyboardInterrupt`.
 
     Raises:
       DivergedError: updates were not finite. It names the step, the term and the first layer, and
         ``nonfinite.json`` in the run directory the examples. Checkpoints are as they were.
       OSError: the run directory cannot be written; earlier checkpoints are intact.
-      ValueError, TypeError: for data or settings that cannot work, before anything is written; one
-        line that names the value and the remedy. So too for a batch that does not fit the memory
-        of a device. A damaged image of a set that is decoded while training is reported when it is
-        read.
+      ValueError, TypeError: for data, settings or a run directory that cannot work, before anything
+        is written; one line that names the value and the remedy. So too for a batch that does not
+        fit the memory of a device. A damaged image of a set that is decoded while training is
+        reported when it is read.
     """
     if trackers and run_dir is None:
         raise ValueError("trackers: need run_dir too, where a run keeps its identity in each")
-    plan = make_plan(
-        ae,
-        train,
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        seed=seed,
-        params=params,
-        model_state=model_state,
-        eval_data=eval_data,
-        max_skips=max_skips,
-        log_every=log_every,
-        checkpoint_every=checkpoint_every,
-        ema_decay=ema_decay,
-        accumulate=accumulate,
-        devices=devices,
-        stream=stream,
-    )
     tracking = Tracking(trackers if is_first_process() else ())
     logger = Logger([*callbacks, tracking])
-    if run_dir is None:
-        return _run(plan, logger, tracking)
-    described = describe(plan)
-    if resume:
-        run, stored = open_run(run_dir, described, config or {}, changes=allow_changes)
-        return _run(plan, logger, tracking, run, stored)
-    run = create_run(run_dir, {**described, **(config or {})})
-    return _run(plan, logger, tracking, run)
-
-
-def _restored(plan: Plan, store: Checkpoints) -> tuple[TrainState, Sums]:
-    """The newest intact state, and the sums of the row that it stopped in."""
-    state = plan.take_state()
-    if not store.steps():  # it stopped before its first checkpoint: it starts again
-        return state, plan.zeros
-    state = store.restore(state)
-    sums = from_notes(store.notes(int(state.step)), plan.zeros)
-    store.discard_after(int(state.step))
-    return state, put(sums, replicated(plan.mesh))
-
-
-def _run(
-    plan: Plan,
-    logger: Logger,
-    tracking: Tracking,
-    run: Run | None = None,
-    resumed: Mapping[str, Any] | None = None,
-) -> FitResult:
-    """Train to the end of the plan, with rows to `logger` and checkpoints to `run`.
-
-    With the configuration of a `resumed` run, from its newest checkpoint on. No caller holds the
-    states: each is freed when the next one is made.
-    """
-    store = None if run is None else run.checkpoints()
-    if resumed is None or run is None or store is None:
-        state, sums = plan.take_state(), plan.zeros
-    else:
-        state, sums = _restored(plan, store)
-        if is_first_process():
-            run.write_config(resumed)
-    if run is not None:
-        logger.write_to(run, int(state.step))
-    sizes, zeros, pace = plan.sizes, plan.zeros, Pace()
-    per_epoch, total, max_skips = sizes.per_epoch, sizes.total, sizes.max_skips
-    with (
-        tracking.running(run, logger.history),
-        Interrupt(saves=store is not None) as interrupt,
-    ):
-        while True:
-            step = int(state.step)
-            last = step >= total or logger.stop
-            due = step > 0 and (step % per_epoch == 0 or last) and not interrupt.agreed
-            if plan.evaluate is not None and due and not logger.has(step, "test"):
-                logger.start()
-                tested = plan.evaluate(state, interrupt.asked)
-                if tested is not None:
-                    row = {"step": step, "epoch": step / per_epoch, "split": "test"}
-                    logger.log(row, tested, int(tested.examples), state)
-            last |= logger.stop or interrupt.agreed
-            if store is not None and step > 0 and (step % sizes.save_every == 0 or last):
-                store.save(state, to_notes(sums))
-            if last:
-                break
-
-            epoch, first = divmod(step, per_epoch)
-            length = min(sizes.chunk - first % sizes.chunk, per_epoch - first, total - step)
-            end = min((first + length) * sizes.batch_size, sizes.examples)
-            logger.start()
-            state, sums = drive(
-                lambda carry, *piece: plan.loop(*carry, *piece),
-                (state, sums),
-                plan.feed.pieces(epoch, first, length),
-                pace,
-                lambda sums: interrupt.asked() or int(sums.skips.streak) > max_skips,
+    with output(run_dir, resume=resume) as path:
+        if callable(params):
+            params = None if resume and has_checkpoint(path) else params()
+        plan = make_plan(
+            ae,
+            train,
+            epochs=epochs,
+            steps=steps,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            seed=seed,
+            params=params,
+            model_state=model_state,
+            eval_data=eval_data,
+            max_skips=max_skips,
+            log_every=log_every,
+            checkpoint_every=checkpoint_every,
+            ema_decay=ema_decay,
+            accumulate=accumulate,
+            devices=devices,
+            stream=stream,
+        )
+        run = resumed = None
+        if path is not None:
+            run, resumed = begin(
+                path, describe(plan), config or {}, resume=resume, changes=allow_changes
             )
-            if int(sums.skips.streak) > max_skips:
-                raise diagnosis(plan, state, int(sums.skips.last), run)
-            if int(state.step) == step + length:
-                row = {"step": step + length, "epoch": (step + length) / per_epoch}
-                logger.log({**row, "split": "train"}, sums, end - first * sizes.batch_size, state)
-                # A streak of skipped updates continues across rows.
-                sums = zeros._replace(skips=sums.skips._replace(total=zeros.skips.total))
-        if interrupt.asked():  # also while the last state was saved
-            interrupt.end(step, None if run is None else run.path)
+        state = train_program(
+            plan, logger, tracking, run, resumed, diagnose=partial(diagnosis, plan, run=run)
+        )
     return FitResult(state, logger.history)

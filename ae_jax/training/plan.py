@@ -3,6 +3,7 @@
 `fit` runs a plan. A dry run and the benchmark look at the same one.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ae_jax.core import Autoencoder, Batch, TrainState, metric_names
 from ae_jax.data import validated
 from ae_jax.data.memory import InMemory, Order, epoch_order, steps_per_epoch
 from ae_jax.data.pipeline import which_to_stream
+from ae_jax.data.real import value_range
 from ae_jax.data.stream import Streamed
 from ae_jax.devices.compilation import compile_program
 from ae_jax.devices.memory import check_batch, data_bytes
@@ -30,7 +32,11 @@ from ae_jax.training.start import start
 from ae_jax.training.step import make_train_step
 
 Examples = ArrayLike | Mapping[str, ArrayLike]
+log = logging.getLogger(__name__)
 LARGEST_SEED = 2**32
+SLACK = 0.01  # of the range of the data, which an output may miss
+BATCH = 256
+"""Examples to a batch, of a set that has as many."""
 
 
 class Sizes(NamedTuple):
@@ -51,39 +57,46 @@ class Sizes(NamedTuple):
     max_skips: int
 
 
-@dataclass
-class Plan:
+@dataclass(kw_only=True)
+class Program:
     """``state, sums = loop(state, zeros, data, first, count)`` for the pieces of `feed`."""
 
-    ae: Autoencoder
-    tx: optax.GradientTransformation
     sizes: Sizes
-    mesh: Mesh
-    train: dict[str, np.ndarray]
-    eval_data: dict[str, np.ndarray] | None
-    streamed: dict[str, bool]
-    """By "train" and "eval_data", whether that set is streamed."""
     state: TrainState | None
     """The first state. A call of `loop` reuses its buffers: see `take_state`."""
     zeros: Sums
     """What `loop` adds to, at the start of a row."""
     feed: InMemory | Streamed
-    order: Order
     loop: Any
-    """Compiled: it has ``memory_analysis()`` and ``cost_analysis()``."""
+    evaluate: Evaluate | None
+    guarded: bool
+    """Whether `loop` skips updates that are not finite."""
+
+    def take_state(self) -> TrainState:
+        """The first state, which a program can give only once."""
+        assert self.state is not None, "the state of this program was taken already"
+        state, self.state = self.state, None
+        return state
+
+
+@dataclass(kw_only=True)
+class Plan(Program):
+    """The program of one run. Its `loop` has ``memory_analysis()`` and ``cost_analysis()``."""
+
+    ae: Autoencoder
+    tx: optax.GradientTransformation
+    mesh: Mesh
+    train: dict[str, np.ndarray]
+    eval_data: dict[str, np.ndarray] | None
+    streamed: dict[str, bool]
+    """By "train" and "eval_data", whether that set is streamed."""
+    order: Order
     compile_seconds: float
     """That tracing and compiling `loop` took."""
-    evaluate: Evaluate | None
     ema_decay: float | None
     learning_rate: float | None
     """The learning rate of Adam, if the optimizer was given as a number."""
     seed: int
-
-    def take_state(self) -> TrainState:
-        """The first state, which a plan can give only once."""
-        assert self.state is not None, "the state of this plan was taken already"
-        state, self.state = self.state, None
-        return state
 
     def example_batch(self) -> Batch:
         """Shapes and dtypes of one batch."""
@@ -98,7 +111,7 @@ def make_plan(
     *,
     epochs: int | None = None,
     steps: int | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     optimizer: optax.GradientTransformation | float = 1e-3,
     seed: int = 0,
     params: Any = None,
@@ -121,6 +134,7 @@ def make_plan(
     """
     train = checked_data(ae, train, "train", records=True)
     check_examples(ae, train)
+    check_reach(ae, train)
     sets = {"train": train}
     if eval_data is not None:
         eval_data = sets["eval_data"] = checked_data(ae, eval_data, "eval_data", records=True)
@@ -192,6 +206,7 @@ def make_plan(
         streamed=streamed,
         state=state,
         zeros=zeros,
+        guarded=True,
         feed=feed,
         order=order,
         loop=loop,
@@ -206,7 +221,7 @@ def make_plan(
 def make_sizes(
     count: int,
     *,
-    batch_size: int,
+    batch_size: int | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     log_every: int | None = None,
@@ -231,9 +246,15 @@ def make_sizes(
             require(ok, name, value, "must be an integer >= 1")
     ok = isinstance(max_skips, int | np.integer) and max_skips >= 0
     require(ok, "max_skips", max_skips, "must be an integer >= 0")
+    most = max(count // accumulate, 1)
+    if batch_size is None:
+        batch_size = min(BATCH, most)
     if batch_size * accumulate > count:
         times = f", {accumulate} times" if accumulate > 1 else ""
-        raise ValueError(f"batch_size={batch_size}{times}: larger than the data, {count} examples")
+        raise ValueError(
+            f"batch_size={batch_size}{times}: larger than the data, {count} examples: use at most "
+            f"{most}"
+        )
     whole = int(batch_size) * int(accumulate)
     per_epoch = steps_per_epoch(count, whole)
     total = int(steps or (epochs or 0) * per_epoch)  # exactly one is given
@@ -275,6 +296,8 @@ def checked_data(
                 f"{name}: {column} has shape {list(data[column].shape)}; the model was built for "
                 f"[{', '.join(['N', *map(str, shape)])}]"
             )
+    if name == "train":
+        _warn_of_channels_first(ae.event_shape)
     return data
 
 
@@ -283,6 +306,35 @@ def check_examples(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:
     count = len(train["x"])
     for name, least in ae.at_most_examples.items():
         require(least <= count, name, least, f"larger than the data, {count} examples")
+
+
+def check_reach(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:
+    """Raises `ValueError` for training data that the model's output cannot reach."""
+    low, high = ae.output_range
+    if ae.target not in train or np.isinf(ae.output_range).all():
+        return
+    least, largest = value_range(train, ae.target)
+    slack = SLACK * (largest - least)
+    if least < low - slack or largest > high + slack:
+        raise ValueError(
+            f"train: {ae.target} has values in [{least:.4g}, {largest:.4g}], and this model's "
+            f"output lies in [{low:.4g}, {high:.4g}]: rescale the data, or use "
+            "output_activation='linear'"
+        )
+
+
+def _warn_of_channels_first(shape: tuple[int, ...]) -> None:
+    """Log a warning for images of 1, 3 or 4 rows and many channels, as of other libraries."""
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 4:
+        height, width, channels = shape
+        log.warning(
+            "images of shape %s are read as height %d, width %d and %d channels: if their channels "
+            "come first, use x.transpose(0, 2, 3, 1)",
+            list(shape),
+            height,
+            width,
+            channels,
+        )
 
 
 def check_average(ema_decay: float | None) -> None:

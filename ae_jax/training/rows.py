@@ -19,10 +19,15 @@ Callback = Callable[[TrainState, Row], object]
 
 
 class Logger:
-    """Turns sums of metrics into rows. `stop` is True after a callback has returned True."""
+    """Turns sums of metrics into rows. `stop` is True after a callback has returned True.
 
-    def __init__(self, callbacks: Sequence[Callback]) -> None:
+    The sums are those of one run, or arrays with an entry for each of at least `runs` runs; the
+    metrics of a row then are arrays [runs], and its speed is that of all runs together.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback], runs: int | None = None) -> None:
         self.callbacks = callbacks
+        self.runs = runs
         self.history: list[Row] = []
         self.run: Run | None = None
         self.stop = False
@@ -31,6 +36,11 @@ class Logger:
     def write_to(self, run: Run, step: int) -> None:
         """Write rows to `run` from now on, after its rows up to `step`; later ones are deleted."""
         self.history = run.rows_until(step)
+        if self.runs is not None:
+            self.history = [
+                {k: np.asarray(v, np.float32) if isinstance(v, list) else v for k, v in row.items()}
+                for row in self.history
+            ]
         if is_first_process():
             self.run = run
             run.rewrite(self.history)
@@ -44,15 +54,18 @@ class Logger:
         recent = self.history[-2:]
         return any((row["step"], row.get("split")) == (step, split) for row in recent)
 
-    def log(self, row: Row, sums: Sums, images: int, state: TrainState) -> None:
+    def log(self, row: Row, sums: Sums, state: TrainState, images: int | None = None) -> None:
         """Add the means of `sums` and the speed to `row`, and log it.
 
-        `images` is the number of examples since `start`.
+        `images` is the number of examples since `start`, by default that of `sums`.
         """
         sums = jax.device_get(sums)
+        if images is None:
+            images = int(np.max(sums.examples))
         with np.errstate(invalid="ignore"):  # 0 / 0 if all updates of the row were skipped
-            row |= {name: float(value) for name, value in sums.mean().items()}
-        row["images_per_second"] = images / (time.perf_counter() - self.began)
+            for name, value in sums.mean().items():
+                row[name] = float(value) if self.runs is None else value[: self.runs]
+        row["images_per_second"] = images * (self.runs or 1) / (time.perf_counter() - self.began)
         if skipped := int(sums.skips.total):
             row["skipped"] = skipped
             log.warning(

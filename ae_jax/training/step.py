@@ -80,7 +80,6 @@ def make_train_step(
             )
         batch = floats_in(batch)
         key = jax.random.fold_in(state.key, state.step)
-        after_key = jax.random.fold_in(key, AFTER_UPDATE)
         params = state.params
         if axis_name is not None:
             key = jax.random.fold_in(key, lax.axis_index(axis_name))
@@ -98,14 +97,7 @@ def make_train_step(
             model_state = jax.tree.map(partial(_same_on_all, axis_name), model_state)
 
         def update() -> TrainState:
-            updates, opt_state = tx.update(grads, state.opt_state, state.params)
-            new = state.replace(
-                params=optax.apply_updates(state.params, updates),
-                model_state=model_state,
-                opt_state=opt_state,
-            )
-            if ae.after_update is not None:
-                new = _same_types(ae.after_update(new, batch, after_key, axis_name), new)
+            new = updated(ae, tx, state, grads, model_state, batch, axis_name)
             if ema_decay is not None:
                 variables = {"params": new.params, **new.model_state}
                 new = new.replace(ema=_average(ema_decay, state.ema, variables))
@@ -127,7 +119,8 @@ def make_train_step(
                 ok = all_finite((new.params, new.model_state))
                 return lax.cond(ok, lambda: new, lambda: old), ok
 
-            # A branch and not a selection, which would keep a copy of all that is updated.
+            # A branch and not a selection, which would keep a copy of all that is updated. For that
+            # reason what the optimizer makes of finite gradients is checked only at a checkpoint.
             state, ok = lax.cond(finite, checked, lambda: (old, jnp.bool(False)))
             metrics = {**metrics, "finite": finite & ok}
         return state.replace(step=state.step + 1), metrics
@@ -154,6 +147,25 @@ def make_eval_step(ae: Autoencoder, *, axis_name: str | None = None) -> EvalStep
         return metrics if axis_name is None else lax.pmean(metrics, axis_name)
 
     return step
+
+
+def updated(
+    ae: Autoencoder,
+    tx: optax.GradientTransformation,
+    state: TrainState,
+    grads: Any,
+    model_state: Any,
+    batch: Batch,
+    axis_name: str | None = None,
+) -> TrainState:
+    """`state` after the update of `tx`, the whole optimizer, and after `ae.after_update`."""
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    new = state.replace(params=params, model_state=model_state, opt_state=opt_state)
+    if ae.after_update is None:
+        return new
+    key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), AFTER_UPDATE)
+    return _same_types(ae.after_update(new, batch, key, axis_name), new)
 
 
 def scaled_sum(grads: Any) -> Array:

@@ -1,36 +1,22 @@
 """Train many runs in one compiled program: a grid of hyper-parameters times several seeds."""
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import Array
 
-from ae_jax.core import Autoencoder, TrainState, metric_names
-from ae_jax.data.memory import batch_at, epoch_order, sequential_order
-from ae_jax.devices.compilation import compiler_options
-from ae_jax.devices.mesh import data_mesh, replicated, split
+from ae_jax.core import TrainState
 from ae_jax.spec import require
-from ae_jax.training.loop import make_eval_loop, make_train_loop, no_sums
-from ae_jax.training.plan import (
-    Examples,
-    check_average,
-    check_examples,
-    check_seed,
-    checked_data,
-    make_sizes,
-)
-from ae_jax.training.start import start_from
-from ae_jax.training.step import make_eval_step, make_train_step
-
-MakeAutoencoder = Callable[..., Autoencoder]
-MakeOptimizer = Callable[..., optax.GradientTransformation]
+from ae_jax.trackers import Tracking
+from ae_jax.training.plan import Examples
+from ae_jax.training.rows import Logger
+from ae_jax.training.run import begin, output, train_program
+from ae_jax.training.sweep_plan import MakeAutoencoder, MakeOptimizer, make_sweep_plan
 
 
 class SweepResult(NamedTuple):
@@ -41,7 +27,7 @@ class SweepResult(NamedTuple):
     runs: list[dict[str, float]]
     """The hyper-parameters and the seed of each run."""
     history: list[dict[str, Any]]
-    """Rows like those of `fit`, one per epoch and split. Each metric is an array [R]."""
+    """Rows like those of `fit`. Each metric is an array [R]; the speed is that of all runs."""
 
     def replica(self, index: int) -> TrainState:
         """Return the state of one run, as `fit` would return it."""
@@ -61,7 +47,7 @@ class SweepResult(NamedTuple):
         splits = ", ".join(dict.fromkeys(row["split"] for row in self.history))
         require(len(rows) > 0, "split", split, f"must be one of {splits}")
         last = rows[-1]
-        skipped = {"step", "epoch", "split"}
+        skipped = {"step", "epoch", "split", "images_per_second"}
         groups: dict[tuple, list[int]] = {}
         for i, run in enumerate(self.runs):
             point = tuple((k, v) for k, v in run.items() if k != "seed")
@@ -85,15 +71,21 @@ def sweep(
     train: Examples,
     *,
     epochs: int,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     optimizer: MakeOptimizer = optax.adam,
     learning_rate: float = 1e-3,
     params: Any = None,
     model_state: Any = None,
     eval_data: Examples | None = None,
     ema_decay: float | None = None,
+    log_every: int | None = None,
+    checkpoint_every: int | None = None,
     devices: int | None = 1,
     callbacks: Sequence[Callable[[dict[str, Any]], object]] = (),
+    run_dir: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    allow_changes: bool = False,
 ) -> SweepResult:
     """Train every point of the grid `hparams` with every seed, mapped with `jax.vmap`.
 
@@ -110,101 +102,51 @@ def sweep(
         to `make_ae`. The grid is the product of the lists, the last varying fastest. It may be
         empty.
       seeds: one or more seeds (see `fit`).
-      train, epochs, batch_size, eval_data, ema_decay: see `fit`.
+      train, epochs, batch_size, eval_data, ema_decay, log_every, checkpoint_every: see `fit`.
       optimizer: ``optimizer(learning_rate) -> optax optimizer``.
       learning_rate: the learning rate if it is not in the grid.
       params, model_state: initial values for every run, instead of random ones (see `fit`).
       devices: number of devices to split the runs over (None: all). The last run is repeated until
         the number of runs is a multiple of it.
-      callbacks: functions that are called with every row of the history.
+      callbacks: functions that are called with every row of the history; one that returns True
+        stops the sweep.
+      run_dir, config, resume, allow_changes: see `fit`. The directory holds all runs together: rows
+        as they are logged, and checkpoints. A resumed sweep ends with the bits of one that never
+        stopped; signals save it.
 
     Raises:
-      ValueError, TypeError: invalid data or settings.
+      OSError: the run directory cannot be written; earlier checkpoints are intact.
+      ValueError, TypeError: invalid data, settings or run directory.
     """
-    runs, values = _grid(hparams, seeds)
-    mesh = data_mesh(devices)
-    # Traced values cannot be checked, so every point is built from concrete values first.
-    points = [{k: run[k] for k in hparams if k != "learning_rate"} for run in runs[:: len(seeds)]]
-    probe, *_ = [make_ae(**point) for point in points]
-    train = checked_data(probe, train, "train")
-    check_examples(probe, train)
-    eval_data = None if eval_data is None else checked_data(probe, eval_data, "eval_data")
-    count = len(train["x"])
-    per_epoch = make_sizes(count, epochs=epochs, batch_size=batch_size).per_epoch
-    check_average(ema_decay)
-    names = metric_names(probe.objective)
-
-    def parts(hp: Mapping[str, Array]) -> tuple[Autoencoder, optax.GradientTransformation]:
-        swept = {name: value for name, value in hp.items() if name != "learning_rate"}
-        return make_ae(**swept), optimizer(hp.get("learning_rate", learning_rate))
-
-    def init(hp: Mapping[str, Array], key: Array) -> TrainState:
-        return start_from(*parts(hp), key, params, model_state, ema=ema_decay is not None)
-
-    def train_epoch(state, hp, key, data, epoch):
-        ae, tx = parts(hp)
-        step = make_train_step(ae, tx, ema_decay=ema_decay)
-        loop = make_train_loop(step, partial(batch_at, padded=count % batch_size != 0))
-        order = epoch_order(key, epoch, count=count, batch_size=batch_size)
-        state, sums = loop(state, no_sums(names), (data, order), 0, per_epoch)
-        return state, sums.mean()
-
-    def test_epoch(state, hp, key, data):
-        rows = len(data["x"])
-        order = sequential_order(count=rows, batch_size=min(batch_size, rows))
-        loop = make_eval_loop(make_eval_step(parts(hp)[0]), partial(batch_at, padded=True))
-        return loop(state, no_sums(names), (data, order), 0, len(order), key, 0).mean()
-
-    per_run, shared = split(mesh), replicated(mesh)
-    padding = -len(runs) % mesh.size
-    rows = [*range(len(runs)), *([len(runs) - 1] * padding)]
-    hp = jax.device_put({k: jnp.asarray(v)[jnp.asarray(rows)] for k, v in values.items()}, per_run)
-    # The same keys that `fit` derives from a seed.
-    keys = jnp.stack([jax.random.split(jax.random.key(runs[i]["seed"]), 3) for i in rows])
-    init_keys, order_keys, eval_keys = (jax.device_put(keys[:, i], per_run) for i in range(3))
-
-    state = jax.jit(jax.vmap(init), out_shardings=per_run)(hp, init_keys)
-    data = jax.device_put(train, shared)
-    train_all = jax.jit(
-        jax.vmap(train_epoch, in_axes=(0, 0, 0, None, None)),
-        donate_argnums=0,
-        out_shardings=per_run,
-        compiler_options=compiler_options(),
-    )
-    test_all = jax.jit(
-        jax.vmap(test_epoch, in_axes=(0, 0, 0, None)), compiler_options=compiler_options()
-    )
-    if eval_data is not None:
-        eval_data = jax.device_put(eval_data, shared)
-    history: list[dict[str, Any]] = []
-
-    def log(split: str, epoch: int, metrics: Mapping[str, Array]) -> None:
-        values = {name: np.asarray(value)[: len(runs)] for name, value in metrics.items()}
-        history.append({"step": epoch * per_epoch, "epoch": epoch, "split": split, **values})
-        for callback in callbacks:
-            callback(history[-1])
-
-    for epoch in range(epochs):
-        state, metrics = train_all(state, hp, order_keys, data, np.int32(epoch))
-        log("train", epoch + 1, metrics)
-        if eval_data is not None:
-            log("test", epoch + 1, test_all(state, hp, eval_keys, eval_data))
-    return SweepResult(jax.tree.map(lambda leaf: leaf[: len(runs)], state), runs, history)
+    with output(run_dir, resume=resume) as path:
+        plan = make_sweep_plan(
+            make_ae,
+            hparams,
+            seeds,
+            train,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            params=params,
+            model_state=model_state,
+            eval_data=eval_data,
+            ema_decay=ema_decay,
+            log_every=log_every,
+            checkpoint_every=checkpoint_every,
+            devices=devices,
+        )
+        count = len(plan.runs)
+        shown = [lambda state, row, show=show: show(row) for show in callbacks]
+        logger, run, resumed = Logger(shown, count), None, None
+        if path is not None:
+            run, resumed = begin(
+                path, plan.describe(), config or {}, resume=resume, changes=allow_changes
+            )
+        state = train_program(plan, logger, Tracking(()), run, resumed, diagnose=_never)
+    state = state.replace(step=jnp.broadcast_to(state.step, plan.rows))
+    return SweepResult(jax.tree.map(lambda leaf: leaf[:count], state), plan.runs, logger.history)
 
 
-def _grid(
-    hparams: Mapping[str, Sequence[float]], seeds: Sequence[int]
-) -> tuple[list[dict[str, float]], dict[str, np.ndarray]]:
-    """Return each run's hyper-parameters and seed, and each hyper-parameter as an array [R]."""
-    require("seed" not in hparams, "hparams", list(hparams), "use seeds=[...] for the seed")
-    for seed in seeds:
-        check_seed(seed)
-    for name, points in {"seeds": seeds, **hparams}.items():
-        ok = 0 < len(set(points)) == len(points)
-        require(ok, name, list(points), "must have at least one value, and no value twice")
-    runs = [
-        {**dict(zip(hparams, point, strict=True)), "seed": seed}
-        for point in itertools.product(*hparams.values())
-        for seed in seeds
-    ]
-    return runs, {name: np.array([run[name] for run in runs], np.float32) for name in hparams}
+def _never(state: TrainState, step: int) -> Exception:
+    raise AssertionError("a sweep skips no updates")

@@ -1,5 +1,6 @@
 """Rows of Géron, Hands-on machine learning, notebook 17, on Fashion-MNIST."""
 
+from dataclasses import replace
 from typing import Any
 
 from ae_jax.models import Denoising, Sparse, Vanilla
@@ -21,6 +22,10 @@ def _fashion(model: Any, epochs: int) -> Config:
 
 def _selu(widths: tuple[int, ...]) -> MLP:
     return MLP(widths=widths, activation="selu")
+
+
+def _with_sigmoid(config: Config) -> Config:
+    return replace(config, model=replace(config.model, output_activation="sigmoid"))
 
 
 ROWS = {
@@ -66,11 +71,11 @@ ROWS = {
         ),
     ),
     "geron-lstm": Row(
-        "Fashion-MNIST by rows, LSTM 100-30, 10 epochs: squared error per pixel",
+        "Fashion-MNIST by rows, LSTM 100-30, sigmoid output, 10 epochs: squared error per pixel",
         published="0.0104",
         source=GERON,
         reach="<= 0.0104",
-        run=trained(CONFIGS["lstm"], "mse"),
+        run=trained(_with_sigmoid(CONFIGS["lstm"]), "mse"),
     ),
     "gru": Row(
         "Fashion-MNIST by rows, GRU 100-30, 10 epochs: squared error per pixel",

@@ -37,12 +37,12 @@ def _one_class(setup: Setup, name: str, seed: int) -> Metrics:
             ae,
             normal["x"],
             epochs=1 if setup.quick else config.train.epochs,
-            batch_size=min(config.train.batch_size, len(normal["x"])),
+            batch_size=min(config.train.batch_size or 128, len(normal["x"])),
             optimizer=config.train.learning_rate,
             seed=seed,
         )
         subject = Subject(ae, state.variables, normal, with_labels(test, (digit,)), test)
-        scores = anomaly.anomaly_scores(subject, settings)
+        scores, _ = anomaly.anomaly_scores(subject, settings)
         for score in SCORES:
             metrics = detection_metrics(scores[score], test["label"] != digit)
             areas[score].append(metrics["roc_auc"])

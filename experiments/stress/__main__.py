@@ -18,6 +18,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from ae_jax.files import writable_file
 from ae_jax.spec import nearest
 from experiments.cli import parse_options, run_main
 from experiments.stress.configurations import WRONG, configurations
@@ -59,6 +60,7 @@ def main(argv: Sequence[str]) -> None:
         if name not in PROMISES:
             raise ValueError(f"no promise {name!r}: {nearest(name, PROMISES)}")
     names = options.promises or tuple(PROMISES)
+    file = None if options.json is None else writable_file(options.json)
     quiet = logging.getLogger("ae_jax")  # without warnings of intended damage
     quiet.addHandler(logging.NullHandler())
     quiet.propagate = False
@@ -71,8 +73,8 @@ def main(argv: Sequence[str]) -> None:
         minutes = f"{count['seconds'] / 60:.1f}"
         table.add_row(name, str(count["trials"]), str(count["kept"]), minutes)
     console.print(table)
-    if options.json is not None:
-        options.json.write_text(json.dumps(counts, indent=2) + "\n")
+    if file is not None:
+        file.write_text(json.dumps(counts, indent=2) + "\n")
     broken = [name for name, count in counts.items() if count["kept"] < count["trials"]]
     if broken:
         raise SystemExit(f"broken: {', '.join(broken)}")

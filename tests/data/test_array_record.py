@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 import subprocess
@@ -5,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ae_jax.data import array_record, cache, prepare
 
@@ -104,6 +106,68 @@ def test_loading_prints_nothing(folder):
     code = f"from ae_jax.data import load; load('mnist', 'test', {str(folder.parents[1])!r})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def write_images(folder, images, encode, **feature):
+    """A TFDS set "wide" of these images; `encode` makes the bytes that TensorFlow would make."""
+    import tensorflow_datasets as tfds
+
+    image = tfds.features.Image(shape=images.shape[1:], encoding_format="png", **feature)
+    image._image_encoder.encode_image_or_path = encode
+
+    class Wide(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict({"image": image})
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"train": ((i, {"image": each}) for i, each in enumerate(images))}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    Wide(data_dir=folder).download_and_prepare(file_format="array_record")
+    return array_record.find(folder, "wide")
+
+
+def png(image):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png")
+    return file.getvalue()
+
+
+RNG = np.random.default_rng(0)
+WIDE = RNG.integers(0, 2**16, (6, 8, 9, 1), np.uint16)
+FLOATS = RNG.normal(size=(6, 8, 9, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("images", "encode", "expected"),
+    [
+        (WIDE, lambda image: png(image[..., 0]), WIDE / 65535),
+        (FLOATS, lambda image: png(image.view(np.uint8)), FLOATS),  # as TFDS keeps floats
+    ],
+    ids=["uint16", "float32"],
+)
+def test_images_of_more_than_8_bits(tmp_path, images, encode, expected):
+    folder = write_images(tmp_path, images, encode, dtype=images.dtype.type)
+    x = array_record.load_prepared(folder, "train")["x"]
+    assert x.dtype == np.float32
+    assert sorted(image.tobytes() for image in x) == sorted(
+        image.astype(np.float32).tobytes() for image in expected
+    )
+    with pytest.raises(ValueError, match="more than 8 bits, .*: use decode='once'"):
+        array_record.load_prepared(folder, "train", decode="always")
+
+
+def test_color_images_of_16_bits_say_what_can_be_done(tmp_path):
+    images = np.zeros((2, 8, 9, 3), np.uint16)
+    folder = write_images(tmp_path, images, lambda image: png(np.uint8(image)), dtype=np.uint16)
+    with pytest.raises(ValueError, match="color images of 16 bits, .* save them as floats in an"):
+        array_record.load_prepared(folder, "train")
 
 
 def shard(folder, split="test"):

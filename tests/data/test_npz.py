@@ -4,7 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from ae_jax.data.npz import load_npz, read_npz
+from ae_jax.data.npz import load_npy, load_npz, read_npz
 from ae_jax.data.splits import hold_out
 
 RNG = np.random.default_rng(0)
@@ -175,3 +175,35 @@ def test_an_array_of_no_split_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=np.ones((3, 2)), x_test=np.ones((3, 2)), y=np.ones(3, int))
     with pytest.raises(ValueError, match="contains 'y' beside x_train: end its name in _train"):
         load_npz(tmp_path / "a.npz", "train")
+
+
+def test_y_is_the_label_where_it_is_one_integer_an_example(tmp_path):
+    x, classes, targets = np.ones((20, 3)), np.arange(20), np.ones((20, 4), np.float32)
+    np.savez(tmp_path / "label.npz", x=x, y=classes)
+    data = load_npz(tmp_path / "label.npz", "test")
+    assert data.keys() == {"x", "label"} and len(data["label"]) == 4
+    np.savez(tmp_path / "both.npz", x=x, y=classes, label=classes + 1)
+    data = load_npz(tmp_path / "both.npz", "test")
+    np.testing.assert_array_equal(data["label"], data["y"] + 1)
+    np.savez(tmp_path / "target.npz", x_train=x, y_train=targets)
+    assert load_npz(tmp_path / "target.npz", "train")["y"].shape == (20, 4)
+
+
+def test_an_array_of_a_split_beside_one_set_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.ones((10, 2)), x_train=np.ones((10, 2)))
+    with pytest.raises(ValueError, match="contains 'x_train' beside 'x': end the name of every"):
+        load_npz(tmp_path / "a.npz", "train")
+
+
+def test_one_array_of_examples(tmp_path):
+    for x in (RNG.normal(size=(50, 7, 2)), RNG.integers(0, 256, (50, 6, 5), np.uint8)):
+        np.save(tmp_path / "x.npy", x)
+        expected = hold_out({"x": x}, "train")["x"]
+        loaded = load_npy(tmp_path / "x.npy", "train")["x"]
+        np.testing.assert_array_equal(loaded.reshape(expected.shape), expected.astype(loaded.dtype))
+    assert loaded.shape[1:] == (6, 5, 1)
+    whole = (tmp_path / "x.npy").read_bytes()
+    for damaged in (b"", whole[:100], whole[:-1], whole + b"?"):
+        (tmp_path / "x.npy").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"x\.npy is not a complete \.npy file"):
+            load_npy(tmp_path / "x.npy", "train")

@@ -84,8 +84,12 @@ def test_npz_by_path(tmp_path, monkeypatch):
     for name in (tmp_path / "a.npz", str(tmp_path / "a.npz"), "a.npz"):
         assert load(name, "train")["x"].shape == (8, 3)
         assert load(name, "test")["x"].shape == (2, 3)
-    with pytest.raises(FileNotFoundError, match=r"b\.npz"):
-        load("b.npz", "train")
+    for missing in ("b.npz", "b.CSV", "b.tsv.gz", "./folder"):
+        with pytest.raises(FileNotFoundError, match=f"{missing[2:]} does not exist: give its path"):
+            load(missing, "train")
+    (tmp_path / "a.txt").write_text("1 2")
+    with pytest.raises(ValueError, match="a.txt: is not read by its name: use one of .npz, .npy, "):
+        load("./a.txt", "train")
 
 
 def test_truncated_files_are_named(tmp_path, idx_folder):

@@ -107,7 +107,7 @@ def test_values_outside_the_support_are_refused():
     assert validated(FLOATS, support="unit_interval")["x"] is FLOATS
     assert validated(IMAGES + 255, support="unit_interval")["x"].max() == 255
     outside = FLOATS * 5.8 - 3.1
-    message = r"x has values in \[-3.1, 2.7\], and the loss needs \[0, 1\]: rescale"
+    message = r"x has values in \[-3.1, 2.7000003\], and the loss needs \[0, 1\]: rescale"
     with pytest.raises(ValueError, match=message):
         validated(outside, support="unit_interval")
     assert validated(outside)["x"].min() < 0
@@ -135,3 +135,14 @@ def test_counts_are_whole_numbers(wrong):
 def test_pixels_are_no_counts():
     with pytest.raises(TypeError, match="uint8.*needs counts: use x.astype"):
         validated(IMAGES, support="counts")
+
+
+def test_padding_may_leave_the_unit_interval():
+    x, steps, rows = np.full((3, 4, 2), 0.5, np.float32), np.int32([4, 2, 4]), np.int32([1, 1, 0])
+    x[1, 2:], x[2] = 50, -1
+    assert validated({"x": x, "length": steps, "mask": rows}, support="unit_interval")["x"] is x
+    for column in ({"length": steps}, {"mask": rows}):
+        with pytest.raises(ValueError, match=r"the loss needs \[0, 1\]"):
+            validated({"x": x, **column}, support="unit_interval")
+    with pytest.raises(ValueError, match="mask excludes all 3 rows"):
+        validated({"x": x, "mask": 0 * rows}, support="unit_interval")

@@ -5,9 +5,10 @@ import optax
 import pytest
 
 from ae_jax.evaluation.anomaly import (
+    LATENT_SCORES,
     combined_score,
     detection_metrics,
-    latent_scorers,
+    latent_scorer,
     model_scores,
 )
 from ae_jax.models import Vanilla, Variational
@@ -17,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 
 def code_scores(normal, z, **options):
-    return {name: score(z) for name, score in latent_scorers(normal, **options).items()}
+    return {name: latent_scorer(name, normal, **options)(z) for name in LATENT_SCORES}
 
 
 def test_scores_of_a_model_are_its_terms_of_each_example(numpy_state):

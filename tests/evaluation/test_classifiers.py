@@ -28,7 +28,9 @@ def test_come_with_small_finite_weights(name):
     assert all(np.isfinite(a).all() and a.dtype == "float32" for a in jax.tree.leaves(variables))
 
 
-@pytest.mark.parametrize("name", ["mnist-conv-64", "cifar10-conv-64"])
+@pytest.mark.parametrize(
+    "name", ["mnist-conv-64", pytest.param("cifar10-conv-64", marks=pytest.mark.slow)]
+)
 def test_accuracy_is_as_stated(name, real_data):
     """On 2000 test images, within three standard errors of the figure for all."""
     about = CLASSIFIERS[name]

@@ -116,7 +116,10 @@ def test_does_not_depend_on_batches_and_chunks():
     assert (again != whole).any()
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "learned_gaussian"])
+@pytest.mark.parametrize(
+    "likelihood",
+    ["bernoulli", pytest.param("gaussian", marks=pytest.mark.slow), "learned_gaussian"],
+)
 def test_is_finite_for_extreme_inputs(likelihood):
     ae = Variational(network=MLP(), latent_dim=CODES, likelihood=likelihood).build((D,))
     variables = linear_variables()

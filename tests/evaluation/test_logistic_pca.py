@@ -135,6 +135,7 @@ def test_no_newton_step_raises_an_objective(scale):
     assert (path[-1] < path[0]).all()
 
 
+@pytest.mark.slow
 def test_low_rank_logits_are_recovered():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 20)) + rng.normal(size=20)
@@ -170,6 +171,7 @@ def test_chunks_and_uint8_change_nothing():
     assert whole.decode(z).shape == x.shape
 
 
+@pytest.mark.slow
 def test_more_components_than_the_data_has_stay_finite():
     x = np.tile(gray(4, 12), (5, 1))
     model = fit_logistic_pca(x, 8, sweeps=50)

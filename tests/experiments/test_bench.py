@@ -19,6 +19,8 @@ from experiments.benchmarks.ours import measure
 from experiments.benchmarks.report import comparison, speeds, table
 from experiments.benchmarks.turns import merged, ratios
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 @pytest.fixture(scope="module")
 def measured():
@@ -45,11 +47,12 @@ def test_every_mode_measures_the_same_net(mode, measured):
     assert found["step_gflops"] == pytest.approx(measured["step_gflops"], rel=0.2)
 
 
+@pytest.mark.slow
 def test_images_from_a_file(tmp_path):
-    x = np.random.default_rng(0).integers(0, 256, (70, 28, 28, 1), np.uint8)
+    x = np.random.default_rng(0).integers(0, 256, (600, 28, 28, 1), np.uint8)
     np.save(tmp_path / "images.npy", x)
-    found = measure("simple", images=64, batch=32, data=str(tmp_path / "images.npy"), rounds=1)
-    assert found["images"] == 64 and found["images_per_second"] > 0
+    found = measure("simple", images=512, batch=64, data=str(tmp_path / "images.npy"), rounds=1)
+    assert found["images"] == 512 and found["images_per_second"] > 0
 
 
 def test_flops_are_not_counted_of_what_nobody_asked_for():

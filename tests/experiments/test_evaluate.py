@@ -1,6 +1,8 @@
 """The evaluate command: what it writes, what it skips, and what it refuses."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,17 +11,22 @@ from ae_jax import fit
 from ae_jax.data import load
 from ae_jax.models import Vanilla
 from ae_jax.networks import MLP, RNN
+from ae_jax.report import write_report
 from ae_jax.spec import to_dict
+from experiments.cli import parse
 from experiments.config import Config, Data, Train
+from experiments.configs import CONFIGS
 from experiments.data import load_split
-from experiments.evaluate import main
+from experiments.evaluate import Options, main, make_subject
+from experiments.train import main as resume
 from experiments.training import train
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 MODEL = Vanilla(network=MLP(widths=(32,)), latent_dim=6, latent_activation="linear")
 
 
-def train_run(path, data, model=MODEL, epochs=25):
-    config = Config(model=model, data=data, train=Train(batch_size=32, epochs=epochs))
+def train_run(path, data, model=MODEL, epochs=25, **options):
+    config = Config(model=model, data=data, train=Train(batch_size=32, epochs=epochs, **options))
     train(config, load_split(data, "train"), run_dir=path)
 
 
@@ -80,10 +87,52 @@ def test_a_series_in_a_table_of_text(tmp_path, monkeypatch):
     np.savetxt(file, rows, delimiter=",", header=names, comments="", fmt="%.6g")
     model = Vanilla(network=RNN(widths=(16,)), latent_dim=4, loss="mse")
     data = Data(name=str(file), keep_labels=(0,))
-    train_run(tmp_path / "run", data, model, epochs=100)  # after 25 it is 0.9 to 1.0, by the seed
+    train_run(tmp_path / "run", data, model, epochs=12, learning_rate=0.02)
     main([str(tmp_path / "run"), "--metrics", "anomaly"])
     scores = read(tmp_path / "run")["tasks"]["anomaly"]["metrics"]["scores"]
     assert scores["squared_error"]["roc_auc"] > 0.9
+
+
+def test_data_that_changed_or_moved_is_refused_by_every_command(tmp_path, monkeypatch, caplog):
+    """A run keeps an absolute path, so only a file that has moved is missing."""
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(45, 4))
+    file = tmp_path / "t.csv"
+
+    def write(path, count):
+        np.savetxt(path, rows[:count], delimiter=",", header="a,b,c,d", comments="")
+
+    write(file, 40)
+    _, config, _ = parse(["--data.name", "t.csv"], CONFIGS, default="digits", prog="", about="")
+    model = Vanilla(network=MLP(widths=(4,)), latent_dim=2, loss="mse")
+    config = replace(config, model=model, train=Train(epochs=1, batch_size=32))
+    sets = [load_split(config.data, split) for split in ("train", "test")]
+    train(config, *sets, run_dir=tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = str(tmp_path / "run")
+    make_subject(Options(run=run))
+
+    write(file, 45)
+    message = f"{run}: {file} is not the data of the training: train has 36 rows instead of 32; "
+    for command in (partial(main, [run]), partial(resume, ["--resume", run])):
+        with pytest.raises(ValueError, match=message + ".*to use it anyway add allow_changes=True"):
+            command()
+    test_rows = "the data of the training: test has 9 rows instead of 8"
+    assert test_rows not in caplog.text
+    assert any(test_rows in note for note in write_report([run], "report.html"))
+    assert write_report([run], "report.html", allow_changes=True) == []
+    assert test_rows in caplog.text
+    make_subject(Options(run=run, allow_changes=True))
+    assert message in caplog.text
+
+    file.unlink()
+    write("moved.csv", 40)
+    with pytest.raises(FileNotFoundError, match=f"{file} does not exist: give .* if it was moved"):
+        main([run])
+    caplog.clear()
+    make_subject(Options(run=run, data_name="moved.csv"))
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(

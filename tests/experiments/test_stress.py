@@ -13,12 +13,12 @@ from experiments.stress.leaks import measure
 @pytest.mark.parametrize(
     ("promise", "times"),
     [
-        ("corruption", 6),
+        ("corruption", 3),
         ("data", 200),
-        ("hostile", 15),
         *(
             pytest.param(name, times, marks=pytest.mark.slow)
             for name, times in (
+                ("hostile", 15),
                 ("resume", 3),
                 ("kill", 4),
                 ("signals", 2),

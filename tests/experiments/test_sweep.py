@@ -7,6 +7,7 @@ import pytest
 
 from ae_jax import load_run
 from ae_jax.data import load
+from ae_jax.data.fingerprint import changes, fingerprint
 from experiments.configs import CONFIGS
 from experiments.sweep import main, sweepable
 
@@ -26,12 +27,16 @@ def test_a_sweep_leaves_a_table_and_loadable_runs(tmp_path, capsys):
     assert "8 runs in" in capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "sweep.json").read_text())
     assert len(written["runs"]) == 8 and len(written["table"]) == 4
+    train = load("digits", "train")
     name = "model.beta=2.0-objective.nll.weight=3.0-seed=7"
     ae, state, config = load_run(tmp_path / "out" / name)
     assert config["model"]["beta"] == 2 and config["seed"] == 7
+    assert changes({"train": config["fingerprint"]["train"]}, {"train": fingerprint(train)}) == []
     assert config["objective_weights"] == {"objective.nll.weight": 3}
+    assert config["fingerprint"].keys() == {"train", "test"}
     assert np.isfinite(ae.encode(state.variables, load("digits", "test")["x"])).all()
-    (row,) = [json.loads(line) for line in (tmp_path / "out" / name / "metrics.jsonl").open()][1:]
+    lines = (tmp_path / "out" / name / "metrics.jsonl").read_text().splitlines()
+    row = json.loads(lines[-1])
     i = written["runs"].index({"model.beta": 2, "objective.nll.weight": 3, "seed": 7})
     assert row["loss"] == written["history"][-1]["loss"][i]
     np.testing.assert_allclose(row["loss"], 3 * row["nll"] + 2 * row["kl"], rtol=1e-5)

@@ -18,6 +18,7 @@ from experiments import export as export_command
 from experiments import sweep as sweep_command
 from experiments.user_file import load_user_file, split_models
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 EXAMPLE = Path(__file__).parents[2] / "experiments" / "examples" / "my_model.py"
 
 
@@ -71,6 +72,7 @@ def test_evaluate_report_and_export_take_the_file(file, run, tmp_path, capsys):
     np.testing.assert_allclose(encode.call(x), ae.encode(variables, x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sweep_takes_the_file(file, tmp_path):
     out = tmp_path / "sweep"
     grid = ["--seeds", "0", "1", "--grid", "model.cost=0.1,0.3", "--grid", "train.learning_rate=.1"]
@@ -78,7 +80,7 @@ def test_sweep_takes_the_file(file, tmp_path):
     table = json.loads((out / "sweep.json").read_text())["table"]
     assert [row["model.cost"] for row in table] == [0.1, 0.3]
     models = load_user_file(file).models
-    runs = [path for path in out.iterdir() if path.is_dir()]
+    runs = list(out.glob("*seed=*"))
     assert len(runs) == 4 and all(load_run(path, models=models).state.step for path in runs)
 
 

@@ -67,7 +67,7 @@ SPECS = {
     ),
     "skeleton": AE(network=SMALL, penalties=(L1(),)),
 }
-FAST = ("lstm",)
+FAST = ("vanilla",)
 
 
 @pytest.fixture

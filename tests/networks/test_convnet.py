@@ -56,7 +56,7 @@ def sizes(every, quick):
 
 
 @pytest.mark.parametrize("odd", ["crop", "valid"])
-@pytest.mark.parametrize("size", sizes(range(1, 30), {1, 2, 3, 7, 8, 13, 16, 29}))
+@pytest.mark.parametrize("size", sizes(range(1, 30), {1, 2, 7, 16, 29}))
 def test_any_size_comes_back(odd, size):
     net = ConvNet(filters=(2, 2, 2), odd=odd)
     assert shapes(Vanilla(network=net, latent_dim=3), (size, 30 - size, 2))[1] == (
@@ -67,7 +67,7 @@ def test_any_size_comes_back(odd, size):
 
 
 @pytest.mark.parametrize("kernel", [3, 4, 5])
-@pytest.mark.parametrize("size", sizes(range(8, 24), {8, 11, 14, 16, 23}))
+@pytest.mark.parametrize("size", sizes(range(8, 24), {8, 11, 23}))
 def test_any_size_comes_back_rounding_down(kernel, size):
     net = ConvNet(filters=(2, 2, 2), odd="floor", up="transpose", kernel=kernel)
     assert shapes(Vanilla(network=net, latent_dim=3), (size, 31 - size))[1] == (size, 31 - size)
@@ -96,12 +96,17 @@ def test_too_small_to_round_down():
         Convolutional(network=net).build((7, 9))
 
 
-@pytest.mark.parametrize("name", get_args(Activation))
-@pytest.mark.parametrize("odd", ["crop", "floor"])
-def test_levels_are_pooled_after_their_activation(name, odd, numpy_state):
+FAST = {("crop", "relu"), ("crop", "gelu"), ("crop", "sigmoid"), ("floor", "relu")}
+ALL = [(odd, name) for odd in ("crop", "floor") for name in get_args(Activation)]
+
+
+@pytest.mark.parametrize(
+    ("odd", "name"), [p if p in FAST else pytest.param(*p, marks=pytest.mark.slow) for p in ALL]
+)
+def test_levels_are_pooled_after_their_activation(odd, name, numpy_state):
     """Whether that, or the maximum of what goes into it, is what is computed."""
     net = ConvNet(filters=(2, 5), odd=odd, up="transpose", activation=name)
-    ae = Vanilla(network=net, latent_dim=None).build((9, 10, 1))
+    ae = Vanilla(network=net, latent_dim=None, loss="mse").build((9, 10, 1))
     state = numpy_state(ae, optax.sgd(0.1))
     x = np.random.default_rng(0).normal(size=(3, 9, 10, 1)).astype(np.float32)
     bias = jnp.linspace(-0.5, 0.5, 5)
@@ -119,10 +124,21 @@ def test_levels_are_pooled_after_their_activation(name, odd, numpy_state):
         return h
 
     params = with_bias(state.params)
-    ours = {**state.params, **params}
-    np.testing.assert_allclose(ae.encode({"params": ours}, x), reference(params), atol=1e-6)
-    got = jax.grad(lambda p: jnp.square(ae.encode({"params": {**ours, **p}}, x)).sum())(params)
-    want = jax.grad(lambda p: jnp.square(reference(p)).sum())(params)
+
+    def encode(p):
+        return ae.encode({"params": {**state.params, **p}}, x)
+
+    def norm(fn, params):
+        z = fn(params)
+        return jnp.square(z).sum(), z
+
+    @jax.jit
+    def both(params):
+        grad = partial(jax.grad, has_aux=True, argnums=1)
+        return grad(norm)(encode, params), grad(norm)(reference, params)
+
+    (got, z), (want, expected) = both(params)
+    np.testing.assert_allclose(z, expected, atol=1e-6)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), got, want)
 
 

@@ -10,6 +10,7 @@ from ae_jax.networks import layers
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (2, 5, 6, 3))
+SHAPE = jax.ShapeDtypeStruct(X.shape, X.dtype)
 
 PAIRS = {
     "conv": (layers.Conv(4, (3, 3)), nn.Conv(4, (3, 3))),
@@ -41,9 +42,9 @@ PAIRS = {
 
 @pytest.mark.parametrize(("ours", "flax"), PAIRS.values(), ids=PAIRS.keys())
 def test_same_parameters_and_same_function_as_flax(ours, flax):
-    variables = ours.init(KEY, X)
-    jax.tree.map(np.testing.assert_array_equal, variables, flax.init(KEY, X))
-    got, want = ours.apply(variables, X), flax.apply(variables, X)
+    variables = ours.lazy_init(KEY, SHAPE)
+    jax.tree.map(np.testing.assert_array_equal, variables, flax.lazy_init(KEY, SHAPE))
+    got, want = (jax.jit(layer.apply)(variables, X) for layer in (ours, flax))
     assert got.dtype == want.dtype
     np.testing.assert_allclose(np.float32(got), np.float32(want), rtol=1e-5, atol=1e-5)
 
@@ -54,14 +55,17 @@ def test_upsample_conv_is_conv_after_upsample(padding):
         layers.UpsampleConv(4, (3, 3), padding=padding),
         nn.Conv(4, (3, 3), padding=padding),
     )
-    variables = ours.init(KEY, X)
-    jax.tree.map(np.testing.assert_array_equal, variables, flax.init(KEY, X))
-    want = flax.apply(variables, layers.upsample(X))
-    np.testing.assert_allclose(ours.apply(variables, X), want, rtol=1e-5, atol=1e-5)
+    variables = ours.lazy_init(KEY, SHAPE)
+    jax.tree.map(np.testing.assert_array_equal, variables, flax.lazy_init(KEY, SHAPE))
+    got, want = (
+        jax.jit(ours.apply)(variables, X),
+        jax.jit(flax.apply)(variables, layers.upsample(X)),
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
 def test_parameters_stay_float32_when_the_computation_is_bfloat16():
     layer = layers.UpsampleConv(4, dtype=jnp.bfloat16)
-    y, variables = layer.init_with_output(KEY, X)
+    y, variables = jax.jit(layer.init_with_output)(KEY, X)
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}

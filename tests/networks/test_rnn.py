@@ -52,10 +52,11 @@ def test_layer_matches_float64(cell):
     layer = RecurrentLayer(5, cell)
     shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), X))["params"]
     params = jax.tree.map(lambda s: np.float32(RNG.normal(size=s.shape) / 2), shapes)
-    states = layer.apply({"params": params}, X.swapaxes(0, 1)).swapaxes(0, 1)
+    apply = jax.jit(layer.apply, static_argnums=2)
+    states = apply({"params": params}, X.swapaxes(0, 1)).swapaxes(0, 1)
     np.testing.assert_allclose(states, reference(cell, params, X), rtol=1e-4, atol=1e-6)
     same = np.repeat(X[:, :1], 6, axis=1)  # inputs that do not change are given once
-    states = layer.apply({"params": params}, X[None, :, 0], 6).swapaxes(0, 1)
+    states = apply({"params": params}, X[None, :, 0], 6).swapaxes(0, 1)
     np.testing.assert_allclose(states, reference(cell, params, same), rtol=1e-4, atol=1e-6)
 
 
@@ -96,13 +97,16 @@ def recurrence(cell, steps, given, inputs):
     return forms, arrays
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+LENGTHS = {"one": (1, 1, 3), "narrow": (7, 7, 3), "wide": (7, 7, 9), "constant": (7, 1, 3)}
+FAST = {("lstm", "narrow"), ("lstm", "constant"), ("gru", "wide")}
+ALL = [(cell, name) for cell in ("lstm", "gru") for name in LENGTHS]
+
+
 @pytest.mark.parametrize(
-    ("steps", "given", "inputs"),
-    [(1, 1, 3), (7, 7, 3), (7, 7, 9), (7, 1, 3)],
-    ids=["one", "narrow", "wide", "constant"],
+    ("cell", "name"), [p if p in FAST else pytest.param(*p, marks=pytest.mark.slow) for p in ALL]
 )
-def test_derivatives_are_those_of_the_definition(cell, steps, given, inputs):
+def test_derivatives_are_those_of_the_definition(cell, name):
+    steps, given, inputs = LENGTHS[name]
     forms, arrays = recurrence(cell, steps, given, inputs)
     weights = np.float32(RNG.normal(size=(steps, 4, 5)))
     directions = [np.float32(RNG.normal(size=a.shape)) for a in arrays]
@@ -149,7 +153,7 @@ def test_the_lstm_at_extreme_inputs():
     def total(x):
         return lstm(x, jnp.eye(8), jnp.zeros(8), jnp.ones((2, 8))).sum()
 
-    value, grads = jax.value_and_grad(total)(x)
+    value, grads = jax.jit(jax.value_and_grad(total))(x)
     assert np.isfinite(value) and np.isfinite(grads).all()
 
 
@@ -181,8 +185,8 @@ def test_a_padded_sequence_has_the_latents_of_the_short_one(numpy_state):
     long = Vanilla(network=RNN(widths=(5, 3)), latent_dim=None).build((6, 3))
     short = Vanilla(network=RNN(widths=(5, 3)), latent_dim=None).build((4, 3))
     state = numpy_state(long, optax.sgd(0.1))
-    z = short.encode(state.variables, X[:, :4])
-    padded = long.encode(state.variables, X, length=jnp.full(4, 4))
+    z = jax.jit(short.encode)(state.variables, X[:, :4])
+    padded = jax.jit(long.encode)(state.variables, X, length=jnp.full(4, 4))
     np.testing.assert_allclose(z, padded, rtol=1e-6)
 
 
@@ -191,13 +195,13 @@ def test_a_series_of_single_values_needs_no_axis_for_them(numpy_state):
     series, column = spec.build((6,)), spec.build((6, 1))
     variables = numpy_state(column, optax.sgd(0.1)).variables
     x = X[..., 0]
-    expected = column.reconstruct(variables, x[..., None], length=LENGTH)
-    recon = series.reconstruct(variables, x, length=LENGTH)
+    expected = jax.jit(column.reconstruct)(variables, x[..., None], length=LENGTH)
+    recon = jax.jit(series.reconstruct)(variables, x, length=LENGTH)
     np.testing.assert_array_equal(recon, expected[..., 0])
 
 
 def test_lengths_for_other_networks_are_refused(numpy_state):
-    dense = Vanilla(latent_dim=2).build((6, 3))
+    dense = Vanilla(latent_dim=2, loss="mse").build((6, 3))
     state = numpy_state(dense, optax.sgd(0.1))
     with pytest.raises(ValueError, match="length: this model does not read sequences"):
         dense.encode(state.variables, X, length=LENGTH)

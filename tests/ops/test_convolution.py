@@ -37,6 +37,12 @@ def sample(count, *choices):
     return random.Random(0).sample(list(itertools.product(*choices)), count)
 
 
+def few(count, *choices):
+    """Likewise, of which two are fast."""
+    slow = [pytest.param(*each, marks=pytest.mark.slow) for each in sample(count, *choices)[2:]]
+    return [*sample(count, *choices)[:2], *slow]
+
+
 def inputs(size, channels, taps, features=4, batch=2):
     rng = np.random.default_rng([*size, channels, taps])
     x = rng.normal(size=(batch, *size, channels)).astype(np.float32)
@@ -86,7 +92,7 @@ def definition(x, kernel, dy, strides, pads):
         ((8, 8), 8, 4, 3, (1, 1), "VALID"),
         ((8, 8), 8, 8, 3, (1, 1), "SAME"),
         ((8, 8), 8, 12, 3, (1, 1), "VALID"),
-        *sample(12, SIZES, CHANNELS, FEATURES, TAPS, [(1, 1), (2, 2), (2, 1)], ["SAME", "VALID"]),
+        *few(12, SIZES, CHANNELS, FEATURES, TAPS, [(1, 1), (2, 2), (2, 1)], ["SAME", "VALID"]),
     ],
 )
 def test_conv_is_its_definition(platform, size, channels, features, taps, strides, padding):
@@ -107,7 +113,7 @@ def test_conv_is_its_definition(platform, size, channels, features, taps, stride
 @pytest.mark.parametrize("platform", ["cpu", "other"])
 @pytest.mark.parametrize(
     ("size", "channels", "taps", "stride", "padding"),
-    sample(8, SIZES, CHANNELS, TAPS, [1, 2, 3], ["SAME", "VALID"]),
+    few(8, SIZES, CHANNELS, TAPS, [1, 2, 3], ["SAME", "VALID"]),
 )
 def test_conv_transpose_is_that_of_lax(
     monkeypatch, platform, size, channels, taps, stride, padding
@@ -129,7 +135,7 @@ def test_conv_transpose_is_that_of_lax(
     [
         ((4, 4), 8, 4, 3, "VALID"),
         ((4, 5), 8, 1, 3, "SAME"),
-        *sample(5, SIZES, CHANNELS, FEATURES, TAPS, ["SAME", "VALID"]),
+        *few(5, SIZES, CHANNELS, FEATURES, TAPS, ["SAME", "VALID"]),
     ],
 )
 def test_upsample_conv_is_conv_of_upsample(
@@ -151,7 +157,7 @@ def test_upsample_conv_is_conv_of_upsample(
     ("size", "channels", "taps", "stride", "padding"),
     [
         ((4, 5), 128, 3, 2, "SAME"),
-        *sample(6, SIZES, [4, 8], TAPS, [1, 2, 3], ["SAME", "VALID"]),
+        *few(6, SIZES, [4, 8], TAPS, [1, 2, 3], ["SAME", "VALID"]),
     ],
 )
 def test_phases_that_are_convolutions_of_their_own_are_the_same(
@@ -208,9 +214,9 @@ def test_derivatives_of_both_modes_are_finite_differences(order):
 )
 def test_jacobians_of_both_modes_agree(channels, features, strides):
     x, kernel = inputs((3, 4), channels, 2, features, batch=1)
-    fn = jax.jit(lambda x, kernel: conv(x, kernel, strides=strides))
+    fn = partial(conv, strides=strides)
     for argument in (0, 1):
-        forward, reverse = jax.jacfwd(fn, argument), jax.jacrev(fn, argument)
+        forward, reverse = (jax.jit(jac(fn, argument)) for jac in (jax.jacfwd, jax.jacrev))
         np.testing.assert_allclose(forward(x, kernel), reverse(x, kernel), **TOLERANCE)
 
 
@@ -341,7 +347,7 @@ def test_max_pool_and_its_gradient_are_those_of_flax(size, window, padding):
         ((8, 6), 1, 1, "SAME", "SAME"),
         ((8, 6), 3, 1, "SAME", "VALID"),
         ((8, 6), 8, 1, "SAME", "SAME"),
-        *sample(6, [(5, 6), (9, 8)], CHANNELS, [1, 2], ["SAME", "VALID"], ["SAME", "VALID"]),
+        *few(6, [(5, 6), (9, 8)], CHANNELS, [1, 2], ["SAME", "VALID"], ["SAME", "VALID"]),
     ],
 )
 def test_pooled_conv_is_max_pool_of_conv(
@@ -359,17 +365,16 @@ def test_pooled_conv_is_max_pool_of_conv(
 
     fn = partial(pooled_conv, strides=strides, padding=padding, pool=pool)
     assert_same(fn, reference, x, kernel)
-    _, forward = jax.jvp(fn, (x, kernel), (x, kernel))
-    _, want = jax.jvp(reference, (x, kernel), (x, kernel))
-    np.testing.assert_allclose(forward, want, **TOLERANCE)
+    both = jax.jit(lambda *a: [jax.jvp(each, a, a)[1] for each in (fn, reference)])
+    np.testing.assert_allclose(*both(x, kernel), **TOLERANCE)
 
 
 def test_pixels_that_tie_share_the_gradient_of_max_pool():
-    grad = jax.grad(lambda x: max_pool(x).sum())(jnp.ones((1, 3, 4, 2)))
+    grad = jax.jit(jax.grad(lambda x: max_pool(x).sum()))(jnp.ones((1, 3, 4, 2)))
     np.testing.assert_allclose(grad.sum(), 2 * 2 * 2)
     assert grad.min() > 0
     kernel = jnp.ones((1, 1, 1, 1))
-    grad = jax.grad(lambda x: pooled_conv(x, kernel).sum())(jnp.ones((1, 2, 2, 1)))
+    grad = jax.jit(jax.grad(lambda x: pooled_conv(x, kernel).sum()))(jnp.ones((1, 2, 2, 1)))
     np.testing.assert_allclose(grad, np.full((1, 2, 2, 1), 0.25))
 
 

@@ -14,6 +14,7 @@ from ae_jax.networks import MLP
 from ae_jax.pretraining.greedy import fit_greedy
 from ae_jax.training import fit, init_state
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 RNG = np.random.default_rng(0)
 FACTORS = RNG.uniform(size=(96, 2))
 X = np.float32(np.clip(FACTORS @ RNG.uniform(size=(2, 12)) / 1.5, 0, 1)).reshape(96, 4, 3)
@@ -27,7 +28,7 @@ SPECS = {
 }
 
 
-@pytest.fixture(scope="module", params=SPECS)
+@pytest.fixture(scope="module", params=["vanilla", pytest.param("tied", marks=pytest.mark.slow)])
 def trained(request):
     """A deep model, its greedy parameters, and the last state that each stage's training had."""
     spec, states = SPECS[request.param], []

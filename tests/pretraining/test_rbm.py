@@ -143,7 +143,7 @@ def test_cd1_has_the_enumerated_expectation(linear_hidden):
 def test_cd1_reconstructs_what_it_compares():
     """A row's reconstruction takes one of 8 values, as likely as the hidden state it comes from."""
     v = jnp.tile(jnp.asarray(V[6], jnp.float32), (20_000, 1))
-    _, recon = cd1_gradient(MACHINE, jax.random.key(0), v)
+    _, recon = jax.jit(cd1_gradient)(MACHINE, jax.random.key(0), v)
     candidates = sigmoid(H @ W.T + B)
     distance = np.abs(np.asarray(recon)[:, None] - candidates).max(2)
     assert distance.min(1).max() < 1e-5
@@ -157,8 +157,9 @@ def test_a_padded_batch_equals_the_short_one(linear_hidden):
     key = jax.random.key(0)
     v = jnp.asarray(RNG.uniform(size=(16, 4)), jnp.float32).at[11:].set(9.0)
     mask = jnp.asarray([1.0] * 11 + [0.0] * 5)
-    padded, recon = cd1_gradient(MACHINE, key, v, linear_hidden=linear_hidden, where=mask)
-    short, short_recon = cd1_gradient(MACHINE, key, v[:11], linear_hidden=linear_hidden)
+    cd1 = jax.jit(partial(cd1_gradient, MACHINE, linear_hidden=linear_hidden))
+    padded, recon = cd1(key, v, where=mask)
+    short, short_recon = cd1(key, v[:11])
     for name in NAMES:
         a, b = getattr(padded, name), getattr(short, name)
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -91,7 +91,12 @@ def check(fn, shape, tolerance=1e-5):
     ("spec", "event", "code"),
     [
         (Variational(network=MLP(widths=(9,)), latent_dim=3), (4, 4, 1), (1, 3)),
-        (Variational(network=ConvNet(filters=(3, 2)), latent_dim=3), (8, 8, 1), (1, 3)),
+        pytest.param(
+            Variational(network=ConvNet(filters=(3, 2)), latent_dim=3),
+            (8, 8, 1),
+            (1, 3),
+            marks=pytest.mark.slow,
+        ),
         (Tied(network=MLP(widths=(9,)), latent_dim=3), (4, 4), (1, 3)),
         (Convolutional(network=ConvNet(filters=(3, 2), odd="valid")), (7, 9, 3), (1, 2, 3, 2)),
         (

@@ -74,6 +74,7 @@ def test_one_file_is_written_whole_and_nothing_else(make, capsys):
     assert capsys.readouterr().err == ""
     text = page.read_text()
     assert 'alt="a <b&gt;bold</b&gt; loss"' in text
+    assert "no better than predicting the mean of the training data: squared error" in text
     assert ' src="http' not in text and "<link" not in text
     assert f"{run} is not measured" not in text and "run is not measured: python -m" in text
 

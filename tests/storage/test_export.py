@@ -37,6 +37,7 @@ def test_averaged_parameters_are_the_ones_exported(shared):
     assert config["step"] == 2 and loaded.spec == ae.spec
 
 
+@pytest.mark.slow
 def test_the_programs_run_in_a_process_that_imports_only_jax(shared, tmp_path):
     ae, state, x, path = shared
     np.save(tmp_path / "x.npy", np.float32(x) / 255)

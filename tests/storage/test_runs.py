@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import jax
@@ -25,10 +26,17 @@ def state_of(spec, step=0):
     return state.replace(step=state.step + step)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trained") / "run"
+    fit(SPEC.build((6,)), X, epochs=2, batch_size=10, run_dir=path)
+    return path
+
+
 @pytest.fixture
-def run_dir(tmp_path):
-    fit(SPEC.build((6,)), X, epochs=2, batch_size=10, run_dir=tmp_path / "run")
-    return tmp_path / "run"
+def run_dir(trained, tmp_path):
+    """A copy of a run, to change."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def edit(run_dir, **changes):
@@ -102,7 +110,7 @@ def test_an_unwritable_place_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 9}, "has format 9, and this version of ae_jax reads 3"),
+        ({"format": 9}, "has format 9, and this version of ae_jax reads 4"),
         ({"model": {"kind": "os.system"}}, "model='os.system': known: "),
         ({"model": {"kind": "vanilla", "latent_dim": -1}}, "latent_dim=-1"),
         ({"model": {"kind": "vanilla", "latent_dim": 4}}, "in the checkpoint"),

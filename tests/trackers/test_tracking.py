@@ -17,6 +17,7 @@ from ae_jax.trackers import TRACKERS, make_trackers
 from ae_jax.trackers.tracking import Tracking, flat, numbers
 from ae_jax.training import DivergedError, fit
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 X = np.uint8(np.random.default_rng(0).integers(0, 256, size=(32, 4, 3)))
 AE = Vanilla(network=MLP(widths=(5,)), latent_dim=3).build((4, 3))
 

@@ -56,7 +56,7 @@ def compare(run_dir, name, ae=None, tx=None):
     "optimizer",
     [
         optax.adam(2e-3),
-        optax.adam(1e-3, b1=0.8),
+        pytest.param(optax.adam(1e-3, b1=0.8), marks=pytest.mark.slow),
         optax.adam(1e-3, eps=1e-7),
         optax.adamw(1e-3, weight_decay=0.1),
         optax.adam(optax.cosine_decay_schedule(1e-3, 100)),
@@ -87,6 +87,33 @@ def test_the_optimizers_of_a_model_and_of_a_player_are_part_of_it(tmp_path):
     for change in ({"players": players}, {"optimizer": lambda tx: optax.chain(tx, optax.scale(2))}):
         call = partial(compare, tmp_path, "two-player", dataclasses.replace(ae, **change))
         refused(call, "fit.(optimizer|program)")
+
+
+def test_every_row_of_both_sets_is_compared(tmp_path, caplog):
+    train = np.random.default_rng(0).uniform(size=(2000, 6)).astype(np.float32)
+    changed, test = train.copy(), train[:50].copy()
+    changed[3], test[7] = 0, 0
+
+    def opened(train, test, changes=False):
+        sets = {"train": {"x": train}, "eval_data": None if test is None else {"x": test}}
+        described = describe(dataclasses.replace(plan_of("spec"), **sets))
+        if not (tmp_path / "config.json").exists():
+            create_run(tmp_path, described)
+        run, config = open_run(tmp_path, described, {}, changes=changes)
+        run.write_config(config)
+
+    opened(train, train[:50])
+    for data, eval_data, message in (
+        (changed, train[:50], "train 'x' has other values"),
+        (train, test, "test 'x' has other values"),
+        (changed, train[:49], "train 'x' has other values; test has 49 rows instead of 50"),
+    ):
+        message = f"{tmp_path}: the data is not the data of the training: {message}; to use it"
+        refused(partial(opened, data, eval_data), message)
+    opened(train, None)  # the test set stays known
+    opened(changed, test, changes=True)
+    assert "train 'x' has other values; test 'x' has other values" in caplog.text
+    opened(changed, test)  # the data of the run from then on
 
 
 def forget(state, batch, key, axis_name):
@@ -137,7 +164,7 @@ def test_constants_that_differ_are_other_programs(tmp_path):
     assert programs[0] == programs[2] != programs[1]
 
 
-@pytest.mark.parametrize("name", ["transcoder", "vq"])
+@pytest.mark.parametrize("name", ["transcoder", pytest.param("vq", marks=pytest.mark.slow)])
 def test_another_number_of_devices_is_the_same_program(tmp_path, name):
     case = CASES[name]
     data = examples(case)

@@ -82,7 +82,7 @@ def test_a_run_resumed_at_every_step_is_the_uninterrupted_one(name, tmp_path):
     assert resumed.history[-1]["loss"] == whole.history[-1]["loss"]
 
 
-@names("vq", "batch-norm", "dictionary", "two-player")
+@names("vq", "batch-norm", "two-player")
 def test_a_batch_with_a_nan_moves_nothing(name):
     ae, state = fresh(name, CASES[name].ae, ema=True)
     step = jax.jit(make_train_step(ae, MOMENTUM, guard=True, ema_decay=0.9))
@@ -151,7 +151,7 @@ def test_four_devices_are_one(name, batch_size):
     assert_rows_close(four.history, one.history)
 
 
-@names("vq", "batch-norm", "dictionary")
+@names("vq", "batch-norm")
 @pytest.mark.parametrize("wrap", ["pmap", pytest.param("shard_map", marks=pytest.mark.slow)])
 def test_the_mapped_step_is_the_jitted_one(name, wrap):
     ae, state = fresh(name, ema=True)
@@ -175,7 +175,7 @@ def test_the_mapped_step_is_the_jitted_one(name, wrap):
     assert_close(got, want)
 
 
-@names("vq", "two-player")
+@names("vq")
 def test_in_bfloat16_the_untrained_state_keeps_its_dtypes_and_values(name):
     ae, state = fresh(name)
     batch = batch_of(name)
@@ -208,7 +208,7 @@ def test_every_seed_of_a_sweep_is_its_own_run(name):
     close(result.history[-1]["loss"][3], alone.history[-1]["loss"])
 
 
-@names("vq", "conditional")
+@names("conditional")
 def test_a_run_is_loaded_and_exported_with_its_model(name, tmp_path):
     case = CASES[name]
     ae, data = case.ae, examples(case)

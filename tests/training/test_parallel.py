@@ -20,14 +20,16 @@ SGD = optax.sgd(0.1)
 WIDE = MLP(widths=(8,), activation="tanh")
 VANILLA = Vanilla(network=WIDE, latent_dim=4)
 KL = Sparse(network=WIDE, penalty="kl", weight=0.1, latent_dim=3, latent_activation="sigmoid")
+SLOW = pytest.mark.slow
 OTHERS = [
-    pytest.param(spec, marks=pytest.mark.slow)
+    pytest.param(spec, marks=SLOW)
     for spec in (
         Contractive(weight=0.1, latent_dim=3),
         Convolutional(network=ConvNet(filters=(4, 3))),
         Tied(network=WIDE, latent_dim=3),
     )
 ]
+MORE = [(VANILLA, True), (KL, False)]
 X = np.random.default_rng(0).random((18, 4, 3), np.float32)
 BATCH = {"x": jnp.asarray(X[:16]), "mask": jnp.asarray([1] * 11 + [0] * 5, jnp.float32)}
 
@@ -44,8 +46,10 @@ def assert_same(got, want, rtol=1e-5):
     jax.tree.map(close, got[1], want[1])
 
 
-@pytest.mark.parametrize("check_vma", [True, False], ids=["checked", "unchecked"])
-@pytest.mark.parametrize("spec", [VANILLA, KL], ids=lambda spec: spec.kind)
+@pytest.mark.parametrize(
+    ("spec", "check_vma"),
+    [(VANILLA, False), (KL, True), *(pytest.param(*p, marks=SLOW) for p in MORE)],
+)
 def test_shard_map_equals_one_device(spec, check_vma, numpy_state):
     """`test_variants` compares a sharded batch and pmap, for every model."""
     ae = spec.build((4, 3))
@@ -100,7 +104,7 @@ def test_batches_are_split_over_the_devices_and_gradients_added_between_them():
     assert "f32[2,8]" in text and "f32[8,8]" not in text  # 2 rows of the hidden layer on each
 
 
-@pytest.mark.parametrize("mask", [False, True], ids=["full", "padded"])
+@pytest.mark.parametrize("mask", [pytest.param(False, marks=SLOW), True], ids=["full", "padded"])
 @pytest.mark.parametrize("spec", [VANILLA, *OTHERS], ids=lambda spec: spec.kind)
 def test_accumulation_equals_the_larger_batch(spec, mask, numpy_state):
     ae = spec.build((4, 3))

@@ -22,6 +22,7 @@ from ae_jax.networks import MLP, RNN
 from ae_jax.pretraining import fit_greedy
 from ae_jax.training import fit, sweep
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (50, 6, 5), np.uint8)
 DATA = {"x": X, "length": RNG.integers(1, 7, 50).astype(np.int32)}

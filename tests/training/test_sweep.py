@@ -1,5 +1,6 @@
 """Sweeps: every replica is the run that `fit` makes alone; the grid and its table."""
 
+import signal
 from functools import partial
 
 import jax
@@ -7,9 +8,12 @@ import numpy as np
 import optax
 import pytest
 
+from ae_jax import load_run
 from ae_jax.models import Denoising, Variational
 from ae_jax.networks import MLP
+from ae_jax.storage.runs import Run
 from ae_jax.training import fit, sweep
+from experiments.stress.worker import digest
 
 RNG = np.random.default_rng(0)
 X = RNG.random((22, 6), np.float32)
@@ -78,6 +82,45 @@ def test_the_table_has_a_row_for_each_value_of_the_grid():
     np.testing.assert_allclose(second["kl"][0], kl[2:].mean(), rtol=1e-6)
     single = sweep(vae, {}, [0], X, **SETTINGS).table()[0]
     assert np.isnan(single["loss"][1])
+
+
+def without_speed(rows):
+    """Rows as lists; infinities are NaN, which a file of rows keeps."""
+    rows = [
+        {k: v for k, v in row.items() if k not in ("images_per_second", "split")} for row in rows
+    ]
+    return jax.tree.map(lambda v: np.where(np.isfinite(v), v, np.nan).tolist(), rows)
+
+
+@pytest.mark.usefixtures("compiled_once")
+def test_a_stopped_sweep_is_resumed_to_the_same_bits(tmp_path):
+    """4 runs on 2 devices, two of which diverge, stopped inside an epoch of 3 steps."""
+    grid, run_dir = {"learning_rate": [1e-3, 1e38]}, tmp_path / "run"
+    options = SETTINGS | {
+        "seeds": [0, 1],
+        "train": X,
+        "devices": 2,
+        "log_every": 1,
+        "ema_decay": 0.9,
+    }
+
+    def stop(row):
+        if (row["step"], row["split"]) == (4, "train"):
+            signal.raise_signal(signal.SIGTERM)
+
+    whole = sweep(vae, grid, **options)
+    with pytest.raises(SystemExit):
+        sweep(vae, grid, **options, callbacks=[stop], run_dir=run_dir)
+    assert Run.open(run_dir).checkpoints(read_only=True).steps()[-1] in (4, 5)
+    resumed = sweep(vae, grid, **options, run_dir=run_dir, resume=True)
+    assert digest(resumed.state) == digest(whole.state)
+    assert repr(without_speed(resumed.history)) == repr(without_speed(whole.history))  # with NaN
+    assert [row["step"] for row in Run.open(run_dir).rows()] == [1, 2, 3, 3, 4, 5, 6, 6]
+    assert not np.isfinite(whole.history[-1]["loss"][2:]).any()
+    with pytest.raises(ValueError, match="is a sweep of several runs"):
+        load_run(run_dir)
+    with pytest.raises(ValueError, match="fit.program is .* a resumed run keeps its"):
+        sweep(vae, grid, **options, optimizer=optax.sgd, run_dir=run_dir, resume=True)
 
 
 @pytest.mark.parametrize(

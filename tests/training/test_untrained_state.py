@@ -72,7 +72,7 @@ AE = Autoencoder(
 
 
 def started(ae=AE, **options):
-    return init_state(ae, SGD, jax.random.key(0), **options)
+    return jax.jit(lambda: init_state(ae, SGD, jax.random.key(0), **options))()
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])

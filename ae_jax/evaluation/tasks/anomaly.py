@@ -7,12 +7,13 @@ from sklearn.metrics import roc_curve
 
 from ae_jax import plots
 from ae_jax.evaluation.anomaly import (
+    LATENT_SCORES,
     combined_score,
     detection_metrics,
-    latent_scorers,
+    latent_scorer,
     model_scores,
 )
-from ae_jax.evaluation.tasks.subject import Result, Subject
+from ae_jax.evaluation.tasks.subject import Result, Subject, skipping
 from ae_jax.spec import require
 
 LARGEST_LATENT = 1024  # the size of covariances grows with the square
@@ -53,12 +54,12 @@ def misfit(subject: Subject) -> str | None:
 def measure(subject: Subject, settings: Settings) -> Result:
     normal = np.unique(subject.train["label"])
     anomalous = ~np.isin(subject.everything["label"], normal)
-    scores = anomaly_scores(subject, settings)
-    rate = settings.false_positive_rate
-    rows = {
-        name: detection_metrics(score, anomalous, false_positive_rate=rate)
-        for name, score in scores.items()
-    }
+    scores, skipped = anomaly_scores(subject, settings)
+    rows: dict[str, dict[str, float]] = {}
+    for name, score in scores.items():
+        with skipping(skipped, name):
+            rate = settings.false_positive_rate
+            rows[name] = detection_metrics(score, anomalous, false_positive_rate=rate)
     metrics = {
         "normal_examples": int((~anomalous).sum()),
         "anomalies": int(anomalous.sum()),
@@ -78,28 +79,37 @@ def measure(subject: Subject, settings: Settings) -> Result:
     curves = {
         f"{name.replace('_', ' ')} ({rows[name]['roc_auc']:.3f})": _curve(score, anomalous)
         for name, score in scores.items()
+        if name in rows
     }
-    figures = {"anomaly-roc": plots.roc_curves(curves)}
-    for name in [name for name in DRAWN if name in scores]:
+    figures = {}
+    with skipping(skipped, "anomaly-roc"):
+        figures["anomaly-roc"] = plots.roc_curves(curves)
+    for name in [name for name in DRAWN if name in rows]:
         figures[f"anomaly-{name.replace('_', '-')}"] = plots.score_histogram(
             scores[name], anomalous, threshold=rows[name]["threshold"], name=DRAWN[name]
         )
-    skipped = {}
-    if "mixture" not in scores:
-        skipped["scores of the latents"] = f"their size is above {LARGEST_LATENT}"
     return Result(metrics, conventions, figures, skipped)
 
 
-def anomaly_scores(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:
-    """All scores of the full test split, by name: [N], larger for less normal examples."""
-    scores = model_scores(subject.ae, subject.variables, subject.everything)
+def anomaly_scores(
+    subject: Subject, settings: Settings
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All scores of the full test split by name, [N], larger for less normal examples; and the
+    reason for each score that is skipped."""
+    scores, skipped = dict[str, np.ndarray](), dict[str, str]()
+    with skipping(skipped, "scores of the model"):
+        scores |= model_scores(subject.ae, subject.variables, subject.everything)
     z, test_z = subject.train_latents, subject.latents(subject.everything)
     if z.shape[1] > LARGEST_LATENT:
-        return scores
-    scorers = latent_scorers(
-        z, components=settings.components, neighbors=settings.neighbors, seed=subject.seed
-    )
-    scores |= {name: score(test_z) for name, score in scorers.items()}
+        return scores, skipped | {"scores of the latents": f"their size is above {LARGEST_LATENT}"}
+    options = {"components": settings.components, "neighbors": settings.neighbors}
+    scorers = {}
+    for name in LATENT_SCORES:
+        with skipping(skipped, name):
+            scorers[name] = latent_scorer(name, z, **options, seed=subject.seed)
+            scores[name] = scorers[name](test_z)
+    if not {"squared_error", "mixture"} <= scores.keys():
+        return scores, skipped | {"error_and_mixture": "one of the two is skipped"}
     of_train = model_scores(subject.ae, subject.variables, subject.train)
 
     def parts(error: np.ndarray, mixture: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,7 +119,7 @@ def anomaly_scores(subject: Subject, settings: Settings) -> dict[str, np.ndarray
         parts(of_train["squared_error"], scorers["mixture"](z)),
         parts(scores["squared_error"], scores["mixture"]),
     )
-    return scores
+    return scores, skipped
 
 
 def _curve(score: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

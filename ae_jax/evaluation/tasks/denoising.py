@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from ae_jax import plots
 from ae_jax.core import as_floats
+from ae_jax.data.real import value_range
+from ae_jax.evaluation.batches import some
 from ae_jax.evaluation.denoising import (
     Kind,
     add_noise,
@@ -19,7 +21,7 @@ from ae_jax.evaluation.denoising import (
     filtered,
 )
 from ae_jax.evaluation.reconstruction import mean_metrics, reconstruction_errors
-from ae_jax.evaluation.tasks.subject import Result, Subject, some
+from ae_jax.evaluation.tasks.subject import Result, Subject, skipping
 from ae_jax.spec import require
 
 DRAWN = 10  # examples
@@ -55,9 +57,9 @@ class Settings:
 
 
 def misfit(subject: Subject) -> str | None:
-    x = subject.test["x"]
     if not subject.in_unit_interval:
-        limits = f"{subject.name} goes from {x.min():.3g} to {x.max():.3g}"
+        low, high = value_range(subject.test)
+        limits = f"{subject.name} goes from {low:.8g} to {high:.8g}"
         return f"the noise is for data in [0, 1], and {limits}"
     return None
 
@@ -66,18 +68,23 @@ def measure(subject: Subject, settings: Settings) -> Result:
     ae, variables = subject.ae, subject.variables
     data, tuning = some(subject.test, settings.examples), some(subject.train, settings.tuning)
     tuning_key, key = jax.random.split(jax.random.key(subject.seed))
-    clean = mean_metrics(reconstruction_errors(ae, variables, data))
+    errors = reconstruction_errors(ae, variables, data)
+    with np.errstate(divide="ignore"):
+        errors.setdefault("psnr", -10.0 * np.log10(errors["mse"]))  # the data lie in [0, 1]
+    clean = mean_metrics(errors)
     measures = {name: unit for name, unit in MEASURES.items() if name in clean}
     metrics: dict[str, Any] = {"examples": len(data["x"])}
     metrics |= {f"clean {name}": clean[name] for name in measures}
     metrics |= {name: {} for name in measures}
     curves: dict[str, Any] = {unit: {} for unit in measures.values()}
-    figures = {}
+    figures, skipped = {}, dict[str, str]()
     for noise in settings.noises:
         widths: Widths = {level: {} for level in settings.levels}
         if subject.are_images:
             widths = {x: best_widths(tuning["x"], tuning_key, noise=noise, level=x) for x in widths}
-            figures[f"denoising-{noise}"] = _draw(subject, data["x"][:DRAWN], key, noise, widths)
+            with skipping(skipped, f"denoising-{noise}"):
+                shown = {name: column[:DRAWN] for name, column in data.items()}
+                figures[f"denoising-{noise}"] = _draw(subject, shown, key, noise, widths)
             chosen = {f"{noise} {level:g}": each for level, each in widths.items()}
             metrics["filter widths"] = metrics.get("filter widths", {}) | chosen
         levels = denoising_metrics(ae, variables, data, key, noise=noise, widths=widths)
@@ -86,15 +93,18 @@ def measure(subject: Subject, settings: Settings) -> Result:
             metrics[name] |= {f"{noise} {level:g}": row for level, row in rows.items()}
             curves[unit][noise] = rows
     figures = {"denoising-curves": plots.noise_curves(curves), **figures}
-    return Result(metrics, CONVENTIONS, figures)
+    return Result(metrics, CONVENTIONS, figures, skipped)
 
 
-def _draw(subject: Subject, x: np.ndarray, key: jax.Array, noise: Kind, widths: Widths) -> Figure:
+def _draw(
+    subject: Subject, data: Mapping[str, np.ndarray], key: jax.Array, noise: Kind, widths: Widths
+) -> Figure:
     """Rows of noisy, reconstructed, filtered and clean images, for the median level of noise."""
     level = sorted(widths)[len(widths) // 2]
-    clean = as_floats(x)
-    noisy = add_noise(key, clean, jnp.arange(len(x)), level, noise=noise)
-    recon = subject.ae.reconstruct(subject.variables, noisy)
+    clean = as_floats(data["x"])
+    noisy = add_noise(key, clean, jnp.arange(len(clean)), level, noise=noise)
+    columns = subject.ae.encoder_columns(data)
+    recon = subject.ae.reconstruct(subject.variables, noisy, **columns)
     rows = {"noisy": noisy, "model": recon, **filtered(noisy, widths[level]), "clean": clean}
     title = f"{noise.replace('_', ' ')} noise, level {level:g}"
     return plots.image_rows({name: np.asarray(row) for name, row in rows.items()}, title=title)

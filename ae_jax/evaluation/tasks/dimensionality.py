@@ -1,20 +1,20 @@
 """Dimensionality reduction: what latents preserve, compared with PCA of the same size."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
-from ae_jax import losses, plots
-from ae_jax.core import Batch, event_mask
+from ae_jax import plots
 from ae_jax.evaluation import PCA, LogisticPCA, fit_logistic_pca, fit_pca
-from ae_jax.evaluation.batches import in_batches
+from ae_jax.evaluation.baselines import linear_errors
+from ae_jax.evaluation.batches import in_batches, some
 from ae_jax.evaluation.neighbors import neighborhood_metrics, probe_metrics
 from ae_jax.evaluation.reconstruction import mean_metrics, reconstruction_errors
-from ae_jax.evaluation.tasks.subject import Result, Subject, some
+from ae_jax.evaluation.tasks.subject import Result, Subject, skipping
 from ae_jax.spec import require
 
 PCA_LIMIT = 4096  # elements of an example: the cost of PCA grows with their cube
@@ -42,49 +42,31 @@ class Settings:
 
 
 def misfit(subject: Subject) -> str | None:
-    if len(subject.test["x"]) < 8:
-        return f"{subject.name} has only {len(subject.test['x'])} test examples"
     if not (np.isfinite(subject.train_latents).all() and np.isfinite(subject.test_latents).all()):
         return "the latents are not finite: has the training diverged?"
     return None
 
 
 def measure(subject: Subject, settings: Settings) -> Result:
+    skipped: dict[str, str] = {}
     spaces = {"latents": (subject.train_latents, subject.test_latents)}
-    x, test_x = subject.train["x"], subject.test["x"]
-    few = some({"x": x, "row": np.arange(len(x))}, settings.probe_train)
-    size = spaces["latents"][0].shape[1]
-    elements = x[0].size
-    test_errors = reconstruction_errors(subject.ae, subject.variables, subject.test)
-    errors = {"latents": mean_metrics(test_errors)["mse"]}
-    conventions = {"latent_dim": "number of latents, over all positions if they are spatial"}
-    skipped = {}
-    if elements > PCA_LIMIT:
-        skipped["PCA"] = f"examples have {elements} elements, more than {PCA_LIMIT}"
-    elif size >= min(elements, len(x)):
-        skipped["PCA"] = f"latents of size {size} are not smaller than the data"
-    else:
-        pca = fit_pca(x, size)
-        spaces["PCA"] = (_encode(pca, subject.train), _encode(pca, subject.test))
-        errors["PCA"] = _error(pca, subject.test)
-        if settings.logistic_pca and (why := _no_logistic_pca(subject, size, len(few["x"]))):
-            skipped["logistic PCA"] = why
-        elif settings.logistic_pca:
-            errors["logistic PCA"] = _error(fit_logistic_pca(few["x"], size), subject.test)
+    errors = _errors(subject, settings, spaces, skipped)
+    size = subject.train_latents.shape[1]
     metrics: dict[str, Any] = {"latent_dim": size, "mse": errors}
-    conventions["mse"] = (
-        "squared error of test reconstructions, mean over elements and examples, and the same for "
-        "PCA with as many components, fitted to the training set (logistic PCA, which infers each "
-        f"latent by minimization, to at most {settings.probe_train} examples)"
-    )
-
-    every = {"x": test_x, "row": np.arange(len(test_x))}
-    rows = some(every, settings.examples)["row"]
-    near = min(settings.neighbors, (len(rows) - 1) // 2)
-    metrics["neighborhoods"] = {
-        name: neighborhood_metrics(test_x[rows], z[rows], neighbors=near)
-        for name, (_, z) in spaces.items()
+    conventions = {
+        "latent_dim": "number of latents, over all positions if they are spatial",
+        "mse": "squared error of test reconstructions, mean over elements and examples, and the "
+        "same for PCA with as many components, fitted to the training set (logistic PCA, which "
+        f"infers each latent by minimization, to at most {settings.probe_train} examples)",
     }
+    rows = _spaced(subject.test, settings.examples)
+    near = min(settings.neighbors, (len(rows) - 1) // 2)
+    metrics["neighborhoods"] = {}
+    for name, (_, z) in spaces.items():
+        with skipping(skipped, f"neighborhoods of {name}"):
+            require(near > 0, "examples", len(rows), "needs at least 3 test examples")
+            x = subject.test["x"][rows]
+            metrics["neighborhoods"][name] = neighborhood_metrics(x, z[rows], neighbors=near)
     conventions["neighborhoods"] = (
         f"for {near} neighbors among {len(rows)} test examples, 1 if all are preserved: "
         "trustworthiness of neighbors among the latents, continuity of those in the data"
@@ -92,23 +74,67 @@ def measure(subject: Subject, settings: Settings) -> Result:
     if why := _no_labels(subject):
         skipped["accuracy"] = why
     else:
-        fitted, tested = few["row"], some(every, settings.probe_test)["row"]
-        metrics["accuracy"] = {
-            name: probe_metrics(
-                (a[fitted], subject.train["label"][fitted]),
-                (b[tested], subject.test["label"][tested]),
+        metrics["accuracy"], conventions["accuracy"] = _accuracy(subject, settings, spaces, skipped)
+    figures: dict[str, Figure] = {}
+    for name, draw in _figures(subject, rows).items():
+        with skipping(skipped, name):
+            figures[name] = draw()
+    return Result(metrics, conventions, figures, skipped)
+
+
+def _errors(
+    subject: Subject, settings: Settings, spaces: dict[str, Any], skipped: dict[str, str]
+) -> dict[str, float]:
+    """Errors of the model and of linear ones by name; the latents of PCA are added to `spaces`."""
+    errors: dict[str, float] = {}
+    with skipping(skipped, "mse"):
+        each = reconstruction_errors(subject.ae, subject.variables, subject.test)
+        errors["latents"] = mean_metrics(each)["mse"]
+    x, size = subject.train["x"], subject.train_latents.shape[1]
+    elements = x[0].size
+    with skipping(skipped, "PCA"):
+        if elements > PCA_LIMIT:
+            raise ValueError(f"examples have {elements} elements, more than {PCA_LIMIT}")
+        if size >= min(elements, len(x)):
+            raise ValueError(f"latents of size {size} are not smaller than the data")
+        pca = fit_pca(x, size)
+        spaces["PCA"] = (_encode(pca, subject.train), _encode(pca, subject.test))
+        errors["PCA"] = _error(pca, subject)
+    if settings.logistic_pca and "PCA" in errors:
+        with skipping(skipped, "logistic PCA"):
+            few = x[_spaced(subject.train, settings.probe_train)]
+            if why := _no_logistic_pca(subject, size, len(few)):
+                raise ValueError(why)
+            errors["logistic PCA"] = _error(fit_logistic_pca(few, size), subject)
+    return errors
+
+
+def _accuracy(
+    subject: Subject, settings: Settings, spaces: dict[str, Any], skipped: dict[str, str]
+) -> tuple[dict[str, Any], str]:
+    """Accuracies of classifiers by what they read, and a line on what they are."""
+    fitted = _spaced(subject.train, settings.probe_train)
+    tested = _spaced(subject.test, settings.probe_test)
+    accuracy: dict[str, Any] = {}
+    data = {"data": (subject.train["x"], subject.test["x"])}
+    for name, (train, test) in (spaces | data).items():
+        with skipping(skipped, f"accuracy of {name}"):
+            accuracy[name] = probe_metrics(
+                (train[fitted], subject.train["label"][fitted]),
+                (test[tested], subject.test["label"][tested]),
                 neighbors=[k for k in (1, 5, 10) if k <= len(fitted)],
             )
-            for name, (a, b) in (spaces | {"data": (x, test_x)}).items()
-        }
-        conventions["accuracy"] = (
-            f"of classifiers fitted to {len(fitted)} training examples, on {len(tested)} test "
-            "examples: k nearest neighbors, and logistic regression (linear)"
-        )
-    if np.ptp(subject.test_latents[rows], axis=0).max() == 0:
-        skipped["figures"] = "all test examples have the same latents"
-        return Result(metrics, conventions, {}, skipped)
-    return Result(metrics, conventions, _figures(subject, rows), skipped)
+    about = (
+        f"of classifiers fitted to {len(fitted)} training examples, on {len(tested)} test "
+        "examples: k nearest neighbors, and logistic regression (linear)"
+    )
+    return accuracy, about
+
+
+def _spaced(data: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+    """The numbers of at most `count` rows of `data`, evenly spaced."""
+    every = {"x": data["x"], "row": np.arange(len(data["x"]))}
+    return some(every, count)["row"]
 
 
 def _no_logistic_pca(subject: Subject, size: int, count: int) -> str | None:
@@ -127,20 +153,28 @@ def _no_labels(subject: Subject) -> str | None:
     return None
 
 
-def _figures(subject: Subject, rows: np.ndarray) -> dict[str, Figure]:
+def _figures(subject: Subject, rows: np.ndarray) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure, by file name."""
     z = subject.test_latents[rows]
     label = subject.test.get("label")
     label = None if label is None else label[rows]
-    figures = {"dimensionality-latents": plots.latent_scatter(z, label)}
-    if z.shape[1] > 2 and len(z) > 50:
-        points = TSNE(random_state=subject.seed).fit_transform(z)
-        figures["dimensionality-tsne"] = _plane(points, label, "t-SNE")
+
+    def plane(name: str, reducer: Any) -> Figure:
+        return _plane(reducer(random_state=subject.seed).fit_transform(z), label, name)
+
+    def scatter() -> Figure:
+        if np.ptp(z, axis=0).max() == 0:
+            raise ValueError("all test examples have the same latents")
+        return plots.latent_scatter(z, label)
+
+    figures: dict[str, Callable[[], Figure]] = {"dimensionality-latents": scatter}
+    if z.shape[1] > 2 and len(z) > 50 and np.ptp(z, axis=0).max() > 0:
+        figures["dimensionality-tsne"] = lambda: plane("t-SNE", TSNE)
         try:
             from umap import UMAP
         except ImportError:  # an extra
             return figures
-        points = UMAP(random_state=subject.seed).fit_transform(z)
-        figures["dimensionality-umap"] = _plane(points, label, "UMAP")
+        figures["dimensionality-umap"] = lambda: plane("UMAP", UMAP)
     return figures
 
 
@@ -154,12 +188,5 @@ def _encode(pca: PCA, data: Any) -> np.ndarray:
     return z
 
 
-def _error(pca: PCA | LogisticPCA, data: Any) -> float:
-    """Squared error of reconstructions per element, mean over examples."""
-
-    def error(pca: PCA | LogisticPCA, batch: Batch) -> Any:
-        recon = pca.decode(pca.encode(batch["x"]))
-        x = jnp.asarray(batch["x"])
-        return losses.mse(recon, x, reduction="mean", where=event_mask(batch))
-
-    return float(in_batches(error, pca, data).mean())
+def _error(model: PCA | LogisticPCA, subject: Subject) -> float:
+    return mean_metrics(linear_errors(model, subject.test))["mse"]

@@ -1,19 +1,20 @@
 """Learned features: filters of the first layer, activity of units, accuracy with few labels."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ae_jax import plots
 from ae_jax.core import as_floats
+from ae_jax.data.real import drawn_range
+from ae_jax.evaluation.batches import some
 from ae_jax.evaluation.features import first_filters
 from ae_jax.evaluation.few_labels import few_label_accuracy
 from ae_jax.evaluation.latents import NEAR_ZERO, activity_metrics
 from ae_jax.evaluation.pca import fit_pca
-from ae_jax.evaluation.tasks.subject import Result, Subject, joined, some
+from ae_jax.evaluation.tasks.subject import Result, Subject, joined, skipping
 from ae_jax.spec import require
 
 Part = Literal["filters", "units", "few_labels"]
@@ -58,17 +59,17 @@ def misfit(subject: Subject) -> str | None:
 
 def measure(subject: Subject, settings: Settings) -> Result:
     misfits = {part: why for part, misfit in MISFITS.items() if (why := misfit(subject))}
-    for part in settings.parts:
-        if part in misfits:
-            raise ValueError(f"features.parts {part}: {misfits[part]}")
+    if wrong := [part for part in settings.parts if part in misfits]:
+        raise ValueError(f"features.parts {wrong[0]}: {misfits[wrong[0]]}")
     if not np.isfinite(subject.test_latents).all():
         raise ValueError("the latents are not finite: has the training diverged?")
-    results = [
-        measure_part(subject, settings)
-        for part, measure_part in PARTS.items()
-        if part in (settings.parts or PARTS) and part not in misfits
-    ]
-    return joined(results)._replace(skipped={} if settings.parts else misfits)
+    results = [Result({}, {}, {}, {} if settings.parts else misfits)]
+    for part in [part for part in settings.parts or PARTS if part not in misfits]:
+        skipped: dict[str, str] = {}
+        with skipping(skipped, part):
+            results.append(PARTS[part](subject, settings))
+        results.append(Result({}, {}, {}, skipped))
+    return joined(results)
 
 
 def _filters_misfit(subject: Subject) -> str | None:
@@ -88,8 +89,9 @@ def _filters(subject: Subject, settings: Settings) -> Result:
 
 def _units(subject: Subject, settings: Settings) -> Result:
     z = subject.test_latents
-    x = jnp.zeros((1, *subject.ae.event_shape))
-    shape = jax.eval_shape(subject.ae.encode, subject.variables, x).shape[1:]
+    shape = subject.latent_shape if subject.decodes else z.shape[1:]
+    if math.prod(shape) != z.shape[1]:  # the module has features of its own
+        shape = z.shape[1:]
     chosen = np.argsort(-z.std(axis=0), kind="stable")[: settings.units]
     names = [_name(unit, shape) for unit in chosen]
     top = [np.argsort(-z[:, unit], kind="stable")[:TOP] for unit in chosen]
@@ -109,8 +111,9 @@ def _units(subject: Subject, settings: Settings) -> Result:
     figures = {"features-histograms": plots.unit_histograms(z[:, chosen], titles)}
     if subject.are_images:
         images = {title: subject.test["x"][rows] for title, rows in zip(titles, top, strict=True)}
-        title = "test examples where a unit is largest"
-        figures["features-top-examples"] = plots.image_rows(images, count=TOP, title=title)
+        title, limits = "test examples where a unit is largest", drawn_range(subject.test)
+        drawn = plots.image_rows(images, count=TOP, title=title, limits=limits)
+        figures["features-top-examples"] = drawn
     return Result(metrics, CONVENTIONS, figures)
 
 
@@ -141,27 +144,32 @@ def _few_labels(subject: Subject, settings: Settings) -> Result:
         pca = fit_pca(x, size)
         features[f"PCA {size}"] = (np.asarray(pca.encode(x)), np.asarray(pca.encode(test)))
     rows: dict[str, dict[str, float]] = {}
+    skipped: dict[str, str] = {}
     curves: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in features}
     for count in [n for n in settings.labels if n <= len(x)] or [len(x)]:
         row = rows[str(count)] = {}
         for name, (train_features, test_features) in features.items():
-            accuracy = few_label_accuracy(
-                train_features,
-                pool["label"],
-                test_features,
-                subject.test["label"],
-                count=count,
-                draws=settings.draws,
-                seed=subject.seed,
-            )
-            row[name], row[f"{name} ±"] = float(accuracy.mean()), float(accuracy.std())
-            curves[name][count] = row[name], row[f"{name} ±"]
+            with skipping(skipped, f"{count} labels, {name}"):
+                accuracy = few_label_accuracy(
+                    train_features,
+                    pool["label"],
+                    test_features,
+                    subject.test["label"],
+                    count=count,
+                    draws=settings.draws,
+                    seed=subject.seed,
+                )
+                row[name], row[f"{name} ±"] = float(accuracy.mean()), float(accuracy.std())
+                curves[name][count] = row[name], row[f"{name} ±"]
     what = (
         "test accuracy of logistic regression by number of labels: mean and standard deviation of "
         f"{settings.draws} class-balanced draws from {len(x)} training examples"
     )
-    figure = plots.label_curves(curves)
-    return Result({"few_labels": rows}, {"few_labels": what}, {"features-few-labels": figure})
+    figures = {}
+    with skipping(skipped, "features-few-labels"):
+        drawn = {name: curve for name, curve in curves.items() if curve}
+        figures["features-few-labels"] = plots.label_curves(drawn)
+    return Result({"few_labels": rows}, {"few_labels": what}, figures, skipped)
 
 
 MISFITS = {"filters": _filters_misfit, "few_labels": _labels_misfit}

@@ -26,9 +26,9 @@ from ae_jax.evaluation.likelihood import (
     posterior_metrics,
     posterior_samples,
 )
-from ae_jax.evaluation.reconstruction import reconstruct_all
-from ae_jax.evaluation.tasks.generation_figures import decode_all, draw_paths, draw_samples
-from ae_jax.evaluation.tasks.subject import Result, Subject, joined
+from ae_jax.evaluation.reconstruction import pixel_range, reconstruct_all
+from ae_jax.evaluation.tasks.generation_figures import decode_all, draw_samples, paths_to_draw
+from ae_jax.evaluation.tasks.subject import Result, Subject, joined, skipping
 from ae_jax.spec import nearest, require
 
 LARGEST_LATENT = 1024  # the size of covariances grows with the square
@@ -72,30 +72,39 @@ def misfit(subject: Subject) -> str | None:
 
 
 def measure(subject: Subject, settings: Settings) -> Result:
-    parts = []
+    parts, skipped = list[Result](), dict[str, str]()
     weight, unit = subject.train_latents.var(0, dtype=np.float64), "variance"
     if subject.ae.method("log_weight") is not None:
-        parts.append(_likelihood(subject, settings))
-        if "latent_kl" in parts[0].metrics:
-            weight, unit = np.array(parts[0].metrics["latent_kl"]), "KL in nats"
-    latents, density = _draw_latents(subject, settings)
-    parts.append(density)
+        with skipping(skipped, "likelihood"):
+            parts.append(_likelihood(subject, settings))
+            if "latent_kl" in parts[0].metrics:
+                weight, unit = np.array(parts[0].metrics["latent_kl"]), "KL in nats"
+    latents: dict[str, np.ndarray] = {}
+    with skipping(skipped, "fitted densities"):
+        latents, density = _draw_latents(subject, settings, skipped)
+        parts.append(density)
     if subject.are_images:
-        images = _sampled(subject, settings)
+        images: dict[str, np.ndarray] = {}
+        with skipping(skipped, "samples"):
+            images |= _sampled(subject, settings)
+            if latents and subject.decodes:
+                images |= decode_all(subject, latents)
+        figures = draw_samples(subject, {name: each[:DRAWN] for name, each in images.items()})
         if subject.decodes:
-            images |= decode_all(subject, latents)
-            parts.append(Result({}, {}, draw_paths(subject, weight, unit)))
+            for name, draw in paths_to_draw(subject, weight, unit).items():
+                with skipping(skipped, name):
+                    figures[name] = draw()
         else:
             why = "latents are a tree of arrays, or need columns to be decoded"
-            parts.append(Result({}, {}, {}, {"interpolations and traversals": why}))
-        drawn = draw_samples(subject, {name: each[:DRAWN] for name, each in images.items()})
-        parts.append(Result({}, {}, drawn))
-        parts.append(_distances(subject, settings, images))
+            skipped["interpolations and traversals"] = why
+        parts.append(Result({}, {}, figures))
+        with skipping(skipped, "FID and KID"):
+            parts.append(_distances(subject, settings, images))
     else:
         shape = subject.ae.event_shape
         why = f"examples of shape {shape} are not images [H, W, 1 or 3]"
-        parts.append(Result({}, {}, {}, {"FID, KID and figures": why}))
-    return joined(parts)
+        skipped["FID, KID and figures"] = why
+    return joined([*parts, Result({}, {}, {}, skipped)])
 
 
 def _likelihood(subject: Subject, settings: Settings) -> Result:
@@ -153,33 +162,33 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     return Result(metrics, {name: conventions[name] for name in metrics}, {})
 
 
-def _draw_latents(subject: Subject, settings: Settings) -> tuple[dict[str, np.ndarray], Result]:
-    """New latents [N, K] by their density, the prior first, and the fit of the densities."""
+def _draw_latents(
+    subject: Subject, settings: Settings, skipped: dict[str, str]
+) -> tuple[dict[str, np.ndarray], Result]:
+    """New latents [N, K] by the density that they are drawn from, and the fit of the densities."""
     ae, variables, seed = subject.ae, subject.variables, subject.seed
     count, size = _set_size(subject, settings), subject.train_latents.shape[1]
-    latents: dict[str, np.ndarray] = {}
     train, test, of = subject.train_latents, subject.test_latents, "latents"
     if ae.method("log_weight") is not None:
         if size > LARGEST_LATENT:
-            why = f"latents of size {size}, more than {LARGEST_LATENT}"
-            return latents, Result({}, {}, {}, {"fitted densities": why})
+            raise ValueError(f"latents of size {size}, more than {LARGEST_LATENT}")
         train, test = (
             posterior_samples(ae, variables, split, seed=seed + i)
             for i, split in enumerate((subject.train, subject.test))
         )
         of = "posterior samples" + _as_they_are(subject)
     components = min(settings.components, len(train))
-    fitted = {
-        "mixture": fit_density(train, components, seed=seed),
-        "gaussian": fit_density(train, seed=seed),
-    }
+    fitted = {}
+    for name, number in {"mixture": components, "gaussian": 1}.items():
+        with skipping(skipped, name):
+            fitted[name] = fit_density(train, number, seed=seed)
     drawn = {name: draw(density, count, seed=seed) for name, density in fitted.items()}
     metrics = {name: float(density.score(test)) for name, density in fitted.items()}
     meaning = (
         f"log-density of test {of}, nats per example, under a Gaussian and a mixture of "
         f"{components} fitted to those of training examples"
     )
-    return latents | drawn, Result({"latent_density": metrics}, {"latent_density": meaning}, {})
+    return drawn, Result({"latent_density": metrics}, {"latent_density": meaning}, {})
 
 
 def _sampled(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:
@@ -207,18 +216,20 @@ def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]
     """FID and KID of sets of images, compared with training images."""
     name = settings.classifier or classifier_of(subject.name)
     if name is None:
-        why = f"no classifier comes with ae_jax for {subject.name}"
-        return Result({}, {}, {}, {"FID and KID": why})
+        raise ValueError(f"no classifier comes with ae_jax for {subject.name}")
     about, count = CLASSIFIERS[name], _set_size(subject, settings)
     if about.event_shape != subject.ae.event_shape:
-        why = f"{name} is for images {about.event_shape}"
-        return Result({}, {}, {}, {"FID and KID": why})
+        raise ValueError(f"{name} is for images {about.event_shape}")
+    pixels = pixel_range(subject.ae, subject.test)
+    if pixels is None:
+        raise ValueError("the images lie neither in [0, 1] nor in [-1, 1]")
     train = _chosen({"x": subject.train["x"]}, count, subject.seed)
     test = _chosen(dict(subject.test), count, subject.seed)
     recon = reconstruct_all(subject.ae, subject.variables, test)
     sets = {**made, "reconstructions": recon, "test": np.asarray(as_floats(test["x"]))}
     images = np.concatenate([np.asarray(as_floats(train["x"])), *sets.values()])
-    reference, *features = np.split(image_features(name, images.clip(0, 1)), 1 + len(sets))
+    shares = ((images - pixels[0]) / (pixels[1] - pixels[0])).clip(0, 1)
+    reference, *features = np.split(image_features(name, shares), 1 + len(sets))
     rows = {
         row: {
             f"fid[{name}]": fid(each, reference),

@@ -1,6 +1,6 @@
 """Figures of decoded latents: samples, the manifold, interpolations and traversals."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ae_jax import plots
 from ae_jax.core import Batch, Variables, as_floats
+from ae_jax.data.real import drawn_range
 from ae_jax.evaluation.batches import in_batches
 from ae_jax.evaluation.paths import spherical, straight, traversal
 from ae_jax.evaluation.tasks.subject import Subject
@@ -40,7 +41,7 @@ def decode_all(subject: Subject, latents: Mapping[str, np.ndarray]) -> dict[str,
 
 def draw_samples(subject: Subject, images: Mapping[str, np.ndarray]) -> dict[str, Figure]:
     """A grid of images for each density of latents; the first one is the model's."""
-    limits = _limits(subject)
+    limits = drawn_range(subject.test)
     return {
         "generation-samples" + (f"-{name}" if place else ""): plots.samples(
             each, title=f"samples: {name}", limits=limits
@@ -49,24 +50,29 @@ def draw_samples(subject: Subject, images: Mapping[str, np.ndarray]) -> dict[str
     }
 
 
-def draw_paths(subject: Subject, weight: np.ndarray, unit: str) -> dict[str, Figure]:
-    """Interpolations between test examples, traversals, and the manifold of a 2-D prior.
+def paths_to_draw(
+    subject: Subject, weight: np.ndarray, unit: str
+) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure: interpolations, traversals, and the manifold of a 2-D prior.
 
     Traversals are drawn for the latents of largest `weight` [K], which has the given `unit`.
     """
-    figures = {
-        "generation-interpolations": _interpolations(subject),
-        "generation-traversals": _traversals(subject, weight, unit),
+    figures: dict[str, Callable[[], Figure]] = {
+        "generation-interpolations": lambda: _interpolations(subject),
+        "generation-traversals": lambda: _traversals(subject, weight, unit),
     }
     if subject.ae.method("prior_quantile") is not None and len(weight) == 2:
-        grid = decode(subject, plots.manifold_latents())
-        figures["generation-manifold"] = plots.manifold(grid, limits=_limits(subject))
+        figures["generation-manifold"] = lambda: plots.manifold(
+            decode(subject, plots.manifold_latents()), limits=drawn_range(subject.test)
+        )
     return figures
 
 
 def _interpolations(subject: Subject) -> Figure:
     """Paths from one test example to another; the ends show the examples themselves."""
     count = min(PAIRS, len(subject.test["x"]) // 2)
+    if count == 0:
+        raise ValueError("an interpolation needs two test examples")
     chosen = np.random.default_rng(subject.seed).permutation(len(subject.test["x"]))[: 2 * count]
     x, z = np.asarray(as_floats(subject.test["x"][chosen])), subject.test_latents[chosen]
     paths = {
@@ -81,7 +87,7 @@ def _interpolations(subject: Subject) -> Figure:
         )
     }
     title = "interpolations between test examples, which are shown at both ends"
-    return plots.image_rows(rows, count=STEPS + 2, title=title, limits=_limits(subject))
+    return plots.image_rows(rows, count=STEPS + 2, title=title, limits=drawn_range(subject.test))
 
 
 def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
@@ -102,12 +108,4 @@ def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
         paths[f"z{k}: {weight[k]:.2g}"] = traversal(subject.test_latents[at], k, values)
     title = f"traversals of the latents of test example {at}, with the {unit} of each dimension"
     rows = decode_all(subject, paths)
-    return plots.image_rows(rows, count=STEPS, title=title, limits=_limits(subject))
-
-
-def _limits(subject: Subject) -> tuple[float, float]:
-    """The values drawn as black and white: 0 and 1, or the range of the data if it is larger."""
-    x = subject.test["x"]
-    if x.dtype == np.uint8:
-        return 0.0, 1.0
-    return min(0.0, float(x.min())), max(1.0, float(x.max()))
+    return plots.image_rows(rows, count=STEPS, title=title, limits=drawn_range(subject.test))

@@ -3,11 +3,18 @@
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from ae_jax import plots
 from ae_jax.core import as_floats
-from ae_jax.evaluation.reconstruction import CONVENTIONS, mean_metrics, reconstruction_errors
-from ae_jax.evaluation.tasks.subject import Result, Subject
+from ae_jax.data.real import blanked
+from ae_jax.evaluation.reconstruction import (
+    CONVENTIONS,
+    mean_metrics,
+    reconstruct_all,
+    reconstruction_errors,
+)
+from ae_jax.evaluation.tasks.subject import Result, Subject, skipping
 
 EACH = 5  # drawn examples of each kind: best, median and worst
 
@@ -24,10 +31,8 @@ def misfit(subject: Subject) -> str | None:
 def measure(subject: Subject, settings: Settings) -> Result:
     errors = reconstruction_errors(subject.ae, subject.variables, subject.test)
     skipped: dict[str, str] = {}
-    if not subject.in_unit_interval:
-        for name in [name for name in ("psnr", "ssim") if name in errors]:
-            del errors[name]
-            skipped[name] = "is defined for data in [0, 1], and this data is not"
+    if "psnr" not in errors:
+        skipped["psnr and ssim"] = "they are of images with values in [0, 1] or [-1, 1]"
     order = np.argsort(errors["squared_error"], kind="stable")
     middle = len(order) // 2
     spread = {
@@ -55,14 +60,20 @@ def measure(subject: Subject, settings: Settings) -> Result:
             for name in chosen
         },
     }
-    rows = np.concatenate(list(chosen.values()))
-    x = np.asarray(as_floats(subject.test["x"][rows]))
-    chosen = {name: column[rows] for name, column in subject.test.items()}
-    columns = subject.ae.encoder_columns(chosen)
-    recon = np.asarray(subject.ae.reconstruct(subject.variables, chosen["x"], **columns))
+    names = [name for name, rows in chosen.items() for _ in rows]
+    figures = {}
+    with skipping(skipped, "reconstruction-extremes"):
+        figure = _draw(subject, np.concatenate(list(chosen.values())), names)
+        figures["reconstruction-extremes"] = figure
+    conventions = {name: about for name, about in conventions.items() if name in metrics}
+    return Result(metrics, conventions, figures, skipped)
+
+
+def _draw(subject: Subject, rows: np.ndarray, names: list[str]) -> Figure:
+    """Test examples and their reconstructions, without padded steps."""
+    shown = {name: column[rows] for name, column in subject.test.items()}
+    recon = blanked(reconstruct_all(subject.ae, subject.variables, shown), shown)
+    x = blanked(np.asarray(as_floats(shown[subject.ae.target])), shown)
     if len(x.shape) > 2 and not subject.are_images and x.shape[2:] != (1,):
         x, recon = x.reshape(len(x), -1), recon.reshape(len(x), -1)
-    names = [name for name, rows in chosen.items() for _ in rows]
-    figure = plots.reconstructions(x, recon, count=len(rows), labels=names)
-    conventions = {name: about for name, about in conventions.items() if name in metrics}
-    return Result(metrics, conventions, {"reconstruction-extremes": figure}, skipped)
+    return plots.reconstructions(x, recon, count=len(rows), labels=names)

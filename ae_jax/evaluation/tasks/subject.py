@@ -1,6 +1,7 @@
 """The subject of a measurement (a model and its data), and the result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -11,16 +12,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ae_jax.core import Autoencoder, Variables
+from ae_jax.data.real import UNIT, counted, value_range, within
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.ssim import are_images
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model and its data: ``"x"`` [N, ...], maybe ``"label"`` [N].
+    """A trained model and its data: ``"x"`` [N, ...], maybe ``"label"`` [N] and further columns.
 
     `train` and `test` are the data of the training. `everything` is the full test split: it is
-    larger than `test` if the model was trained only on examples with certain labels.
+    larger than `test` if the model was trained only on examples with certain labels. Rows that
+    ``"mask"`` excludes are removed here, and padded steps filled (see `counted`), so that no task
+    sees what they held.
     """
 
     ae: Autoencoder
@@ -30,6 +34,10 @@ class Subject:
     everything: Mapping[str, np.ndarray]
     name: str = "data"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("test", "everything", "train"):
+            object.__setattr__(self, name, counted(getattr(self, name), like=self.train))
 
     @cached_property
     def train_latents(self) -> np.ndarray:
@@ -65,20 +73,12 @@ class Subject:
     @property
     def in_unit_interval(self) -> bool:
         """Whether the test examples lie in [0, 1], as pixels do."""
-        x = self.test["x"]
-        return x.dtype == np.uint8 or bool(x.min() >= 0 and x.max() <= 1)
+        return within(value_range(self.test), UNIT)
 
     @property
     def are_images(self) -> bool:
         """Whether examples are images [H, W, 1 or 3], and not sequences or vectors."""
-        return are_images(self.ae.event_shape)
-
-
-def some(data: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """At most `count` examples of `data`, evenly spaced."""
-    total = len(data["x"])
-    rows = np.linspace(0, total - 1, min(count, total)).astype(int)
-    return {name: column[rows] for name, column in data.items()}
+        return are_images(self.ae.event_shape) and "length" not in self.test
 
 
 class Result(NamedTuple):
@@ -95,6 +95,15 @@ class Result(NamedTuple):
     conventions: Mapping[str, str]
     figures: Mapping[str, Figure]
     skipped: Mapping[str, str] = MappingProxyType({})
+
+
+@contextmanager
+def skipping(skipped: dict[str, str], name: str) -> Iterator[None]:
+    """A part that stands or falls alone: its `ValueError` is the reason in `skipped`."""
+    try:
+        yield
+    except ValueError as error:
+        skipped[name] = str(error).partition("\n")[0]
 
 
 def joined(parts: Sequence[Result]) -> Result:

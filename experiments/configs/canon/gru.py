@@ -15,7 +15,6 @@ CONFIG = Config(
         network=RNN(widths=(100, 30), cell="gru"),
         latent_dim=None,
         loss="mse",
-        output_activation="sigmoid",
     ),
     data=Data(name="fashion_mnist"),
     train=Train(epochs=10, batch_size=64, learning_rate=2e-3, optimizer="nadam"),

@@ -66,16 +66,16 @@ def test_latents_that_never_change_have_no_figure(numpy_state):
     case.variables["params"]["code"]["bias"] = np.full(4, -100.0, np.float32)  # dead units
     result = dimensionality.measure(case, QUICK)
     assert result.figures == {}
-    assert result.skipped["figures"] == "all test examples have the same latents"
+    assert result.skipped["dimensionality-latents"] == "all test examples have the same latents"
     assert result.skipped["accuracy"] == "data has no labels to train a classifier on the latents"
 
 
 def test_what_does_not_fit(numpy_state):
     large = subject(numpy_state, Vanilla(latent_dim=9), vectors(60), vectors(60))
     assert "not smaller than the data" in dimensionality.measure(large, QUICK).skipped["PCA"]
-    few = subject(numpy_state, LINEAR, vectors(60), vectors(7))
-    assert dimensionality.misfit(few) == "data has only 7 test examples"
-    few.variables["params"]["code"]["bias"] = np.full(2, np.nan, np.float32)
+    few = dimensionality.measure(subject(numpy_state, LINEAR, vectors(60), vectors(2)), QUICK)
+    assert few.metrics["mse"].keys() == {"latents", "PCA"}  # which need no neighbors
+    assert few.skipped["neighborhoods of PCA"] == "examples=2: needs at least 3 test examples"
     broken = subject(numpy_state, LINEAR, vectors(60), vectors(60))
     broken.variables["params"]["code"]["bias"] = np.full(2, np.nan, np.float32)
     assert "not finite" in dimensionality.misfit(broken)
