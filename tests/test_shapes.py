@@ -19,10 +19,15 @@ Batch = Num[Array, "B *event"]
 Like = Num[Array, "#B *#event"]  # broadcastable to a Batch
 Levels = Num[Array, "B *event levels"]
 Mixture = Num[Array, "B *event 3 components"]
+Weights = Num[Array, "K B"]  # samples are the leading axis
+Token = Num[Array, "2 K B"]
+Samples = Num[Array, "K B *event"]
+Row = Num[Array, "B"]
 Mask = Bool[Array, "#B *#event"]
 Rows = Bool[Array, "B"]
 Each = Float32[Array, "B"]  # one number for each example
 Event = Float32[Array, "*event"]
+EachSample = Float32[Array, "K B"]
 Scalar = Float32[Array, ""]
 
 CHECKED = {}  # name of a loss -> the loss, checked
@@ -114,6 +119,36 @@ def batch_mean(values: Batch, where: Rows | None = None) -> Event:
     return losses.batch_mean(values, where=where)
 
 
+@checked
+def importance_bound(log_weight: Weights) -> Each:
+    return losses.importance_bound(log_weight, groups=2, elbo_weight=0.1)
+
+
+@checked
+def normalized_weights(log_weight: Weights) -> EachSample:
+    return losses.normalized_weights(log_weight, groups=2)
+
+
+@checked
+def vimco_signal(log_weight: Weights) -> EachSample:
+    return losses.vimco_signal(log_weight, groups=2)
+
+
+@checked
+def with_score(bound: Row, signal: Weights, log_posterior: Weights) -> Each:
+    return losses.with_score(bound, signal, log_posterior)
+
+
+@checked
+def scaled_path(z: Samples, token: Token) -> tuple[Samples, Token]:
+    return losses.scaled_path(z, token)
+
+
+@checked
+def doubly_reparametrized(log_weight: Weights, token: Token) -> Each:
+    return losses.doubly_reparametrized(log_weight, token, groups=2, elbo_weight=0.1)
+
+
 def test_every_loss_has_a_signature():
     assert CHECKED.keys() == set(losses.__all__) - {"Reduction"}
 
@@ -125,7 +160,8 @@ def test_shapes_and_dtypes(loss, event, dtype):
     whole, one_row, one_column = (5, *event), (1, *event), (5, *(1 for _ in event))
     for like, mask in [(whole, None), (one_row, whole), (whole, one_column)]:
         shapes = {Batch: whole, Like: like, Mask | None: mask, Rows | None: mask and (5,)}
-        shapes |= {Levels: (*whole, 6), Mixture: (*whole, 3, 2)}
+        shapes |= {Levels: (*whole, 6), Mixture: (*whole, 3, 2), Row: (5,)}
+        shapes |= {Weights: (4, 5), Token: (2, 4, 5), Samples: (4, *whole)}
         arguments = {
             name: jax.ShapeDtypeStruct(shapes[kind], bool if name == "where" else dtype)
             for name, kind in inspect.get_annotations(CHECKED[loss]).items()

@@ -59,7 +59,8 @@ def with_score(bound: Array, signal: Array, log_posterior: Array) -> Array:
 
     `signal` and `log_posterior` are [K, B]; `signal` carries no gradient.
     """
-    score = (lax.stop_gradient(signal) * log_posterior).sum(0)
+    signal = jnp.asarray(lax.stop_gradient(signal), jnp.float32)
+    score = (signal * log_posterior).sum(0)
     return bound + score - lax.stop_gradient(score)
 
 
