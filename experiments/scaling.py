@@ -5,8 +5,8 @@ python -m experiments.scaling simple conv --measure 1 2 4   also measure simulat
 
 A step exchanges gradients and metrics by all-reduce: G bytes, as XLA compiles it for two CPU
 devices. (On a CPU, convolutions exchange the gradients of more than one form of a kernel.) The
-prediction for N devices, with a global batch B, a peak of P FLOP/s of which a fraction u is
-reached, links of W bytes/s in each direction and a latency of a seconds per hop, is
+prediction for N devices is this, with a global batch B, a peak of P FLOP/s, a fraction u of it that
+is reached, links of W bytes/s in each direction, and a latency of a seconds per hop:
 
     compute  c = FLOPs(B / N) / (u P)
     exchange r = 2 (N - 1) / N * G / W + 2 ceil(log2 N) a       (bandwidth-optimal, tree latency)

@@ -46,10 +46,11 @@ class ConvNet(Spec):
     up: Literal["nearest", "transpose"] = "nearest"
     """How a decoder level doubles the size: nearest upsampling, or transposed convolution."""
     odd: Literal["crop", "valid", "floor"] = "crop"
-    """How an odd size is halved and doubled. ``crop``: halved and rounded up, then cropped after
-    doubling. ``valid``: the same, but the surplus is kept until a convolution without padding
-    removes it. ``floor``: halved and rounded down (the pool ignores the last row and column), then
-    restored by a transposed convolution without padding."""
+    """How levels treat an odd size n. ``crop``: the encoder rounds n / 2 up; the decoder doubles
+    that to n + 1 and cuts the last row and column off. ``valid``: as ``crop``, but convolutions
+    without padding remove the last row and column. ``floor``: the encoder rounds n / 2 down,
+    because its pool ignores the last row and column; a transposed convolution without padding
+    restores n."""
     activation: Activation = "relu"
     """The activation after every layer but the last."""
     remat: bool = False

@@ -117,12 +117,12 @@ function conv([x, kernel], settings) {
   return out;
 }
 
-// The decoder of a program: codes to outputs, Float32Array to Float32Array.
+// The decoder of a program: latents to outputs, Float32Array to Float32Array.
 async function makeDecoder({ constants, operations, output }) {
   const arrays = await Promise.all(constants.map(unpack));
   const kinds = { take, matmul, conv };
-  return (code) => {
-    const registers = [code];
+  return (latents) => {
+    const registers = [latents];
     const read = (number) => (number < 0 ? arrays[~number] : registers[number]);
     for (const [name, numbers, settings] of operations) {
       const inputs = numbers.map(read);

@@ -39,26 +39,26 @@ function drawExample(canvas, values, shape, limits, pictures) {
   }
 }
 
-async function startExplorer(found, root) {
-  const [rows, codes, examples, mean] = await Promise.all(
-    [found.rows, found.codes, found.examples, found.mean].map(unpack),
+async function startExplorer(data, root) {
+  const [rows, latents, examples, mean] = await Promise.all(
+    [data.rows, data.latents, data.examples, data.mean].map(unpack),
   );
-  const { labels, plane, size, shape } = found;
+  const { labels, plane, size, shape } = data;
   const classOf = labels?.index && (await unpack(labels.index));
   const numberOf = labels?.values && (await unpack(labels.values));
-  const decode = found.decoder && (await makeDecoder(found.decoder));
+  const decode = data.decoder && (await makeDecoder(data.decoder));
   const pixels = examples.length / rows.length;
   const plot = root.querySelector(".plane");
   const find = (name) => root.querySelector(name);
-  const codeOf = (i) => codes.slice(i * size, (i + 1) * size);
-  let code = mean.slice();
+  const latentsOf = (i) => latents.slice(i * size, (i + 1) * size);
+  let z = mean.slice();
 
   function place(z) {
     return plane.axes.map((axis) =>
       axis.reduce((sum, weight, k) => sum + weight * (z[k] - plane.mean[k]), 0),
     );
   }
-  const places = Array.from(rows, (_, i) => place(codeOf(i)));
+  const places = Array.from(rows, (_, i) => place(latentsOf(i)));
 
   function labelOf(i) {
     if (classOf) return labels.names[classOf[i]];
@@ -69,7 +69,7 @@ async function startExplorer(found, root) {
     const label = labelOf(i);
     const text = `Test example ${rows[i]}` + (label === null ? "" : `, label ${label}`);
     const values = examples.subarray(i * pixels, (i + 1) * pixels);
-    drawExample(find(".example"), values, shape, found.limits, found.pictures);
+    drawExample(find(".example"), values, shape, data.limits, data.pictures);
     find(".example").setAttribute("aria-label", text);
     find(".example-caption").textContent = text;
     find(".row").value = rows[i];
@@ -77,29 +77,29 @@ async function startExplorer(found, root) {
 
   function choose(i) {
     show(i);
-    start(codeOf(i), `from the latents of example ${rows[i]}`);
+    start(latentsOf(i), `from the latents of example ${rows[i]}`);
   }
 
   function start(from, about) {
-    code = from;
-    for (const { code: k } of found.sliders) {
-      const slider = root.querySelector(`#${root.id}-code-${k}`);
-      if (slider) slider.value = code[k];
+    z = from;
+    for (const { latent: k } of data.sliders) {
+      const slider = root.querySelector(`#${root.id}-latent-${k}`);
+      if (slider) slider.value = z[k];
     }
     redraw(about);
   }
 
   function redraw(about) {
     if (!decode) return;
-    for (const { code: k } of found.sliders) {
-      const slider = root.querySelector(`#${root.id}-code-${k}`);
-      slider.nextElementSibling.textContent = code[k].toFixed(2);
+    for (const { latent: k } of data.sliders) {
+      const slider = root.querySelector(`#${root.id}-latent-${k}`);
+      slider.nextElementSibling.textContent = z[k].toFixed(2);
     }
-    const values = decode(code);
-    drawExample(find(".decoded"), values, shape, found.limits, found.pictures);
+    const values = decode(z);
+    drawExample(find(".decoded"), values, shape, data.limits, data.pictures);
     find(".decoded").setAttribute("aria-label", `Decoded ${about}`);
     find(".decoded-caption").textContent = `Decoded ${about}`;
-    const [x, y = 0] = place(code);
+    const [x, y = 0] = place(z);
     Plotly.restyle(plot, { x: [[x]], y: [[y]] }, [plot.data.length - 1]);
   }
 
@@ -133,7 +133,7 @@ async function startExplorer(found, root) {
               : marker({ color: themeColor(0) }),
           }),
         ];
-    const [x, y = 0] = place(code);
+    const [x, y = 0] = place(z);
     const cross = { size: 14, symbol: "x-thin", line: { width: 3, color: themeColor("text") } };
     made.push({
       ...{ type: "scatter", mode: "markers", x: [x], y: [y], marker: cross, hoverinfo: "skip" },
@@ -161,7 +161,7 @@ async function startExplorer(found, root) {
   plot.on("plotly_click", ({ points }) => {
     if (points[0].customdata !== undefined) choose(points[0].customdata);
   });
-  find(".row").max = found.total - 1;
+  find(".row").max = data.total - 1;
   find(".row").addEventListener("change", (event) => {
     // Of the examples that are here, the next one to the row.
     const wanted = Number(event.target.value);
@@ -169,10 +169,10 @@ async function startExplorer(found, root) {
     choose(Array.from(rows.keys()).reduce((best, i) => (far(i) < far(best) ? i : best), 0));
   });
   if (decode) {
-    for (const { code: k } of found.sliders) {
-      const slider = root.querySelector(`#${root.id}-code-${k}`);
+    for (const { latent: k } of data.sliders) {
+      const slider = root.querySelector(`#${root.id}-latent-${k}`);
       slider.addEventListener("input", () => {
-        code[k] = Number(slider.value);
+        z[k] = Number(slider.value);
         redraw("from the sliders");
       });
     }

@@ -121,7 +121,7 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
     return {
         "total": total,
         "rows": pack(rows),
-        "codes": pack(z),
+        "latents": pack(z),
         "size": z.shape[1],
         "plane": _plane(z),
         "labels": _labels(chosen.get("label")),
@@ -142,7 +142,7 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
 def _slider(latent: int, values: np.ndarray) -> dict[str, float]:
     low, high = float(values.min()), float(values.max())
     margin = 1.0 if low == high else 0.0  # a constant latent has no range
-    return {"code": latent, "low": low - margin, "high": high + margin}
+    return {"latent": latent, "low": low - margin, "high": high + margin}
 
 
 def _split(

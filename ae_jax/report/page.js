@@ -3,8 +3,8 @@
 async function startPage() {
   const read = (name) => JSON.parse(document.getElementById(`data-${name}`).textContent);
   const drawings = [startCurves(read("curves"))];
-  for (const [i, found] of read("explorers").entries()) {
-    drawings.push(await startExplorer(found, document.getElementById(`explorer-${i}`)));
+  for (const [i, data] of read("explorers").entries()) {
+    drawings.push(await startExplorer(data, document.getElementById(`explorer-${i}`)));
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     for (const draw of drawings) draw();

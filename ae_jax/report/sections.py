@@ -58,16 +58,16 @@ def explorer_section(number: int, explorer: Mapping[str, Any]) -> Element:
     sliders = [
         tag(
             "div",
-            tag("label", f"latent {each['code'] + 1}", for_=f"{name}-code-{each['code']}"),
+            tag("label", f"latent {each['latent'] + 1}", for_=f"{name}-latent-{each['latent']}"),
             tag(
                 "input",
                 type="range",
-                id=f"{name}-code-{each['code']}",
+                id=f"{name}-latent-{each['latent']}",
                 min=str(each["low"]),
                 max=str(each["high"]),
                 step="any",
             ),
-            tag("output", for_=f"{name}-code-{each['code']}"),
+            tag("output", for_=f"{name}-latent-{each['latent']}"),
             class_="slider",
         )
         for each in (explorer["sliders"] if explorer["decoder"] else ())

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 
 class DivergedError(ArithmeticError):
-    """More than `max_skips` updates in a row had a loss, gradient or state that is not finite."""
+    """Training stopped: over `max_skips` updates in a row had a NaN or infinite loss, gradient or
+    state."""
 
 
 def diagnosis(plan: Plan, state: TrainState, step: int, run: Run | None) -> DivergedError:

@@ -40,7 +40,7 @@ class Pace:
         """
         return self.slow >= 4
 
-    def took(self, seconds: float) -> None:
+    def adjust(self, seconds: float) -> None:
         """Adjust `steps` to the duration of a finished call that had this number of steps."""
         fast = seconds < TARGET / 2
         if jax.process_count() > 1:
@@ -73,7 +73,7 @@ def drive(
                 finished = carry[1]
             jax.block_until_ready(finished)
             if timed:
-                pace.took(time.perf_counter() - began)
+                pace.adjust(time.perf_counter() - began)
             if stop(finished):
                 return carry
             first, count = first + steps, count - steps

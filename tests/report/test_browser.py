@@ -95,7 +95,7 @@ def decoded(run, code):
     return np.asarray(image).reshape(8, 8) * 255
 
 
-def codes(run):
+def latents(run):
     ae, state, _ = load_run(run)
     return np.asarray(ae.encode(state.variables, TEST["x"])).reshape(len(TEST["x"]), -1)
 
@@ -156,7 +156,7 @@ def test_pointing_at_a_code_shows_its_example_and_a_click_decodes_it(visit, runs
     at = {row: np.array([x, y]) for row, x, y in points}
     assert sorted(at) == list(range(len(TEST["x"])))
     others = {row: min(np.abs(at[row] - at[o]).max() for o in at if o != row) for row in at}
-    z = codes(runs / name)
+    z = latents(runs / name)
     for row in sorted(others, key=others.get)[-5:]:  # those that stand alone
         size = plot.size["width"], plot.size["height"]
         x, y = at[row] - np.array(size) / 2
@@ -173,9 +173,9 @@ def test_pointing_at_a_code_shows_its_example_and_a_click_decodes_it(visit, runs
 @pytest.mark.parametrize("name", RUNS)
 def test_sliders_decode_as_jax_does(visit, runs, name):
     driver = visit(runs / name / "report.html")
-    z = codes(runs / name)
-    code = z.mean(axis=0)
-    assert np.abs(pixels(driver, "decoded") - decoded(runs / name, code)).max() <= 1
+    z = latents(runs / name)
+    latent = z.mean(axis=0)
+    assert np.abs(pixels(driver, "decoded") - decoded(runs / name, latent)).max() <= 1
     sliders = driver.find_elements(By.CSS_SELECTOR, "#explorer-0 input[type=range]")
     assert len(sliders) == min(16, z.shape[1])
     rng = np.random.default_rng(0)
@@ -185,9 +185,9 @@ def test_sliders_decode_as_jax_does(visit, runs, name):
         for slider in sliders:
             number = int(slider.get_attribute("id").rpartition("-")[2])
             low, high = (float(slider.get_attribute(end)) for end in ("min", "max"))
-            code[number] = set_slider(driver, slider, rng.uniform(low, high))
+            latent[number] = set_slider(driver, slider, rng.uniform(low, high))
         now = pixels(driver, "decoded")
-        assert np.abs(now - decoded(runs / name, code)).max() <= 1
+        assert np.abs(now - decoded(runs / name, latent)).max() <= 1
         moved = max(moved, np.abs(now - before).max())
     assert moved > 3
 
@@ -203,7 +203,7 @@ def test_sliders_have_names_and_move_with_the_keyboard(visit, runs):
     assert float(slider.get_property("value")) > before
     assert (pixels(driver, "decoded") != drawn).any()
     driver.find_element(By.CSS_SELECTOR, ".reset").send_keys(Keys.ENTER)
-    want = decoded(runs / "plane", codes(runs / "plane").mean(axis=0))
+    want = decoded(runs / "plane", latents(runs / "plane").mean(axis=0))
     assert np.abs(pixels(driver, "decoded") - want).max() <= 1
 
 

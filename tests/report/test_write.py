@@ -211,22 +211,22 @@ def unpack(packed):
     return np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), packed["dtype"])
 
 
-def test_codes_lie_on_their_principal_components(model):
+def test_latents_lie_on_their_principal_components(model):
     ae, state = model
     x = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), np.uint8)
     found = explore(ae, state.variables, {"x": x, "label": np.arange(50) % 3})
     z = np.asarray(ae.encode(state.variables, x))
-    np.testing.assert_allclose(unpack(found["codes"]).reshape(50, 3), z, atol=1e-5)
+    np.testing.assert_allclose(unpack(found["latents"]).reshape(50, 3), z, atol=1e-5)
     np.testing.assert_array_equal(unpack(found["examples"]), x.ravel())
     plane = (z - found["plane"]["mean"]) @ np.transpose(found["plane"]["axes"])
     values = np.linalg.eigvalsh(np.cov(z.T))[::-1]
     np.testing.assert_allclose(plane.var(axis=0, ddof=1), values[:2], rtol=1e-4)
     assert f"{values[:2].sum() / values.sum():.0%}" in found["plane"]["about"]
     assert found["labels"]["names"] == ["0", "1", "2"]
-    assert [s["code"] for s in found["sliders"]] == [0, 1, 2]
+    assert [s["latent"] for s in found["sliders"]] == [0, 1, 2]
 
 
-def test_of_many_codes_those_of_largest_kl_have_sliders(numpy_state):
+def test_of_many_latents_those_of_largest_kl_have_sliders(numpy_state):
     ae = Variational(network=MLP(widths=()), latent_dim=20).build((4, 4))
     variables = numpy_state(ae, optax.identity()).variables
     x = np.random.default_rng(0).uniform(size=(30, 4, 4)).astype(np.float32)
@@ -234,7 +234,7 @@ def test_of_many_codes_those_of_largest_kl_have_sliders(numpy_state):
     mean, logvar = (np.float64(outputs[name]) for name in ("mean", "logvar"))
     kl = ((np.exp(logvar) + mean**2 - 1 - logvar) / 2).mean(axis=0)
     found = explore(ae, variables, {"x": x})
-    assert [s["code"] for s in found["sliders"]] == np.argsort(-kl)[:16].tolist()
+    assert [s["latent"] for s in found["sliders"]] == np.argsort(-kl)[:16].tolist()
     assert found["order"] == "KL divergence" and found["labels"] is None
 
 
@@ -247,7 +247,7 @@ def test_large_examples_mean_fewer_points(model, monkeypatch):
     assert "values" in found["labels"]
 
 
-def test_codes_that_are_not_finite_are_refused(model):
+def test_latents_that_are_not_finite_are_refused(model):
     ae, state = model
     broken = jax.tree.map(lambda a: a * np.nan, state.variables)
     with pytest.raises(ValueError, match="the training diverged"):
