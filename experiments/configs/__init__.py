@@ -21,6 +21,7 @@ from experiments.configs.canon import (
 )
 from experiments.configs.variational import (
     digits,
+    iwae,
     vae,
     vae2,
     vae_conv,
@@ -37,6 +38,7 @@ CONFIGS: dict[str, Config] = {
     "greedy": greedy.CONFIG,
     "gru": gru.CONFIG,
     "hinton": hinton.CONFIG,
+    "iwae": iwae.CONFIG,
     "lstm": lstm.CONFIG,
     "one_class": one_class.CONFIG,
     "overcomplete": overcomplete.CONFIG,

@@ -1,6 +1,7 @@
 """The rows of `experiments.reproduce`: published settings and results, and how to run them."""
 
 from experiments.reproductions import (
+    bounds,
     few_labels,
     geron,
     hinton,
@@ -14,6 +15,7 @@ from experiments.reproductions.setup import Row
 ROWS: dict[str, Row] = {
     **keras_blog.ROWS,
     **variational.ROWS,
+    **bounds.ROWS,
     **hinton.ROWS,
     **geron.ROWS,
     **sizes.ROWS,
