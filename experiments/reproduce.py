@@ -60,6 +60,7 @@ PICTURES = {
     "denoise.png": "denoise: noisy test images, their reconstructions, the clean images",
     "conv-reconstructions.png": "conv: test images, reconstructions, differences",
     "conv-latents.png": "conv: latents of ten test images, by channel",
+    "gradient-snr.png": "gradient-snr: signal-to-noise ratios by group of parameters",
 }
 
 
@@ -147,8 +148,13 @@ def table(results: Path) -> str:
         published = row.published if row.source == "-" else f"{row.published} ({row.source})"
         ours, *others = _metrics(result, row.shown)
         cells = [name, row.setting, published, row.reach, ours, ", ".join(others)]
-        lines.append("| " + " | ".join([*cells, f"{result['seconds']:,}"]) + " |")
+        lines.append("| " + " | ".join([*cells, _time(result["seconds"])]) + " |")
     return "\n".join(lines)
+
+
+def _time(seconds: float | None) -> str:
+    """None is the time of a row that shared the machine with other work."""
+    return "-" if seconds is None else f"{seconds:,}"
 
 
 def _results(folder: Path) -> dict[str, dict[str, Any]]:

@@ -118,7 +118,10 @@ def test_8_bit_likelihoods_need_8_bit_data():
     assert validated(levels, support="bytes")["x"] is levels
     assert validated(IMAGES + 255, support="bytes")["x"].max() == 255
     levels[5, 1] += 0.3 / 255
-    for wrong, value in ((levels, r"the value 0.0835"), (255 * levels, r"values in \[0, 255\]")):
+    for wrong, value in (
+        (levels, r"the value 0.0835"),
+        (255 * levels, r"values in \[0.0, 255.0\]"),
+    ):
         with pytest.raises(ValueError, match=f"x has {value}.*, and the likelihood needs 8-bit"):
             validated(wrong, support="bytes")
 

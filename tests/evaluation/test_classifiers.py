@@ -42,6 +42,7 @@ def test_accuracy_is_as_stated(name, real_data):
     assert abs((logits.argmax(-1) == label).mean() - about.accuracy) < 3 * error + 0.005
 
 
+@pytest.mark.slow
 def test_features_are_the_units_before_the_head():
     model, variables = load_classifier("mnist-conv-64")
     x = np.random.default_rng(0).integers(0, 256, size=(7, 28, 28, 1)).astype(np.uint8)

@@ -44,6 +44,7 @@ def test_ratios_are_those_of_the_gradients_one_by_one(partial, numpy_state):
         np.testing.assert_allclose(ratio, np.sqrt(max(signal, 0) / noise), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_more_samples_help_dreg_and_hurt_the_plain_gradient():
     """The encoder's ratio falls as K^-1/2 and rises as K^1/2, the decoder's rises."""
     setting = gradients.linear_gaussian(examples=4, seed=0, size=4)

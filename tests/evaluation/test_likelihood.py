@@ -70,6 +70,7 @@ def test_with_the_exact_posterior_every_bound_is_the_likelihood():
     np.testing.assert_allclose(parts["elbo"], exact, atol=0.15)
 
 
+@pytest.mark.slow
 def test_many_samples_of_a_wrong_posterior_approach_the_likelihood():
     wrong = linear_variables(spread=2.0, shift=0.2)
     exact = exact_log_likelihood(np.repeat(X, 40, axis=0))  # each many times, to average noise

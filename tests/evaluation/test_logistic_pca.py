@@ -92,6 +92,7 @@ def test_history_is_the_objective_and_never_rises(model, digits):
     assert now == pytest.approx(history[-1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_saturated_pixels_stay_finite():
     x = black_and_white()
     model = fit_logistic_pca(x, 3, sweeps=200)

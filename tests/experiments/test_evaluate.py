@@ -42,6 +42,7 @@ def read(run):
     return json.loads((run / "evaluation.json").read_text())
 
 
+@pytest.mark.slow
 def test_anomalies_are_told_by_a_model_of_the_normal_class(zeros, capsys):
     main([str(zeros), "--metrics", "anomaly", "reconstruction"])
     found = read(zeros)
@@ -75,6 +76,7 @@ def test_reconstruction_names_the_examples(zeros):
     assert metrics["best_examples"][0] != metrics["worst_examples"][0]
 
 
+@pytest.mark.slow
 def test_a_series_in_a_table_of_text(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     time = np.arange(24)

@@ -53,6 +53,7 @@ def test_images_have_psnr_and_pictures_of_their_own_range(numpy_state):
     np.testing.assert_allclose(shown.get_clim(), (IMAGES[:10].min(), IMAGES[:10].max()))
 
 
+@pytest.mark.slow
 def test_padded_series_are_compared_with_pca(numpy_state):
     cells, spec = [], Vanilla(network=RNN(widths=(3,)), latent_dim=2, loss="mse")
     for fill in (0.0, 50.0):

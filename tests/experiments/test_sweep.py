@@ -64,7 +64,7 @@ def test_what_can_be_swept():
         (["--grid", "train.learning_rate=1,-1"], "learning_rate=-1.0: must be between 0 and 1000"),
         (["--train.pretrain", "rbm"], "--train.pretrain='rbm': must be 'none' in a sweep"),
         (["--train.accumulate", "2"], "--train.accumulate=2: must be 1 in a sweep"),
-        (["--devices", "99"], "devices=99"),
+        (["--devices", "1025"], "devices=1025"),
     ],
 )
 def test_mistakes(args, message):

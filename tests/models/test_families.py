@@ -22,6 +22,7 @@ X = np.float32(RNG.uniform(size=(16, 6)))
 SGD = optax.sgd(0.1)
 
 
+@pytest.mark.slow
 def test_a_linear_autoencoder_finds_the_subspace_of_pca():
     """3-2-3 on centered data: the minimum of the squared error is PCA's (Baldi & Hornik, 1989)."""
     latent = RNG.normal(size=(400, 2)) @ np.array([[2.0, 1.0, 0.5], [-0.3, 0.8, 1.0]])

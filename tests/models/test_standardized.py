@@ -27,7 +27,17 @@ def built(name):
     return ae, {**data, "x": np.float32(data["x"] * 10.0**columns + 300.0 * columns)}
 
 
-@pytest.mark.parametrize("name", [*NAMES, "two-level", "transcoder", "conditional"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *NAMES[:1],
+        "transcoder",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in (*NAMES[1:], "two-level", "conditional")
+        ),
+    ],
+)
 def test_it_is_the_inner_model_in_other_units(name, numpy_state):
     ae, data = built(name)
     statistics = statistics_of(data)

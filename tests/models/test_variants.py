@@ -33,8 +33,8 @@ IDEAS = {"vanilla-deep", "sparse-kl", "vae-free-bits", "ae-denoising-vae"}  # ea
 NETWORKS = {"conv", "vanilla-gru"}  # likewise
 LONG = {name for name, spec in VARIANTS.items() if type(spec.network) is not MLP}
 LONG -= NETWORKS | {"ae-recurrent-denoising-vae"}
-LONG |= {"vae-continuous", "vae-beta-binomial", "iwae-categorical"}
-LONG |= {"vanilla-mae", "vanilla-huber", "denoising-masking", "denoising-salt", "ae-tied-denoiser"}
+LONG |= {"vae-continuous", "vae-beta-binomial", "iwae-categorical", "ae-full-kl", "ae-radial"}
+LONG |= {"ae-maf-maf", "ae-planar", "vae-gaussian", "ae-denoising-vae"}
 LONG |= {"vanilla", "vanilla-mae", "vanilla-huber", "ae-contractive-vae", "vae-gaussian"}
 LONG |= {"denoising-mse", "denoising-masking", "denoising-salt", "ae-tied-denoiser"}
 

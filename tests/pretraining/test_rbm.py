@@ -319,7 +319,7 @@ def test_models_that_no_stack_unrolls_into_are_refused(model, message):
     ("x", "options", "message"),
     [
         (IMAGES, {}, r"x.shape=\(60, 3, 2\)"),
-        (2 * IMAGES[:, 0], {}, r"\[0, 2\]"),
+        (2 * IMAGES[:, 0], {}, r"\[0.0, 2.0\]"),
         (IMAGES[:, 0] * np.nan, {}, "NaN"),
         (IMAGES[:, 0], {"hidden": 0}, "hidden=0"),
         (IMAGES[:, 0], {"epochs": 0}, "epochs=0"),

@@ -101,7 +101,7 @@ def test_wrong_calls_are_one_line(make, tmp_path, capsys, monkeypatch):
     assert "is not a run directory" in fails(capsys, tmp_path)
     assert "--output FILE" in fails(capsys, run, run)
     assert "give each run once" in fails(capsys, run, run, "--output", tmp_path / "x.html")
-    assert "cannot write" in fails(capsys, run, "--output", tmp_path / "no" / "x.html")
+    assert "cannot write" in fails(capsys, run, "--output", run / "metrics.jsonl" / "x.html")
     assert "cannot write" in fails(capsys, run, "--output", tmp_path)
     (run / "metrics.jsonl").write_text("{\n")
     assert "line 1 is not a row" in fails(capsys, run)

@@ -229,6 +229,7 @@ def test_parts_of_a_batch_without_a_real_row_change_nothing():
     assert_close(whole.state.params, parts.state.params)
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_the_memory_names_one_that_fits(monkeypatch, tmp_path):
     ae = Vanilla(network=MLP(widths=(512,)), latent_dim=2).build((6, 5))
     train = partial(fit, ae, np.zeros((4096, 6, 5), np.uint8), steps=1, run_dir=tmp_path / "run")

@@ -62,6 +62,7 @@ def test_a_run_stopped_by_sigterm_at_any_step_goes_on_exactly(tmp_path, step):
     assert Run.open(tmp_path / "run").rows() == resumed.history
 
 
+@pytest.mark.slow
 def test_ctrl_c_inside_a_row_is_exact_too(tmp_path, monkeypatch):
     """Sums of a row that is not complete are part of the checkpoint."""
     monkeypatch.setattr(drive, "TARGET", 0.05)

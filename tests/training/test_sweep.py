@@ -43,6 +43,7 @@ def assert_is_fit(result, index, ae, *, learning_rate=1e-3, **options):
             close(got[name][index], want[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_every_replica_is_its_own_run(devices):
     grid = {"beta": [0.1, 4.0], "learning_rate": [1e-2, 1e-3]}

