@@ -138,7 +138,11 @@ def _with_kinds(argv: list[str], base: Config, models: Any) -> tuple[list[str], 
     data, arguments = to_dict(base), iter(argv)
 
     def config() -> Config:
-        return from_dict(widened(Config, models), data, where="config")
+        try:
+            return from_dict(widened(Config, models), data, where="config")
+        except ValueError as error:
+            needs = "kinds that need other options too are set in a configuration file"
+            raise ValueError(f"{error}; {needs}") from None
 
     for argument in arguments:
         name, equals, value = argument.partition("=")

@@ -5,9 +5,9 @@ python -m experiments.gradients runs/iwae --samples 1 10 100    a trained model,
 
 The table is the signal-to-noise ratio ||E g|| / sqrt(E ||g - E g||^2) of each group of parameters,
 and its slope: the power of K with which it grows. The model is an importance-weighted one (`IWAE`);
-its own estimator and number of samples are replaced. Without a run it is the model of Rainforth et
-al. (2018): z ~ N(0, I), x ~ N(z, I) in 20 dimensions, q(z | x) = N(x / 2, 2/3 I), and all
-parameters 0.01 away from these values, at random.
+its bound is replaced by ``IWAE(samples=K, estimator=...)``. Without a run it is the model of
+Rainforth et al. (2018): z ~ N(0, I), x ~ N(z, I) in 20 dimensions, q(z | x) = N(x / 2, 2/3 I), and
+all parameters 0.01 away from these values, at random.
 """
 
 import json
@@ -26,6 +26,7 @@ import tyro
 from ae_jax import plots
 from ae_jax.core import Autoencoder, Batch, Variables, init_state
 from ae_jax.evaluation.gradients import gradient_snr
+from ae_jax.files import finite, writable_file
 from ae_jax.likelihoods import GaussianLikelihood
 from ae_jax.models import IWAE, ImportanceWeighted
 from ae_jax.models.bound import Estimator
@@ -53,19 +54,22 @@ class Options:
     """The size of the batch, which is the same for all."""
     seed: int = 0
     output: str | None = None
-    """A file for the ratios, .json, or for their figure, .png or .svg."""
+    """A file for the ratios, .json, or for their figure, .png."""
 
     def __post_init__(self) -> None:
         for name in self.estimators:
             require(name in ESTIMATORS, "estimators", name, nearest(name, ESTIMATORS))
         for name, least in (("draws", 2), ("examples", 1)):
             require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
+        ok = self.output is None or Path(self.output).suffix in (".json", ".png")
+        require(ok, "output", self.output, "must end in .json or .png")
         ok = len(self.samples) > 0 and min(self.samples) >= 1
         require(ok, "samples", self.samples, "each must be at least 1")
 
 
 def main(argv: Sequence[str]) -> None:
     options = parse_options(argv, Options, prog="python -m experiments.gradients", about=__doc__)
+    path = None if options.output is None else writable_file(options.output)
     ae, variables, batch = (
         linear_gaussian(options.examples, options.seed)
         if options.run is None
@@ -82,12 +86,11 @@ def main(argv: Sequence[str]) -> None:
         report=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(table(ratios))
-    if options.output is not None:
-        path = Path(options.output)
-        if path.suffix == ".json":
-            path.write_text(json.dumps({"ratios": ratios, "slopes": slopes(ratios)}, indent=1))
-        else:
-            plots.save(plots.gradient_curves(ratios), path)
+    if path is not None and path.suffix == ".json":
+        measured = finite({"ratios": ratios, "slopes": slopes(ratios)})
+        path.write_text(json.dumps(measured, indent=1))
+    elif path is not None:
+        plots.save(plots.gradient_curves(ratios), path)
 
 
 def measure(
@@ -181,7 +184,7 @@ def _with_bound(ae: Autoencoder, samples: int, estimator: Any) -> Autoencoder:
         needs = "has no importance-weighted bound: train one with ImportanceWeighted or IWAE()"
         raise ValueError(f"the model {type(ae.spec).__name__} {needs}")
     bound = IWAE(samples=samples, estimator=estimator)
-    return replace(parts, bound=bound).build(ae.event_shape)
+    return replace(replace(parts, bound=bound).build(ae.event_shape), dtype=ae.dtype)
 
 
 def _trained(path: str, examples: int) -> tuple[Autoencoder, Variables, Batch]:

@@ -26,6 +26,8 @@ class _Lasting(io.FileIO):
 
 
 def _lasting(stream: TextIO) -> TextIO:
+    if stream is None:  # it was closed before the start
+        return stream
     stream.flush()
     raw = _Lasting(stream.fileno(), "w", closefd=False)
     return io.TextIOWrapper(

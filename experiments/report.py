@@ -13,6 +13,7 @@ from typing import Annotated
 
 import tyro
 
+from ae_jax.files import user_path
 from ae_jax.report import write_report
 from experiments.cli import as_flags, parse_options, run_main
 from experiments.user_file import split_models
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("give a run directory, or several: see --help")
     if options.output is None and len(options.runs) > 1:
         raise ValueError("--output FILE: needed for a page about several runs")
-    output = Path(options.output or Path(options.runs[0], "report.html"))
+    output = user_path(options.output or Path(options.runs[0], "report.html"))
     notes = write_report(
         options.runs,
         output,

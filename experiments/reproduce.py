@@ -44,7 +44,7 @@ The first metric is in bold: its mean, and ± half the spread over the seeds whe
 BCE is the binary cross-entropy in nats. Géron is *Hands-on machine learning*, notebook 17, whose
 metrics are on a validation set; ours are on the test set. Seconds are the wall time of one call of
 the row: every seed, training and measurement. A row that was stopped and resumed counts only the
-last call."""
+last call. A row without seconds shared the machine with other work."""
 
 NOTES = """Known limits of these rows:
 

@@ -28,7 +28,7 @@ class FlowPosterior(Gaussian):
     * ``planar`` and ``radial``: one bend a step, so they need many (Rezende & Mohamed, Variational
       inference with normalizing flows, 2015).
 
-    The density is known at samples of its own.
+    The density is known only at the posterior's own samples.
     """
 
     kind: ClassVar[str] = "flow_posterior"

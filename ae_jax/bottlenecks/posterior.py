@@ -1,4 +1,4 @@
-"""What all stochastic bottlenecks say of themselves."""
+"""The base class of all stochastic bottlenecks: posteriors q(z | x)."""
 
 from typing import ClassVar
 

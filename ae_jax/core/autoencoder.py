@@ -60,7 +60,7 @@ class Autoencoder:
     spec: Any = None
     """The model specification it was built from (see `ae_jax.models`), or None."""
     unit_interval: bool = False
-    """Whether its data must lie in [0, 1], as a Bernoulli likelihood needs: short for `support`."""
+    """Whether its data must lie in [0, 1], as a Bernoulli likelihood needs (see `support`)."""
     support: Support = "real"
     """The values that its data may have."""
     output_range: tuple[float, float] = (-math.inf, math.inf)

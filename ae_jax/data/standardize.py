@@ -31,6 +31,11 @@ def statistics_of(train: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
             f"standardize=True: x is {x.dtype}{list(x.shape)}, and only tables [N, columns] and "
             "series [N, steps, columns] of floats are standardized: remove it"
         )
+    if "length" in train and x.ndim < 3:
+        raise ValueError(
+            "standardize=True: x [N, steps] with a length is a series of one column: give it as "
+            "x[..., None], [N, steps, 1]"
+        )
     real = np.ones(x.shape[:-1], bool)
     if "length" in train:
         real &= np.arange(x.shape[1]) < train["length"][:, None]

@@ -59,7 +59,7 @@ def weaknesses(
         z = encode_all(ae, variables, test)
         size = z.shape[1]
         active = size - round(size * activity_metrics(z)["dead_units"])
-        if ae.method("posterior_kl") is not None:
+        if ae.method("log_weight") is not None:
             active = posterior_metrics(ae, variables, test)["active_units"]
         if len(z) > 1 and 2 * active <= size:
             lines.append(f"few latents are active: {active} of {size}")

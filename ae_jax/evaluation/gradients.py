@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ae_jax.core import Autoencoder, Batch, Variables, compute_loss, streams
+from ae_jax.core import Autoencoder, Batch, Variables, compute_loss, floats_in, streams
 from ae_jax.core.players import player_labels
 from ae_jax.spec import require
 
@@ -43,6 +43,7 @@ def _moments(
     ae: Autoencoder, variables: Variables, batch: Batch, key: Array, draws: int
 ) -> tuple[Any, Any]:
     """The means over draws of the gradient and of its square, element by element."""
+    batch = floats_in(batch)
     params, rest = variables["params"], {k: v for k, v in variables.items() if k != "params"}
     labels = player_labels(ae.players, params)
 

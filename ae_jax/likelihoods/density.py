@@ -1,4 +1,4 @@
-"""What all likelihoods p(x | z) are: functions of the numbers that a decoder gives."""
+"""The base class of all likelihoods p(x | z), whose numbers a decoder computes."""
 
 import math
 from typing import Any, ClassVar

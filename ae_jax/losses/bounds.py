@@ -37,7 +37,7 @@ def normalized_weights(log_weight: ArrayLike, *, groups: int = 1) -> Array:
 def vimco_signal(log_weight: ArrayLike, *, groups: int = 1) -> Array:
     """What sample k adds to the bound of its group, ``[K, B] -> [K, B]`` in nats, without gradient.
 
-    ``L - L_{-k}``, where ``L_{-k}`` has the geometric mean of the other weights for ``w_k``.
+    ``L - L_{-k}``: in ``L_{-k}`` the geometric mean of the other weights replaces ``w_k``.
 
     Raises `ValueError` for groups of one sample. Source: Mnih & Rezende, Variational inference for
     Monte Carlo objectives, 2016, equations 6 to 8.
@@ -66,7 +66,7 @@ def with_score(bound: Array, signal: Array, log_posterior: Array) -> Array:
 
 @jax.custom_vjp
 def scaled_path(z: Array, token: Array) -> tuple[Array, Array]:
-    """Both arguments. In the backward pass the gradient of `z` is multiplied by a ratio.
+    """`z` and `token`, unchanged. The backward pass multiplies the gradient of `z` by a ratio.
 
     `z` is [K, B, ...]. `token` is [2, K, B] of zeros, whose own gradients give the ratio: that of
     ``token[0]`` over that of ``token[1]``. So a loss that is computed from `z` decides how its

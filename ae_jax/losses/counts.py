@@ -82,8 +82,8 @@ def beta_binomial_nll(
         {"log_alpha": log_alpha, "log_beta": log_beta, "x": x}, where=where
     )
     a, b, failures = _exp_within_limits(log_a), _exp_within_limits(log_b), trials - x
-    # log of Gamma(a + x) Gamma(b + n - x) Gamma(c) / (Gamma(a) Gamma(b) Gamma(c + n)), c = a + b,
-    # of each of which Stirling's formula has the part that would cancel.
+    # log of Gamma(a + x) Gamma(b + n - x) Gamma(c) / (Gamma(a) Gamma(b) Gamma(c + n)), c = a + b.
+    # Stirling's formula removes from each log Gamma the large part that would cancel.
     c = a + b
     log_prob = x * jnp.log((a + x) / (c + trials)) + failures * jnp.log(
         (b + failures) / (c + trials)

@@ -110,7 +110,7 @@ def _log_prob(x: Array, mean: Array, log_scale: Array, levels: int) -> Array:
     above_lower = jax.nn.log_sigmoid((half - centered) * inverse)
     first, last = x <= 0, x >= levels - 1
     width = 2 * half * inverse
-    # log(1 - e^-w) = log w + log((1 - e^-w) / w), of which log w is exact however small w is.
+    # log(1 - e^-w) = log w + log((1 - e^-w) / w): log w is exact however small w is.
     wide = jnp.maximum(width, 1e-3)
     log_share = jnp.where(width > 1e-3, jnp.log(-jnp.expm1(-wide) / wide), -width / 2)
     inside = math.log(2 * half) - log_scale + log_share

@@ -61,9 +61,15 @@ class AE(Spec):
             require(self.prior.space == bottleneck.space, "prior", self.prior, needs)
             self.prior.check(bottleneck)
             self.bound.check(bottleneck, self.prior)
+            needs = "needs a network with hidden layers, and no Jacobian penalty"
+            bare = getattr(self.network, "widths", None) == ()
+            nested = any(penalty.kind == "jacobian" for penalty in self.penalties)
+            ok = not getattr(self.bound, "partial", False) or not (bare or nested)
+            require(ok, "partial", True, needs)
         else:
             needs = f"is for a stochastic bottleneck, such as Gaussian(), not {_name(bottleneck)}"
             require(self.bound == ELBO(), "bound", self.bound, needs)
+            require(self.prior == StandardNormal(), "prior", self.prior, needs)
         if self.tied:
             needs = "tied weights need an MLP, whose decoder mirrors its encoder"
             require(isinstance(self.network, MLP), "network", self.network, needs)

@@ -186,7 +186,9 @@ class IWAE(Spec):
         if self.estimator == "dreg":
             return losses.doubly_reparametrized(log_weight, outputs["path"], **options)
         bound = losses.importance_bound(log_weight, **options)
-        if self.estimator not in ("vimco", "score") or len(log_weight) == 1:
+        if self.estimator not in ("vimco", "score"):
+            return bound
+        if self.estimator == "vimco" and len(log_weight) == 1:  # no other sample to compare with
             return bound
         signal = jnp.broadcast_to(bound, log_weight.shape)
         if self.estimator == "vimco":

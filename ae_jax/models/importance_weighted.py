@@ -16,8 +16,8 @@ class ImportanceWeighted(Preset):
     """VAE on a bound of several samples (see `IWAE`). The loss is in nats per example.
 
     ``samples`` alone is IWAE; with `groups` it is MIWAE, with `partial` too PIWAE, and with
-    `elbo_weight` CIWAE. The metrics are the bound ``iwae``, and the means over samples of ``nll``
-    and ``kl``, whose sum is the negative ELBO.
+    `elbo_weight` CIWAE. The metrics are the negative bound ``iwae``, and the means over
+    samples of ``nll`` and ``kl``, whose sum is the negative ELBO.
 
     Source: Burda et al., Importance weighted autoencoders, 2016; Rainforth et al., Tighter
     variational bounds are not necessarily better, 2018.

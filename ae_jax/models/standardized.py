@@ -34,7 +34,7 @@ class Standardized(Wrapper):
         return _standard(x, self.mean, self.std)
 
     def after(self, outputs: Outputs) -> Outputs:
-        names = ("recon", "corrupted") if self.reconstructs else ("corrupted",)
+        names = ("recon", "x", "corrupted") if self.reconstructs else ("corrupted",)
         data = {n: _natural(outputs[n], self.mean, self.std) for n in names if n in outputs}
         return {**outputs, **data}
 

@@ -59,8 +59,8 @@ class MADE(nn.Module):
 def made_masks(latent_dim: int, outputs: int, widths: Sequence[int]) -> list[np.ndarray]:
     """For each layer, which inputs reach which outputs: boolean [inputs, outputs].
 
-    Input i has degree i. A hidden unit reads the inputs up to its own degree, where -1 means none,
-    only the context. The outputs i read hidden units of degrees below i.
+    Input i has degree i. A hidden unit reads the inputs up to its own degree; one of degree -1
+    reads the context alone. The outputs i read hidden units of degrees below i.
     """
     degrees = [np.arange(latent_dim), *(np.arange(width) % latent_dim - 1 for width in widths)]
     masks = [before[:, None] <= after for before, after in pairwise(degrees)]

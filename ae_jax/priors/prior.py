@@ -1,4 +1,4 @@
-"""What all priors say of themselves."""
+"""The base class of all priors p(z)."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

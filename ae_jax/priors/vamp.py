@@ -55,7 +55,7 @@ class VampPrior(PriorSpec):
 
     @property
     def at_most_examples(self) -> Mapping[str, int]:
-        """The pseudo-inputs: with more than the data the prior could copy every posterior."""
+        """The pseudo-inputs: a prior with more of them than examples could copy every posterior."""
         return {"pseudo_inputs": self.pseudo_inputs}
 
 

@@ -110,7 +110,7 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
             "the latents of the test set are not finite: choose a step before the training diverged"
         )
     spread, measure = z.std(axis=0), "variance"
-    if ae.method("posterior_kl") is not None:
+    if None not in (ae.method("posterior_kl"), ae.method("log_weight")):
         spread, measure = posterior_metrics(ae, variables, chosen)["kl"], "KL divergence"
     first = np.argsort(-spread, kind="stable")[:SLIDERS]
     images = _examples(ae, chosen["x"], limits := drawn_range(chosen))

@@ -1,4 +1,4 @@
-"""One process trains in a run directory: a lock that the system opens when its process ends.
+"""One process trains in a run directory: a lock that the system releases when its process ends.
 
 RUN/lock   names the process that trains; deleted when it ends, and without effect if it was killed
 """
@@ -70,8 +70,8 @@ def make_empty(path: Path, *, exist_ok: bool = True) -> None:
 def made(path: Path, *, alone: bool = False) -> Iterator[None]:
     """A context with the directory of a new run (see `make_empty`).
 
-    At its end, what it has made is deleted where it is empty. Raises `FileExistsError` if the
-    directory exists and must be made here `alone`.
+    At its end, the folders that it made are deleted if they are empty. Raises
+    `FileExistsError` if the directory exists and must be made here `alone`.
     """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     make_empty(path, exist_ok=not alone)

@@ -246,7 +246,8 @@ def make_sizes(
             require(ok, name, value, "must be an integer >= 1")
     ok = isinstance(max_skips, int | np.integer) and max_skips >= 0
     require(ok, "max_skips", max_skips, "must be an integer >= 0")
-    most = max(count // accumulate, 1)
+    require(accumulate <= count, "accumulate", accumulate, f"must be at most {count}, the data")
+    most = count // accumulate
     if batch_size is None:
         batch_size = min(BATCH, most)
     if batch_size * accumulate > count:
@@ -305,7 +306,7 @@ def check_examples(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:
     """Raises `ValueError` for a model that needs more training examples."""
     count = len(train["x"])
     for name, least in ae.at_most_examples.items():
-        require(least <= count, name, least, f"larger than the data, {count} examples")
+        require(least <= count, name, least, f"must be at most {count}, the number of examples")
 
 
 def check_reach(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:

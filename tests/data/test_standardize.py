@@ -45,6 +45,10 @@ def test_a_constant_column_becomes_zero(value):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        (
+            {"x": np.ones((3, 4), np.float32), "length": np.int32([1, 2, 4])},
+            r"x \[N, steps\] with a length is a series of one column: give it as x\[..., None\]",
+        ),
         ({"x": np.zeros((4, 5), np.uint8)}, r"standardize=True: x is uint8\[4, 5\], and only"),
         ({"x": np.zeros((4, 5, 5, 1))}, r"x is float32\[4, 5, 5, 1\], and only tables"),
         ({"x": np.zeros((4, 5)), "mask": np.zeros(4)}, "the mask excludes every row"),

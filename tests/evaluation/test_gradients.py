@@ -8,7 +8,7 @@ import pytest
 
 from ae_jax.core import compute_loss, streams
 from ae_jax.evaluation.gradients import gradient_snr
-from ae_jax.models import ImportanceWeighted
+from ae_jax.models import ImportanceWeighted, Variational
 from ae_jax.networks import MLP
 from experiments import gradients
 
@@ -44,6 +44,14 @@ def test_ratios_are_those_of_the_gradients_one_by_one(partial, numpy_state):
         np.testing.assert_allclose(ratio, np.sqrt(max(signal, 0) / noise), rtol=1e-3)
 
 
+def test_pixels_are_floats(numpy_state):
+    ae = Variational(network=MLP(widths=(3,)), latent_dim=2).build((5,))
+    variables = numpy_state(ae, optax.identity()).variables
+    pixels = np.uint8(255 * X)
+    got, want = (gradient_snr(ae, variables, {"x": x}, draws=3) for x in (pixels, X))
+    assert got == want
+
+
 @pytest.mark.slow
 def test_more_samples_help_dreg_and_hurt_the_plain_gradient():
     """The encoder's ratio falls as K^-1/2 and rises as K^1/2, the decoder's rises."""
@@ -64,6 +72,7 @@ def test_more_samples_help_dreg_and_hurt_the_plain_gradient():
         (["--samples", "0"], r"samples=\(0,\): each must be at least 1"),
         (["--estimators", "vimo"], "did you mean 'vimco'"),
         (["--draws", "1"], "draws=1: at least 2"),
+        (["--output", "ratios.svg"], "output='ratios.svg': must end in .json or .png"),
     ],
 )
 def test_mistakes(arguments, message):

@@ -10,7 +10,7 @@ import optax
 import pytest
 from scipy.stats import bernoulli, norm
 
-from ae_jax.models import AE, IWAE, ImportanceWeighted, Noise
+from ae_jax.models import AE, IWAE, ImportanceWeighted, Jacobian, Noise
 from ae_jax.networks import MLP
 from ae_jax.training import make_train_step
 
@@ -76,6 +76,31 @@ def test_a_partial_bound_trains_the_encoder_on_the_groups_and_the_rest_on_all(nu
     assert_close(own["decoder"], iwae["decoder"])
     kernels = (params["decoder"]["Dense_0"]["kernel"] for params in (own, miwae))
     assert np.abs(np.subtract(*kernels)).max() > 1e-3
+
+
+def test_the_score_of_a_single_sample_trains_the_encoder(numpy_state):
+    """Its gradient is that of ``log w * log q``, with the sample held fixed, beside log w's."""
+    spec = replace(SPEC, samples=1, groups=1, estimator="score")
+    ae = spec.build((7,))
+    state = numpy_state(ae, SGD)
+
+    def loss(params, scored):
+        outputs = ae.outputs({"params": params}, {"x": X}, rngs=RNGS)
+        if scored:
+            return ae.objective["iwae"].fn(outputs, {"x": X}).mean()
+        weight, log_q = outputs["log_weight"][0], outputs["log_posterior"][0]
+        return -(weight + jax.lax.stop_gradient(weight) * log_q).mean()
+
+    got, want = (jax.jit(jax.grad(loss), static_argnums=1)(state.params, s) for s in (True, False))
+    assert_close(got, want)
+    assert np.abs(got["mean"]["kernel"]).max() > 0.1
+
+
+@pytest.mark.parametrize("parts", [{"network": MLP()}, {"penalties": (Jacobian(),)}])
+def test_a_partial_bound_that_cannot_be_is_one_line(parts):
+    options = {**vars(SPEC.parts()), "bound": IWAE(samples=2, groups=2, partial=True), **parts}
+    with pytest.raises(ValueError, match="partial=True: needs a network with hidden layers, and"):
+        AE(**options)
 
 
 def test_without_noise_it_is_the_bound_at_the_posterior_mean(numpy_state):

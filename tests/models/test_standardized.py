@@ -89,10 +89,13 @@ def test_samples_are_in_the_units_of_the_data(numpy_state):
     statistics = statistics_of(data)
     variables = numpy_state(ae, optax.identity()).variables
     rngs = streams(jax.random.key(0))
-    drawn = standardized(ae, statistics).apply(variables, 5, rngs=rngs, method="sample")
+    drawn = standardized(ae, statistics).apply(variables, 500, rngs=rngs, method="sample")
     expected = ae.decode(variables, drawn["z"]) * np.float32(statistics["std"])
     expected += np.float32(statistics["mean"])
     np.testing.assert_allclose(drawn["recon"], expected, rtol=1e-5, atol=1e-4)
+    noise = (drawn["x"] - drawn["recon"]) / np.float32(statistics["std"])
+    deviation = np.exp(0.5 * drawn["recon_logvar"])
+    np.testing.assert_allclose(noise.std((0, 1)), deviation, rtol=0.1)  # of each column
 
 
 def test_a_mean_that_is_large_beside_the_deviation(numpy_state):

@@ -133,7 +133,7 @@ def test_more_pseudo_inputs_than_examples_are_refused():
         return Variational(latent_dim=2, beta=beta, prior=VampPrior(pseudo_inputs=11)).build((4,))
 
     x = np.float32(RNG.uniform(size=(10, 4)))
-    message = "^pseudo_inputs=11: larger than the data, 10 examples$"
+    message = "^pseudo_inputs=11: must be at most 10, the number of examples$"
     with pytest.raises(ValueError, match=message):
         fit(make(), x, epochs=1, batch_size=5)
     with pytest.raises(ValueError, match=message):

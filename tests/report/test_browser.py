@@ -92,7 +92,7 @@ def decoded(run, code):
     ae, state, _ = load_run(run)
     shape = jax.eval_shape(ae.encode, state.variables, TEST["x"][:1]).shape
     image = ae.decode(state.variables, np.float32(code).reshape(shape))
-    return np.asarray(image).reshape(8, 8) * 255
+    return np.asarray(image).clip(0, 1).reshape(8, 8) * 255  # as a picture shows it
 
 
 def latents(run):
