@@ -22,7 +22,7 @@ import jax
 import tyro
 
 from ae_jax.devices.names import device_name
-from ae_jax.files import writable_file, writable_folder
+from ae_jax.files import user_path, writable_file, writable_folder
 from ae_jax.spec import nearest, require
 from experiments.cli import parse_options, run_main
 from experiments.reproductions import ROWS
@@ -103,8 +103,9 @@ def main(argv: Sequence[str]) -> None:
                 file.write_text(json.dumps(result, indent=2) + "\n")
                 print(_line(row, result), flush=True)
     if not options.quick:
+        text = page(user_path(options.results))  # before a folder is made
         file = writable_file(options.results / "README.md")
-        file.write_text(page(file.parent))
+        file.write_text(text)
         print(f"wrote {file}")
 
 

@@ -1,6 +1,7 @@
 """The reproduce command: rows on little data, resuming them, and the table it writes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +85,4 @@ def test_the_committed_page_is_that_of_the_committed_results():
 def test_mistakes(args, message):
     with pytest.raises(ValueError, match=message):
         reproduce.main(args)
+    assert not Path("nowhere").exists()
