@@ -110,7 +110,7 @@ def test_each_kind_of_cpu_has_a_cache(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what glibc keeps")
 def test_freed_memory_goes_back_to_the_system():
-    """Pieces of which every hundredth stays, so that none of it is at the end of the heap."""
+    """It keeps every hundredth piece, so that free memory is not at the end of the heap."""
     script = """
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a model that learned little is told, on models whose errors are known."""
+"""The lines about models that learned little, for models with known errors."""
 
 import numpy as np
 import optax

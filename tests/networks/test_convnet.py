@@ -51,7 +51,7 @@ def test_geron_net():
 
 
 def sizes(every, quick):
-    """`every` size, of which those that are not `quick` are tried in the slow group."""
+    """`every` size; those that are not `quick` are in the slow group."""
     return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in every]
 
 

@@ -38,7 +38,7 @@ def sample(count, *choices):
 
 
 def few(count, *choices):
-    """Likewise, of which two are fast."""
+    """As `sample`; only the first two are in the fast group."""
     slow = [pytest.param(*each, marks=pytest.mark.slow) for each in sample(count, *choices)[2:]]
     return [*sample(count, *choices)[:2], *slow]
 

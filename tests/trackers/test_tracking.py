@@ -89,7 +89,7 @@ def test_every_number_of_every_row_and_the_same_bits(tmp_path):
 
 @pytest.mark.slow
 def test_a_resumed_fit_goes_on_where_its_tracker_was(tmp_path):
-    """Killed after two epochs, of which only the first had been saved."""
+    """The run is killed after two epochs. Only the first was saved."""
     tracker = Memory()
     options = {"batch_size": 8, "run_dir": tmp_path / "run", "trackers": [tracker]}
     fit(AE, X, epochs=1, **options)

@@ -95,7 +95,7 @@ def without_speed(rows):
 
 @pytest.mark.usefixtures("compiled_once")
 def test_a_stopped_sweep_is_resumed_to_the_same_bits(tmp_path):
-    """4 runs on 2 devices, two of which diverge, stopped inside an epoch of 3 steps."""
+    """Four runs on two devices, stopped inside an epoch of 3 steps. Two of the runs diverge."""
     grid, run_dir = {"learning_rate": [1e-3, 1e38]}, tmp_path / "run"
     options = SETTINGS | {
         "seeds": [0, 1],

@@ -107,7 +107,7 @@ def test_every_prior_and_posterior_is_evaluated(name, numpy_state):
 
 
 def replace_objective(ae):
-    """Without the terms nll and kl, of which the bound is then not made."""
+    """A model without the terms nll and kl: its bound comes from the log weights."""
     return replace(ae, objective={"other": ae.objective["nll"]})
 
 
