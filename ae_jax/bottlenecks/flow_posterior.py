@@ -10,9 +10,8 @@ from ae_jax.bottlenecks.gaussian import Gaussian, GaussianModule
 from ae_jax.core import Outputs
 from ae_jax.networks.activations import Activation
 from ae_jax.networks.autoregressive import AffineAutoregressive
-from ae_jax.networks.flow import Flow
+from ae_jax.networks.flow import Flow, check_sizes
 from ae_jax.networks.planar import Planar, Radial
-from ae_jax.spec import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +44,7 @@ class FlowPosterior(Gaussian):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.steps >= 1, "steps", self.steps, "must be at least 1")
-        ok = len(self.widths) > 0 and all(width >= 1 for width in self.widths)
-        require(ok, "widths", self.widths, "must have at least one entry, each at least 1")
+        check_sizes(self.steps, self.widths)
 
     def module(self) -> nn.Module:
         """A module ``[B, ...features] -> {"z", "mean", "logvar", "log_posterior"}``.

@@ -12,6 +12,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from ae_jax.spec import require
+
 BOUND = 3.0
 """The largest absolute log-scale of an affine step."""
 
@@ -34,6 +36,13 @@ class Flow(nn.Module):
             y, log_det = step.inverse(y[..., ::-1], h)
             total = total + log_det
         return y, total
+
+
+def check_sizes(steps: int, widths: tuple[int, ...]) -> None:
+    """Raises `ValueError` unless a flow has a step, and each step's network a hidden layer."""
+    require(steps >= 1, "steps", steps, "must be at least 1")
+    ok = len(widths) > 0 and all(width >= 1 for width in widths)
+    require(ok, "widths", widths, "must have at least one entry, each at least 1")
 
 
 def bounded(log_scale: Array) -> Array:

@@ -12,7 +12,7 @@ from ae_jax.bottlenecks import Posterior
 from ae_jax.networks.activations import Activation
 from ae_jax.networks.autoregressive import AffineAutoregressive
 from ae_jax.networks.coupling import AffineCoupling
-from ae_jax.networks.flow import Flow
+from ae_jax.networks.flow import Flow, check_sizes
 from ae_jax.ops.densities import gaussian_log_prob
 from ae_jax.priors.prior import PriorSpec
 from ae_jax.spec import require
@@ -42,9 +42,7 @@ class FlowPrior(PriorSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.steps >= 1, "steps", self.steps, "must be at least 1")
-        ok = len(self.widths) > 0 and all(width >= 1 for width in self.widths)
-        require(ok, "widths", self.widths, "must have at least one entry, each at least 1")
+        check_sizes(self.steps, self.widths)
 
     def check(self, bottleneck: Posterior) -> None:
         """Raises `ValueError` for a coupling flow of one latent."""
