@@ -28,6 +28,7 @@ from ae_jax.training import DivergedError
 from experiments.config import Config, widened
 from experiments.data import absolute
 from experiments.flags import FlagsFormatter, as_flags
+from experiments.kinds import with_kinds
 from experiments.printing import survive_lost_readers
 from experiments.processes import Processes
 from experiments.user_file import is_file_name, load_user_file
@@ -106,7 +107,7 @@ def parse(
         f"{about}\n\nCONFIG (default: {default}): {', '.join(sorted(configs))}, or a file.py\n\n"
         "--model.PART.kind NAME replaces a part, such as network, by one with its own options"
     )
-    argv, chosen = _with_kinds(argv, base, models)
+    argv, chosen = with_kinds(argv, base, models)
     cls = widened(options, models)
     command = parse_options(
         argv,
@@ -127,44 +128,6 @@ def parse(
                 f"--run-dir {command.run_dir}: --resume writes to {resume}: remove --run-dir"
             )
     return name, config, command
-
-
-def _with_kinds(argv: list[str], base: Config, models: Any) -> tuple[list[str], Config]:
-    """The arguments without each ``--PART.kind NAME``, and the configuration with these parts.
-
-    The options of a part depend on its kind, which is therefore chosen before they are parsed.
-    """
-    rest: list[str] = []
-    data, arguments = to_dict(base), iter(argv)
-
-    def config() -> Config:
-        try:
-            return from_dict(widened(Config, models), data, where="config")
-        except ValueError as error:
-            needs = "kinds that need other options too are set in a configuration file"
-            raise ValueError(f"{error}; {needs}") from None
-
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        path = name.removeprefix("--").replace("-", "_").split(".")
-        if not name.startswith("--") or len(path) < 2 or path[-1] != "kind":
-            rest.append(argument)
-            continue
-        if _owner(data, path) is None:  # maybe it is a part of one that was just chosen
-            data = to_dict(config())
-        owner = _owner(data, path)
-        if owner is None:
-            rest.append(argument)
-        else:
-            owner[path[-2]] = {"kind": value if equals else next(arguments, "")}
-    return rest, config() if len(rest) < len(argv) else base
-
-
-def _owner(data: Any, path: Sequence[str]) -> Any:
-    """The part of `data` that has the part whose kind `path` names, or None."""
-    for name in path[:-2]:
-        data = data.get(name) if isinstance(data, dict) else None
-    return data if isinstance(data, dict) and isinstance(data.get(path[-2]), dict) else None
 
 
 def stored_config(path: str, models: Any = Model, *, sweep: bool = False) -> Config:

@@ -10,9 +10,10 @@ import optax
 from ae_jax.core import Autoencoder, TrainState
 from ae_jax.devices.mesh import is_first_process
 from ae_jax.trackers import Tracker, Tracking
+from ae_jax.training.checks import Examples
 from ae_jax.training.description import describe
 from ae_jax.training.diagnosis import diagnosis
-from ae_jax.training.plan import Examples, make_plan
+from ae_jax.training.plan import make_plan
 from ae_jax.training.rows import Callback, Logger, Row
 from ae_jax.training.run import begin, has_checkpoint, output, train_program
 

@@ -3,9 +3,7 @@
 `fit` runs a plan. A dry run and the benchmark look at the same one.
 """
 
-import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,27 +12,28 @@ import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jax.typing import ArrayLike
 
 from ae_jax.core import Autoencoder, Batch, TrainState, metric_names
-from ae_jax.data import validated
 from ae_jax.data.memory import InMemory, Order, epoch_order, steps_per_epoch
 from ae_jax.data.pipeline import which_to_stream
-from ae_jax.data.real import value_range
 from ae_jax.data.stream import Streamed
 from ae_jax.devices.compilation import compile_program
 from ae_jax.devices.memory import check_batch, data_bytes
 from ae_jax.devices.mesh import data_mesh, put, replicated
 from ae_jax.spec import require
+from ae_jax.training.checks import (
+    Examples,
+    check_average,
+    check_examples,
+    check_reach,
+    check_seed,
+    checked_data,
+)
 from ae_jax.training.evaluator import Evaluate, make_evaluator
 from ae_jax.training.loop import Sums, make_train_loop, no_sums
 from ae_jax.training.start import start
 from ae_jax.training.step import make_train_step
 
-Examples = ArrayLike | Mapping[str, ArrayLike]
-log = logging.getLogger(__name__)
-LARGEST_SEED = 2**32
-SLACK = 0.01  # of the range of the data, which an output may miss
 BATCH = 256
 """Examples to a batch, of a set that has as many."""
 
@@ -270,81 +269,3 @@ def make_sizes(
         save_every=(checkpoint_every or -(-total // (10 * per_epoch))) * per_epoch,
         max_skips=int(max_skips),
     )
-
-
-def checked_data(
-    ae: Autoencoder, data: Examples, name: str, *, records: bool = False
-) -> dict[str, np.ndarray]:
-    """`data` validated: of the shape the model was built for, with the columns that it reads."""
-    try:
-        data = validated(data, support=ae.support, records=records)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from None
-    if "length" in data and "length" not in ae.columns:
-        raise ValueError(
-            f"{name}: length: this model does not read sequences of several lengths, as one with a "
-            "recurrent network does: remove that column"
-        )
-    for column, shape in {"x": ae.event_shape, **ae.columns}.items():
-        if column != "x" and column not in ae.reads:
-            continue
-        if column not in data:
-            raise ValueError(
-                f"{name}: the model reads {column!r}, which the data lacks: it has {sorted(data)}"
-            )
-        if data[column].shape[1:] != tuple(shape):
-            raise ValueError(
-                f"{name}: {column} has shape {list(data[column].shape)}; the model was built for "
-                f"[{', '.join(['N', *map(str, shape)])}]"
-            )
-    if name == "train":
-        _warn_of_channels_first(ae.event_shape)
-    return data
-
-
-def check_examples(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:
-    """Raises `ValueError` for a model that needs more training examples."""
-    count = len(train["x"])
-    for name, least in ae.at_most_examples.items():
-        require(least <= count, name, least, f"must be at most {count}, the number of examples")
-
-
-def check_reach(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:
-    """Raises `ValueError` for training data that the model's output cannot reach."""
-    low, high = ae.output_range
-    if ae.target not in train or np.isinf(ae.output_range).all():
-        return
-    least, largest = value_range(train, ae.target)
-    slack = SLACK * (largest - least)
-    if least < low - slack or largest > high + slack:
-        raise ValueError(
-            f"train: {ae.target} has values in [{least:.4g}, {largest:.4g}], and this model's "
-            f"output lies in [{low:.4g}, {high:.4g}]: rescale the data, or use "
-            "output_activation='linear'"
-        )
-
-
-def _warn_of_channels_first(shape: tuple[int, ...]) -> None:
-    """Log a warning for images of 1, 3 or 4 rows and many channels, as of other libraries."""
-    if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 4:
-        height, width, channels = shape
-        log.warning(
-            "images of shape %s are read as height %d, width %d and %d channels: if their channels "
-            "come first, use x.transpose(0, 2, 3, 1)",
-            list(shape),
-            height,
-            width,
-            channels,
-        )
-
-
-def check_average(ema_decay: float | None) -> None:
-    """Raises `ValueError` for a decay that is no average's."""
-    if ema_decay is not None:
-        require(0.0 <= ema_decay < 1.0, "ema_decay", ema_decay, "must be in [0, 1)")
-
-
-def check_seed(seed: int) -> None:
-    """Raises `ValueError` for a seed that jax would take modulo 2^32."""
-    ok = isinstance(seed, int | np.integer) and 0 <= seed < LARGEST_SEED
-    require(ok, "seed", seed, "must be an integer in [0, 2**32)")

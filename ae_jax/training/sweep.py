@@ -13,7 +13,7 @@ import optax
 from ae_jax.core import TrainState
 from ae_jax.spec import require
 from ae_jax.trackers import Tracking
-from ae_jax.training.plan import Examples
+from ae_jax.training.checks import Examples
 from ae_jax.training.rows import Logger
 from ae_jax.training.run import begin, output, train_program
 from ae_jax.training.sweep_plan import MakeAutoencoder, MakeOptimizer, make_sweep_plan

@@ -18,19 +18,18 @@ from ae_jax.data.memory import InMemory, epoch_order, sequential_order, steps_pe
 from ae_jax.devices.compilation import compile_program
 from ae_jax.devices.mesh import data_mesh, put, replicated, split
 from ae_jax.spec import require
-from ae_jax.training.description import digest
-from ae_jax.training.evaluator import Evaluate, evaluator
-from ae_jax.training.loop import Sums, make_eval_loop, make_train_loop, no_sums
-from ae_jax.training.plan import (
+from ae_jax.training.checks import (
     Examples,
-    Program,
     check_average,
     check_examples,
     check_reach,
     check_seed,
     checked_data,
-    make_sizes,
 )
+from ae_jax.training.description import digest
+from ae_jax.training.evaluator import Evaluate, evaluator
+from ae_jax.training.loop import Sums, make_eval_loop, make_train_loop, no_sums
+from ae_jax.training.plan import Program, make_sizes
 from ae_jax.training.start import start_from
 from ae_jax.training.step import make_eval_step, make_train_step
 

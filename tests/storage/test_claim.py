@@ -11,7 +11,8 @@ from ae_jax.data import validated
 from ae_jax.models import Vanilla
 from ae_jax.storage.claim import LOCK, claimed
 from ae_jax.training import fit
-from ae_jax.training.plan import checked_data, make_sizes
+from ae_jax.training.checks import checked_data
+from ae_jax.training.plan import make_sizes
 from experiments.cli import run_folder
 
 X = np.uint8(np.random.default_rng(0).integers(0, 256, size=(20, 6)))

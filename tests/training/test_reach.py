@@ -11,7 +11,7 @@ from ae_jax.models import Vanilla
 from ae_jax.networks import RNN
 from ae_jax.networks.activations import RANGES, Activation, activation
 from ae_jax.training import sweep
-from ae_jax.training.plan import check_reach, checked_data
+from ae_jax.training.checks import check_reach, checked_data
 from experiments.configs import CONFIGS
 
 INPUTS = jnp.linspace(-30, 30, 60_001)
