@@ -23,6 +23,7 @@ forgery: they do not prove who wrote a checkpoint.
 import contextlib
 import errno
 import logging
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -168,13 +169,16 @@ class Checkpoints:
         saving = self.directory / _SAVING
         shutil.rmtree(saving, ignore_errors=True)
         saving.mkdir()
+        if shutil.disk_usage(saving).free < _bytes(parts):
+            # Before orbax begins: writes of its own threads would fail after their save has ended.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         for name, part in parts.items():
             write_arrays(saving / name, part)
         write_manifest(saving, {"step": step, "notes": notes})
         saving.rename(self.directory / str(step))
 
     def _cannot_save(self, step: int, parts: Mapping[str, Any], error: Exception | None) -> OSError:
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(parts))
+        needed = _bytes(parts)
         reason = "see the error of process 0" if error is None else str(error).partition("\n")[0]
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(self.directory).free
@@ -210,6 +214,11 @@ class Checkpoints:
             raise DamagedError(f"{folder} contains the state of step {actual}")
         key = jax.random.wrap_key_data(parts["training"]["key"])
         return TrainState(**parts["model"], **(dict(parts["training"]) | {"key": key}))
+
+
+def _bytes(parts: Mapping[str, Any]) -> int:
+    """What the arrays of a checkpoint take on a disk."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(parts))
 
 
 def _remove_until_absent(folder: Path) -> None:
