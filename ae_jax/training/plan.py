@@ -6,7 +6,7 @@
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -157,7 +157,9 @@ def make_plan(
 
     everywhere, multiple = replicated(mesh), mesh.size * sizes.accumulate
     # Made before the data is on the device: a model that cannot be made fails in an instant.
-    step = make_train_step(ae, tx, ema_decay=ema_decay, accumulate=sizes.accumulate, guard=True)
+    # Without skips the next loss ends the run: nothing that overflowed is ever saved.
+    guard: bool | Literal["whole"] = "whole" if sizes.max_skips else True
+    step = make_train_step(ae, tx, ema_decay=ema_decay, accumulate=sizes.accumulate, guard=guard)
     state = start(
         ae,
         tx,

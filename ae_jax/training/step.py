@@ -9,7 +9,7 @@ Both are pure functions. The caller applies jit, vmap, pmap or shard_map:
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ def make_train_step(
     axis_name: str | None = None,
     ema_decay: float | None = None,
     accumulate: int = 1,
-    guard: bool = False,
+    guard: bool | Literal["whole"] = False,
 ) -> TrainStep:
     """``(state, batch) -> (state, metrics)``: one gradient step.
 
@@ -65,6 +65,8 @@ def make_train_step(
         each part draws for itself. The batch is split into them, so it must divide.
       guard: skip an update whose loss, gradient (`scaled_sum`) or new untrained state is not
         finite: of the state only ``step`` then moves. The metrics report it in ``finite``, bool.
+        With "whole", also one whose new parameters or optimizer arrays are not finite, as of an
+        optimizer that overflows. That computes the optimizer twice.
 
     Raises `ValueError` with `accumulate` for a model with a `BatchTerm` or untrained state, which
     depend on the whole batch; and where the model reads a column that the batch lacks.
@@ -111,6 +113,10 @@ def make_train_step(
             if model_state:
                 finite &= all_finite(model_state)
             old = state
+            if guard == "whole":
+                new = update()  # only to look at: a branch that returned it would keep both states
+                arrays = [a for a in jax.tree.leaves(new.opt_state) if a.ndim]
+                finite &= all_finite((new.params, arrays))
 
             def checked() -> tuple[TrainState, Array]:
                 new = update()
@@ -119,8 +125,7 @@ def make_train_step(
                 ok = all_finite((new.params, new.model_state))
                 return lax.cond(ok, lambda: new, lambda: old), ok
 
-            # A branch and not a selection, which would keep a copy of all that is updated. For that
-            # reason what the optimizer makes of finite gradients is checked only at a checkpoint.
+            # A branch and not a selection, which would keep a copy of all that is updated.
             state, ok = lax.cond(finite, checked, lambda: (old, jnp.bool(False)))
             metrics = {**metrics, "finite": finite & ok}
         return state.replace(step=state.step + 1), metrics

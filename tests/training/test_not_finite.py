@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,11 @@ def test_the_guard_changes_no_bit_of_a_finite_update(numpy_state):
     plain, _ = jax.jit(make_train_step(VAE, tx))(state, batch)
     guarded, _ = jax.jit(make_train_step(VAE, tx, guard=True))(state, batch)
     assert digest(guarded) == digest(plain)
+    whole, _ = jax.jit(make_train_step(VAE, tx, guard="whole"))(state, batch)
+    close = partial(
+        np.testing.assert_allclose, rtol=1e-6, atol=1e-9
+    )  # the flags of the tests round it otherwise
+    jax.tree.map(close, whole.params, plain.params)
 
 
 def test_a_gradient_that_is_not_finite_is_noticed_under_a_finite_loss(numpy_state):
@@ -96,6 +102,26 @@ def test_an_update_that_spoils_the_state_is_named():
     ))  # fmt: skip
     with pytest.raises(DivergedError, match="is in the new parameter .*; lower the learning rate"):
         fit(bad, FLOATS, epochs=1, batch_size=64)
+
+
+def overflowing():
+    """SGD whose new parameters are infinite where a gradient is large, and still has a square."""
+
+    def update(grads, params):
+        large = jnp.any(jnp.stack([jnp.abs(g).max() for g in jax.tree.leaves(grads)]) > 1e6)
+        return jax.tree.map(lambda g: jnp.where(large, jnp.inf, -0.01 * g), grads)
+
+    return optax.stateless(update)
+
+
+def test_an_optimizer_that_overflows_is_undone_where_updates_may_be_skipped(numpy_state):
+    x = FLOATS.copy()
+    x[17] = 1e9
+    state, history = fit(MSE, x, epochs=2, batch_size=8, optimizer=overflowing(), max_skips=1)
+    assert sum(row.get("skipped", 0) for row in history) == 2
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+    with pytest.raises(DivergedError, match="step 3: .* is in the parameter"):  # the next step
+        fit(MSE, x, epochs=2, batch_size=8, optimizer=overflowing())
 
 
 def test_every_device_leaves_out_what_one_of_them_finds(numpy_state):
