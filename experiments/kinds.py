@@ -19,7 +19,9 @@ def with_kinds(argv: list[str], base: Config, models: Any) -> tuple[list[str], C
         try:
             return from_dict(widened(Config, models), data, where="config")
         except ValueError as error:
-            needs = "kinds that need other options too are set in a configuration file"
+            if ".kind=" in str(error):  # a name that is not known
+                raise
+            needs = "set kinds that need other options too in a configuration file"
             raise ValueError(f"{error}; {needs}") from None
 
     for argument in arguments:
