@@ -142,8 +142,8 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
         f"difference on {len(gain)} test examples",
         "nll_error": f"standard error, because only {len(gain)} of {count} examples are used",
         "negative_elbo": f"distortion + rate, nats per example, all test examples{drawn}",
-        "distortion": f"-log p(x | z), z from the posterior, {settings.elbo_samples} times the "
-        "samples of the model's bound per example",
+        "distortion": f"-log p(x | z), z from the posterior, {settings.elbo_samples} per example "
+        "(of a bound of several samples: times these)",
         "rate": "KL(q(z | x) || p(z))",
         "active_units": "latents whose posterior mean has variance above 0.01 (Burda et al. 2016)",
         "latent_kl": "KL of each latent, nats, mean over examples",
