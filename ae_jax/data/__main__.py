@@ -65,7 +65,7 @@ def _list(root: Path) -> None:
     print("digits: built into scikit-learn")
     for name, form, folder, splits in available(root):
         if splits is None:
-            print(f"{name}: idx files in {folder}")
+            print(f"{name}: {form} in {folder}")
         else:
             sizes = ", ".join(f"{split} {count}" for split, count in splits.items())
             print(f"{name}: {form} in {folder} ({sizes})")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ae_jax.data import array_record, catalog, idx
+from ae_jax.data import array_record, catalog, idx, static_mnist
 
 
 class Available(NamedTuple):
@@ -12,10 +12,10 @@ class Available(NamedTuple):
 
     name: str
     form: str
-    """"array_record" (or another format of TFDS), or "idx"."""
+    """"array_record" (or another format of TFDS), "idx files" or "binary pixels"."""
     folder: Path
     splits: dict[str, int] | None
-    """Split -> number of examples; None for idx files, which do not state it."""
+    """Split -> number of examples; None for files that do not state it."""
 
 
 def available(root: Path) -> Iterator[Available]:
@@ -25,9 +25,11 @@ def available(root: Path) -> Iterator[Available]:
     """
     for folder in sorted(root.glob("*")):
         if idx.holds_idx(folder):
-            yield Available(folder.name.replace("-", "_"), "idx", folder, None)
+            yield Available(folder.name.replace("-", "_"), "idx files", folder, None)
     if idx.holds_idx(root):
-        yield Available("/".join(catalog.IDX_SETS), "idx", root, None)
+        yield Available("/".join(catalog.IDX_SETS), "idx files", root, None)
+    if place := static_mnist.find(root):
+        yield Available(static_mnist.NAME, "binary pixels", place, None)
     for path in sorted(
         [*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")]
     ):

@@ -30,7 +30,7 @@ def require_known(name: str) -> None:
         return
     import tensorflow_datasets as tfds
 
-    known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+    known = ["digits", "static_mnist", *tfds.list_builders(with_community_datasets=False)]
     if NAME.fullmatch(name) and name.split("/")[0] in known:
         return
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
@@ -44,7 +44,12 @@ def require_known(name: str) -> None:
 
 
 def not_there(name: str, root: Path) -> FileNotFoundError:
-    """The error for a known set that is not in `root`; it contains the command to run."""
+    """The error for a known set that is not in `root`; it says what to do."""
+    if name == "static_mnist":
+        return FileNotFoundError(
+            f"static_mnist is not in {root}: copy static_mnist.npz, or the three files "
+            "binarized_mnist_*.amat of Larochelle & Murray, there"
+        )
     command = f"python -m ae_jax.data prepare {name}"
     if root != data_root():
         command += f" --data-dir {shlex.quote(str(root))}"

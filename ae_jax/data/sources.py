@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ae_jax.data import array_record, catalog, idx, originals
+from ae_jax.data import array_record, catalog, idx, originals, static_mnist
 from ae_jax.data.array_record import Decode
 from ae_jax.data.csv import load_csv
 from ae_jax.data.npz import load_npy, load_npz
@@ -34,10 +34,13 @@ def load(
           values 0..16 rescaled to 0..255;
         - a TFDS image set ("mnist", "cifar10", "emnist/letters") in `data_dir`, as prepared by
           TFDS (array_record), or as raw idx files in a folder of that name;
-        - a path to a folder of raw idx files, gzipped or not ("./fashion" if it is one word);
+        - "static_mnist": binary images of one fixed draw (see `static_mnist`), in `data_dir`, which
+          may be its file or folder;
+        - a path to a folder of raw idx files, gzipped or not ("./fashion" if it is one word), or to
+          the file or folder of static_mnist;
         - a path to an .npz or .npy file (`npz.load_npz`), or to a table, .csv or .tsv, gzipped or
           not (`csv.load_csv`).
-      split: "train", "test", or another split of a TFDS set.
+      split: "train", "test", or another split of static_mnist ("valid") or of a TFDS set.
       data_dir: the folder in which sets are searched by name. By default the environment variable
         AE_JAX_DATA, else the folder of TFDS in the home directory. It is only read.
       decode: for a TFDS set. "once" writes a decoded copy to the cache and maps its arrays into
@@ -61,6 +64,8 @@ def load(
             raise FileNotFoundError(
                 f"{path} does not exist: give its path, or its new one if it was moved"
             )
+        if place := static_mnist.find(path):
+            return static_mnist.load_static(place, split)
         if (reader := READERS.get(_suffix(path))) is None and path.is_file():
             raise ValueError(f"{path}: is not read by its name: use one of {', '.join(READERS)}")
         return (reader or idx.load_folder)(path, split)
@@ -68,6 +73,10 @@ def load(
     if name == "digits":
         return _digits(split)
     root = catalog.data_root(data_dir)
+    if name == static_mnist.NAME:
+        if place := static_mnist.find(root):
+            return static_mnist.load_static(place, split)
+        raise catalog.not_there(name, root)
     if catalog.NAME.fullmatch(name):
         if prepared := array_record.find(root, name):
             return array_record.load_prepared(prepared, split)
