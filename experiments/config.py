@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import optax
 from jax import Array
+from optax import contrib
 
 from ae_jax.models import Model
 from ae_jax.spec import Spec, require
@@ -45,8 +46,8 @@ class Train(Spec):
     """Examples per batch; by default 256, or all of a smaller training set."""
     learning_rate: float = 1e-3
     """The learning rate, or the largest one if it has a schedule."""
-    optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
-    """The optax optimizer."""
+    optimizer: Literal["adam", "adamw", "muon", "nadam", "rmsprop", "sgd"] = "adam"
+    """The optax optimizer. muon is for matrices, and trains all other parameters with Adam."""
     schedule: Literal["constant", "cosine"] = "constant"
     """The learning rate over the run: constant, or a cosine decay to 0."""
     warmup: float = 0.0
@@ -108,6 +109,7 @@ class Train(Spec):
         optimizers = {
             "adam": optax.adam,
             "adamw": optax.adamw,
+            "muon": contrib.muon,
             "nadam": optax.nadam,
             "rmsprop": optax.rmsprop,
             "sgd": optax.sgd,

@@ -6,9 +6,18 @@ The stochastic ones are subclasses of `Posterior`.
 from ae_jax.bottlenecks.flow_posterior import FlowPosterior
 from ae_jax.bottlenecks.full_covariance import FullCovariance
 from ae_jax.bottlenecks.gaussian import Gaussian
+from ae_jax.bottlenecks.hamiltonian import Hamiltonian
 from ae_jax.bottlenecks.linear import Linear
 from ae_jax.bottlenecks.posterior import Posterior
 
-Bottleneck = Linear | Gaussian | FullCovariance | FlowPosterior
+Bottleneck = Linear | Gaussian | FullCovariance | FlowPosterior | Hamiltonian
 
-__all__ = ["Bottleneck", "FlowPosterior", "FullCovariance", "Gaussian", "Linear", "Posterior"]
+__all__ = [
+    "Bottleneck",
+    "FlowPosterior",
+    "FullCovariance",
+    "Gaussian",
+    "Hamiltonian",
+    "Linear",
+    "Posterior",
+]

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -33,7 +34,7 @@ class PlainModule(nn.Module):
 
     def __call__(self, x: Array, **columns: Any) -> Outputs:
         observed = self.likelihood.observe(x)
-        outputs: Any = self.bottleneck(self.encoder(observed, **columns))
+        outputs = self._draw(observed, **columns)
         target = {} if observed is x else {"target": observed}
         return {**outputs, **self.decode(outputs["z"]), **target}
 
@@ -43,6 +44,10 @@ class PlainModule(nn.Module):
 
     def decode(self, z: Array) -> Outputs:
         return self.likelihood(self.decoder(z))
+
+    def _draw(self, x: Array, **columns: Any) -> Outputs:
+        outputs: Outputs = self.bottleneck(self.encoder(x, **columns))
+        return outputs
 
 
 class LatentVariableModule(PlainModule):
@@ -63,7 +68,7 @@ class LatentVariableModule(PlainModule):
             return outputs if self.exact_kl else {**outputs, **self._densities(outputs)}
         observed = self.likelihood.observe(x)
         samples = samples if self.has_rng("latent") else 1
-        drawn = self.bottleneck(self.encoder(observed, **columns), samples)
+        drawn = self._draw(observed, samples, **columns)
         first = {**drawn, "z": drawn["z"][0]}
         target = {} if observed is x else {"target": observed}
         weights = self._weights(drawn, {"x": observed, **columns})
@@ -71,11 +76,15 @@ class LatentVariableModule(PlainModule):
 
     def log_weight(self, x: Array, **columns: Any) -> Array:
         """``log p(x, z) - log q(z | x)`` in nats, for one draw from the ``latent`` stream: [B]."""
-        outputs = self.bottleneck(self.encoder(x, **columns))
-        densities = self._densities(outputs)
-        decoded = self.decode(outputs["z"])
-        log_likelihood = self.likelihood.log_prob(decoded, {"x": x, **columns})
-        return log_likelihood + densities["log_prior"] - densities["log_posterior"]
+        outputs = self._draw(x, **columns)
+        log_joint = self.log_joint(outputs["z"], x, **columns)
+        return log_joint - self.bottleneck.log_prob(outputs)
+
+    def log_joint(self, z: Array, x: Array, **columns: Any) -> Array:
+        """``log p(x, z)`` in nats of z [..., B, latent_dim]: [..., B]."""
+        flat = z.reshape(-1, *z.shape[-2:])
+        log_likelihood = _decoded_log_prob(self, flat, {"x": x, **columns})
+        return log_likelihood.reshape(z.shape[:-1]) + self._log_prior(z)
 
     def sample(self, n: int) -> Outputs:
         """n latents ``"z"``, drawn from the prior and decoded; ``"x"`` is drawn from p(x | z)."""
@@ -88,11 +97,31 @@ class LatentVariableModule(PlainModule):
         outputs: Outputs = self.bottleneck.posterior(self.encoder(x))
         return outputs
 
+    def _draw(self, x: Array, samples: int | None = None, **columns: Any) -> Outputs:
+        """What the bottleneck draws. One that has ``move`` moves its draws by the density."""
+        drawn: Outputs = self.bottleneck(self.encoder(x, **columns), samples)
+        if not hasattr(self.bottleneck, "move") or not self.has_rng("latent"):
+            return drawn
+        if self.is_initializing():
+            return drawn
+        module, variables = self.unbind()  # jax transforms need a pure function
+
+        def log_joint(z: Array) -> Array:
+            each: Array = module.apply(variables, z, x, **columns, method="log_joint")
+            return each.sum()
+
+        moved: Outputs = self.bottleneck.move(drawn, jax.grad(log_joint))
+        return moved
+
     def _densities(self, drawn: Outputs) -> dict[str, Array]:
-        z = drawn["z"]
+        log_posterior = self.bottleneck.log_prob(drawn)
+        return {"log_prior": self._log_prior(drawn["z"]), "log_posterior": log_posterior}
+
+    def _log_prior(self, z: Array) -> Array:
+        """``log p(z)`` in nats: [..., B]."""
         flat = z.reshape(-1, z.shape[-1])
-        log_prior = self.prior.log_prob(flat, self._posterior).reshape(z.shape[:-1])
-        return {"log_prior": log_prior, "log_posterior": self.bottleneck.log_prob(drawn)}
+        log_prior: Array = self.prior.log_prob(flat, self._posterior).reshape(z.shape[:-1])
+        return log_prior
 
     def _weights(self, drawn: Outputs, batch: Batch) -> Outputs:
         """The log weights [K, B] of the draws, with the gradients that the estimator asks for."""

@@ -4,7 +4,7 @@ It has every family with every network that it takes, every part of the skeleton
 can say. Nets are tiny: the tests compile each of them several times.
 """
 
-from ae_jax.bottlenecks import FlowPosterior, FullCovariance, Gaussian, Linear
+from ae_jax.bottlenecks import FlowPosterior, FullCovariance, Gaussian, Hamiltonian, Linear
 from ae_jax.likelihoods import (
     Bernoulli,
     Categorical,
@@ -128,6 +128,15 @@ VARIANTS = {
     ),
     "ae-radial": AE(
         network=WIDE, bottleneck=FlowPosterior(latent_dim=2, flow="radial"), likelihood=Bernoulli()
+    ),
+    "ae-hamiltonian": AE(
+        network=WIDE, bottleneck=Hamiltonian(latent_dim=2, steps=2), likelihood=Bernoulli()
+    ),
+    "ae-hamiltonian-iwae": AE(
+        network=WIDE,
+        bottleneck=Hamiltonian(latent_dim=2, steps=1, tempering=1.0),
+        likelihood=Bernoulli(),
+        bound=IWAE(samples=2),
     ),
     "ae-denoising-vae": AE(
         network=WIDE, bottleneck=SMALL, likelihood=Bernoulli(), corruption=Noise(level=0.2)

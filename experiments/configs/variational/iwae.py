@@ -22,5 +22,7 @@ CONFIG = Config(
         estimator="dreg",
     ),
     data=Data(name="mnist"),
-    train=Train(epochs=100, batch_size=100, learning_rate=2e-3, schedule="cosine"),
+    train=Train(
+        epochs=100, batch_size=250, learning_rate=0.02, schedule="cosine", optimizer="muon"
+    ),
 )
