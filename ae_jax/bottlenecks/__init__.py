@@ -3,6 +3,7 @@
 The stochastic ones are subclasses of `Posterior`.
 """
 
+from ae_jax.bottlenecks.binary import Binary
 from ae_jax.bottlenecks.flow_posterior import FlowPosterior
 from ae_jax.bottlenecks.full_covariance import FullCovariance
 from ae_jax.bottlenecks.gaussian import Gaussian
@@ -10,9 +11,10 @@ from ae_jax.bottlenecks.hamiltonian import Hamiltonian
 from ae_jax.bottlenecks.linear import Linear
 from ae_jax.bottlenecks.posterior import Posterior
 
-Bottleneck = Linear | Gaussian | FullCovariance | FlowPosterior | Hamiltonian
+Bottleneck = Linear | Gaussian | FullCovariance | FlowPosterior | Hamiltonian | Binary
 
 __all__ = [
+    "Binary",
     "Bottleneck",
     "FlowPosterior",
     "FullCovariance",

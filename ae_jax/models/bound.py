@@ -56,7 +56,11 @@ class ELBO(Spec):
         return {}
 
     def check(self, bottleneck: Posterior, prior: Prior) -> None:
-        """Raises `ValueError` for free bits without a KL divergence of each latent."""
+        """Raises `ValueError` for samples without a gradient, and for free bits without a KL
+        divergence of each latent."""
+        remedy = "use bound=IWAE(estimator='vimco')"
+        needs = f"{type(bottleneck).__name__} samples carry no gradient: {remedy}"
+        require(bottleneck.reparametrized, "bound", self, needs)
         names = f"{type(bottleneck).__name__} and {type(prior).__name__}"
         needs = f"free bits need a KL that is a sum over latents, not that of {names}"
         free = not isinstance(self.free_bits, int | float) or self.free_bits > 0

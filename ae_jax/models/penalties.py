@@ -98,7 +98,10 @@ class Jacobian(Spec):
         require(ok, "probes", self.probes, "must be at least 1")
 
     def check(self, bottleneck: Bottleneck) -> None:
-        """Any bottleneck will do: of a stochastic one it is the mean that changes little."""
+        """Raises `ValueError` for discrete latents. Of a stochastic bottleneck it is the mean that
+        changes little."""
+        discrete = not getattr(bottleneck, "reparametrized", True)
+        require(not discrete, "bottleneck", bottleneck, "discrete latents have no Jacobian")
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """`module` with ``"jacobian"`` [B] among its outputs."""

@@ -4,7 +4,7 @@ It has every family with every network that it takes, every part of the skeleton
 can say. Nets are tiny: the tests compile each of them several times.
 """
 
-from ae_jax.bottlenecks import FlowPosterior, FullCovariance, Gaussian, Hamiltonian, Linear
+from ae_jax.bottlenecks import Binary, FlowPosterior, FullCovariance, Gaussian, Hamiltonian, Linear
 from ae_jax.likelihoods import (
     Bernoulli,
     Categorical,
@@ -31,7 +31,7 @@ from ae_jax.models import (
     Variational,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
-from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior
+from ae_jax.priors import BinaryPrior, FlowPrior, MixtureOfGaussians, VampPrior
 
 DEEP = MLP(widths=(9, 6), activation="tanh")
 WIDE = MLP(widths=(9,))
@@ -128,6 +128,13 @@ VARIANTS = {
     ),
     "ae-radial": AE(
         network=WIDE, bottleneck=FlowPosterior(latent_dim=2, flow="radial"), likelihood=Bernoulli()
+    ),
+    "ae-binary": AE(
+        network=WIDE,
+        bottleneck=Binary(latent_dim=6),
+        prior=BinaryPrior(),
+        likelihood=Bernoulli(),
+        bound=IWAE(samples=3, estimator="vimco"),
     ),
     "ae-hamiltonian": AE(
         network=WIDE, bottleneck=Hamiltonian(latent_dim=2, steps=2), likelihood=Bernoulli()
