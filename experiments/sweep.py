@@ -7,7 +7,8 @@ python -m experiments.sweep --resume runs/sweep-vae           continue an interr
 
 --grid NAME=VALUE,VALUE may be repeated; the grid is the product of the lists. NAME is the learning
 rate, a number of the model, or the weight of a loss term. The sweep is saved as it trains. At its
-end each run gets its own run directory next to `sweep.json`. Most options of `experiments.train`
+end each run gets its own run directory next to `sweep.json`. A grid of `model.beta` also draws the
+test rate and distortion of each point, `rate-distortion.png`. Most options of `experiments.train`
 apply too.
 """
 
@@ -28,6 +29,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from ae_jax import plots
 from ae_jax.core import Autoencoder
 from ae_jax.files import finite, user_path, write_whole
 from ae_jax.spec import nearest, require, to_dict
@@ -38,7 +40,7 @@ from experiments.config import Config, Train
 from experiments.configs import CONFIGS
 from experiments.data import load_split, scaled
 
-RATE = "train.learning_rate"
+RATE, BETA = "train.learning_rate", "model.beta"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +146,8 @@ def _run(
     of_data = {name: stored[name] for name in ("fingerprint", "statistics")}
     _write(console, out, config, shape, result, seconds, of_data)
     console.print(_table(result))
+    if curves := _rate_distortion(result):
+        plots.save(plots.rate_distortion(curves), out / "rate-distortion.png")
     console.print(f"{len(result.runs)} runs in {seconds:.1f} s: {out}", soft_wrap=True)
 
 
@@ -239,6 +243,22 @@ def _table(result: SweepResult) -> Table:
         ]
         table.add_row(*cells)
     return table
+
+
+def _rate_distortion(result: SweepResult) -> dict[str, list[tuple[float, float, float]]]:
+    """Return beta, rate and distortion, means over seeds, by the other values of the grid."""
+    curves: dict[str, list[tuple[float, float, float]]] = {}
+    for row, point in zip(result.table(), _points_of(result), strict=True):
+        if BETA in point and {"kl", "nll"} <= row.keys():
+            name = ", ".join(f"{k}={v:g}" for k, v in point.items() if k != BETA)
+            curves.setdefault(name, []).append((point[BETA], row["kl"][0], row["nll"][0]))
+    return curves
+
+
+def _points_of(result: SweepResult) -> list[dict[str, float]]:
+    """Return the points of the grid, in the order of ``result.table()``."""
+    points = [{k: v for k, v in run.items() if k != "seed"} for run in result.runs]
+    return [point for i, point in enumerate(points) if point not in points[:i]]
 
 
 def _progress(console: Console, row: Mapping[str, Any], epochs: int) -> None:

@@ -78,6 +78,9 @@ FIGURES = {
     "label curves": lambda: plots.label_curves({"codes": {10: (0.5, 0.1), 100: (0.7, 0.05)}}),
     "roc": lambda: plots.roc_curves({"squared error": ([0, 0.2, 1], [0, 0.9, 1])}),
     "scores": lambda: plots.score_histogram(codes()[:, 0], codes()[:, 1] > 0, threshold=0.5),
+    "rate and distortion": lambda: plots.rate_distortion(
+        {"": [(0.5, 30.0, 70.0), (1.0, 24.0, 75.0), (4.0, 9.0, 110.0)]}
+    ),
     "size curves": lambda: plots.size_curves({"PCA": {2: 0.05, 32: 0.01}, "dense": {2: 0.04}}),
 }
 

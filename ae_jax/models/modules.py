@@ -107,8 +107,8 @@ class LatentVariableModule(PlainModule):
         module, variables = self.unbind()  # jax transforms need a pure function
 
         def log_joint(z: Array) -> Array:
-            each: Array = module.apply(variables, z, x, **columns, method="log_joint")
-            return each.sum()
+            each: Any = module.apply(variables, z, x, **columns, method="log_joint")
+            return jnp.sum(each)
 
         moved: Outputs = self.bottleneck.move(drawn, jax.grad(log_joint))
         return moved

@@ -5,7 +5,7 @@ uint8 or floats in [0, 1]. Sequences `[N, T, D]` are drawn as images with time f
 The label of a figure describes its content.
 """
 
-from ae_jax.plots.curves import gradient_curves, loss_curves, size_curves
+from ae_jax.plots.curves import gradient_curves, loss_curves, rate_distortion, size_curves
 from ae_jax.plots.denoising import noise_curves
 from ae_jax.plots.detection import roc_curves, score_histogram
 from ae_jax.plots.features import filters, label_curves, unit_histograms
@@ -13,7 +13,6 @@ from ae_jax.plots.figure import save
 from ae_jax.plots.images import drawn_as_image, image_rows, reconstructions, samples
 from ae_jax.plots.latents import latent_images, latent_scatter, manifold, manifold_latents
 
-# Former names, until all callers use the new ones.
 __all__ = [
     "drawn_as_image",
     "filters",
@@ -26,6 +25,7 @@ __all__ = [
     "manifold",
     "manifold_latents",
     "noise_curves",
+    "rate_distortion",
     "reconstructions",
     "roc_curves",
     "samples",

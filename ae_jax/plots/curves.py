@@ -102,6 +102,41 @@ def gradient_curves(ratios: Mapping[str, Mapping[str, Mapping[int, float]]]) -> 
     return fig
 
 
+def rate_distortion(curves: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figure:
+    """Distortion against rate, in nats per example: ``{name: [(beta, rate, distortion), ...]}``.
+
+    A point on a line of slope -1, dotted, has the same ELBO as every other on it.
+
+    Source: Alemi et al., Fixing a broken ELBO, 2018, figure 1.
+    """
+    if not any(curves.values()):
+        raise ValueError("curves is empty: give at least one name with a point")
+    fig = new_figure(6.4, 4.6)
+    ax = fig.add_subplot()
+    for index, (name, points) in enumerate(curves.items()):
+        color, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+        points = sorted(points)
+        rates, distortions = [p[1] for p in points], [p[2] for p in points]
+        ax.plot(rates, distortions, color=color, marker=marker, markersize=5, label=name or None)
+        for beta, rate, distortion in points:
+            ax.annotate(
+                f"β = {beta:g}",
+                (rate, distortion),
+                xytext=(5, 5),
+                textcoords="offset points",
+                fontsize=8,
+            )
+    best = min((r + d, r, d) for points in curves.values() for _, r, d in points)
+    ax.axline(best[1:], slope=-1, color="0.6", linestyle=":", label=f"ELBO {-best[0]:.4g}")
+    ax.margins(x=0.1, y=0.1)
+    ax.set_xlabel("rate: KL(q(z | x) || p(z)), nats per example")
+    ax.set_ylabel("distortion: -log p(x | z), nats per example")
+    tidy(ax)
+    ax.legend(frameon=False, fontsize=9)
+    fig.set_label(f"Rate and distortion by beta: {', '.join(filter(None, curves)) or 'one model'}")
+    return fig
+
+
 def _draw_curves(ax: Axes, rows: Sequence[Mapping[str, Any]], name: str, clock: str) -> None:
     values = np.array([row[name] for row in rows if name in row], dtype=float)
     finite = values[np.isfinite(values)]

@@ -8,8 +8,9 @@ import pytest
 from ae_jax import load_run
 from ae_jax.data import load
 from ae_jax.data.fingerprint import changes, fingerprint
+from ae_jax.training import SweepResult
 from experiments.configs import CONFIGS
-from experiments.sweep import main, sweepable
+from experiments.sweep import _rate_distortion, main, sweepable
 
 
 @pytest.mark.slow
@@ -25,6 +26,7 @@ def test_a_sweep_leaves_a_table_and_loadable_runs(tmp_path, capsys):
     ]
     main(["digits", "--seeds", "0", "7", *grid, *short])
     assert "8 runs in" in capsys.readouterr().out
+    assert (tmp_path / "out" / "rate-distortion.png").stat().st_size > 10_000
     written = json.loads((tmp_path / "out" / "sweep.json").read_text())
     assert len(written["runs"]) == 8 and len(written["table"]) == 4
     train = load("digits", "train")
@@ -40,6 +42,23 @@ def test_a_sweep_leaves_a_table_and_loadable_runs(tmp_path, capsys):
     i = written["runs"].index({"model.beta": 2, "objective.nll.weight": 3, "seed": 7})
     assert row["loss"] == written["history"][-1]["loss"][i]
     np.testing.assert_allclose(row["loss"], 3 * row["nll"] + 2 * row["kl"], rtol=1e-5)
+
+
+def test_rates_and_distortions_are_means_over_seeds_by_the_rest_of_the_grid():
+    runs = [
+        {"model.beta": beta, "learning_rate": rate, "seed": seed}
+        for beta in (0.5, 2.0)
+        for rate in (0.1, 0.2)
+        for seed in (0, 1)
+    ]
+    row = {"split": "test", "kl": np.arange(8.0), "nll": 10 * np.arange(8.0), "loss": np.zeros(8)}
+    curves = _rate_distortion(SweepResult(None, runs, [row]))
+    assert curves == {
+        "learning_rate=0.1": [(0.5, 0.5, 5.0), (2.0, 4.5, 45.0)],
+        "learning_rate=0.2": [(0.5, 2.5, 25.0), (2.0, 6.5, 65.0)],
+    }
+    del row["kl"]
+    assert _rate_distortion(SweepResult(None, runs, [row])) == {}
 
 
 def test_what_can_be_swept():
