@@ -27,6 +27,7 @@ def train(
     eval_data: Mapping[str, np.ndarray] | None = None,
     *,
     statistics: Statistics | None = None,
+    params: Any = None,
     run_dir: str | Path,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -38,7 +39,8 @@ def train(
 
     Pretraining is part of it if `config` says so. Pretraining saves no checkpoints: a run that is
     interrupted during it starts again. `statistics` are those of data that is standardized, which
-    the run keeps (see `experiments.data.scaled`). See `fit` for the other arguments.
+    the run keeps (see `experiments.data.scaled`). `params` are initial parameters, instead of
+    random or pretrained ones. See `fit` for the other arguments.
     """
     settings = config.train
     ae = replace(config.model.build(data["x"].shape[1:]), dtype=jnp.dtype(settings.dtype))
@@ -50,7 +52,9 @@ def train(
         batch_size=sizes.part,
         optimizer=settings.make_optimizer(sizes.total),
         seed=config.seed,
-        params=partial(_pretrained, ae, config, real_rows(data)["x"], sizes.part),
+        params=partial(_pretrained, ae, config, real_rows(data)["x"], sizes.part)
+        if params is None
+        else params,
         eval_data=eval_data,
         callbacks=callbacks,
         trackers=trackers,

@@ -21,11 +21,15 @@ from experiments.configs.canon import (
 )
 from experiments.configs.variational import (
     digits,
+    hamiltonian,
+    iaf,
     iwae,
+    mean_field,
     vae,
     vae2,
     vae_conv,
     vae_nll,
+    vamp,
 )
 
 CONFIGS: dict[str, Config] = {
@@ -37,9 +41,12 @@ CONFIGS: dict[str, Config] = {
     "few_labels": few_labels.CONFIG,
     "greedy": greedy.CONFIG,
     "gru": gru.CONFIG,
+    "hamiltonian": hamiltonian.CONFIG,
     "hinton": hinton.CONFIG,
+    "iaf": iaf.CONFIG,
     "iwae": iwae.CONFIG,
     "lstm": lstm.CONFIG,
+    "mean_field": mean_field.CONFIG,
     "one_class": one_class.CONFIG,
     "overcomplete": overcomplete.CONFIG,
     "simple": simple.CONFIG,
@@ -51,4 +58,5 @@ CONFIGS: dict[str, Config] = {
     "vae2": vae2.CONFIG,
     "vae_conv": vae_conv.CONFIG,
     "vae_nll": vae_nll.CONFIG,
+    "vamp": vamp.CONFIG,
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from ae_jax.core import Autoencoder
 from ae_jax.data import load
+from ae_jax.evaluation.likelihood import log_likelihood
 from ae_jax.evaluation.reconstruction import reconstruction_metrics
 from ae_jax.training import TrainState
 from experiments.cli import stored_config
@@ -21,6 +23,7 @@ QUICK_EXAMPLES = 256
 SHAPES = {
     "digits": (8, 8, 1),
     "mnist": (28, 28, 1),
+    "static_mnist": (28, 28, 1),
     "fashion_mnist": (28, 28, 1),
     "cifar10": (32, 32, 3),
 }
@@ -38,6 +41,8 @@ class Setup:
     runs: Path
     results: Path
     quick: bool = False
+    long: bool = False
+    """Whether rows train as long as published, where they train less by default."""
 
     def data(self, name: str, split: str) -> dict[str, np.ndarray]:
         if not self.quick:
@@ -49,12 +54,14 @@ class Setup:
             "nearest",
         )
         x = np.broadcast_to(np.asarray(x, np.uint8), (len(x), *SHAPES[name]))
+        if name == "static_mnist":
+            return {"x": np.where(x > 127, 255, 0).astype(np.uint8)}
         return {"x": np.ascontiguousarray(x), "label": digits["label"][: len(x)]}
 
     def train(
-        self, run: str, config: Config, seed: int
+        self, run: str, config: Config, seed: int, params: Any = None
     ) -> tuple[Autoencoder, TrainState, dict[str, Any]]:
-        """Train, or resume an earlier call for the same run and seed.
+        """Train, or resume an earlier call for the same run and seed; `params` are where it starts.
 
         Returns the model, its state, and ``{"test": the test set, **the last row of the history}``.
         """
@@ -62,15 +69,29 @@ class Setup:
         settings = config.train
         if self.quick:
             settings = replace(settings, epochs=1, pretrain_epochs=1)
-        path = self.runs / f"{run}-{seed}"
+        path = self.runs / f"{run}{'-long' if self.long else ''}-{seed}"
         config = replace(config, train=settings, seed=seed)
         resume = (path / "config.json").is_file()
         if resume and stored_config(str(path)) != config:
             raise ValueError(
                 f"{path} was run with other settings: delete it, or give another folder with --runs"
             )
-        ae, (state, history) = train(config, data, test, run_dir=path, resume=resume)
+        ae, (state, history) = train(config, data, test, params=params, run_dir=path, resume=resume)
         return ae, state, {"test": test, **history[-1]}
+
+    def nll(self, ae: Autoencoder, state: TrainState, x: np.ndarray, *, samples: int) -> float:
+        """-log p(x) in nats, the mean over images, importance-weighted.
+
+        For speed `samples` weigh every fifth image only, and 100 samples weigh all: the result is
+        the mean of the latter, less the mean difference on the former. With `long` they weigh all.
+        """
+        bound = partial(log_likelihood, ae, state.variables)
+        samples, fewer = (10, 5) if self.quick else (samples, 100)
+        if self.long or samples <= fewer:
+            return -float(np.mean(bound({"x": x}, samples=samples), dtype=np.float64))
+        some = {"x": x[::5]}
+        gain = bound(some, samples=samples) - bound(some, samples=fewer)
+        return -float(np.mean(bound({"x": x}, samples=fewer)) + np.mean(gain))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,16 @@
 """The reproduce command: rows on little data, resuming them, and the table it writes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import optax
 import pytest
 
+from ae_jax.evaluation.likelihood import log_likelihood
+from ae_jax.models import Variational
+from ae_jax.networks import MLP
 from experiments import reproduce
 from experiments.reproductions import ROWS
 from experiments.reproductions.setup import Setup
@@ -38,6 +44,26 @@ def test_quick_data_stands_in_for_each_set(setup):
         data = setup.data(name, "train")
         assert data["x"].shape[1:] == shape and len(data["x"]) == len(data["label"])
         assert data["x"].dtype == "uint8" and data["x"].max() == 255
+
+
+def test_the_likelihood_of_a_fifth_of_the_images_is_near_that_of_all(tmp_path, numpy_state):
+    """Of a linear Gaussian model with a poor posterior, so that the weights vary."""
+    spec = Variational(network=MLP(widths=()), latent_dim=2, likelihood="gaussian")
+    ae = spec.build((3,))
+    state = numpy_state(ae, optax.sgd(0.1))
+    x = np.float32(np.random.default_rng(0).normal(size=(200, 3)))
+    short = Setup({}, tmp_path, tmp_path)
+    some, every = (s.nll(ae, state, x, samples=400) for s in (short, replace(short, long=True)))
+    bounds = (log_likelihood(ae, state.variables, {"x": x}, samples=n) for n in (100, 400))
+    fewer, more = bounds
+    assert every == pytest.approx(-more.mean(), rel=1e-5) and every < -fewer.mean()
+    assert abs(some - every) < 4 * (more - fewer).std() / np.sqrt(40)
+
+
+def test_a_long_row_is_named_so(tmp_path):
+    result = {"metrics": {"nll": [80.0]}, "long": True, "seconds": 5, "device": "cpu", "jax": "1"}
+    (tmp_path / "iwae.json").write_text(json.dumps(result))
+    assert "(trained as long as published) | 86.76" in reproduce.table(tmp_path)
 
 
 def test_the_table_shows_means_spreads_and_only_what_was_run(tmp_path):
@@ -79,6 +105,7 @@ def test_the_committed_page_is_that_of_the_committed_results():
     [
         (["simpel"], "did you mean 'simple'"),
         (["--quik"], "--quik.*: did you mean --quick"),
+        (["--quick", "--long"], "--quick, --long: choose one"),
         (["--table", "--results", "nowhere"], "nowhere.*has no result"),
     ],
 )

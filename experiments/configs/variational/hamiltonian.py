@@ -1,0 +1,25 @@
+"""VAE whose posterior moves by Hamiltonian dynamics, 784-300-64, on static binarized MNIST.
+
+python -m experiments.train hamiltonian --data.dir STATIC_MNIST --run-dir runs/hamiltonian
+
+Two cores: about 20 minutes.
+Expected: not measured yet; python -m experiments.reproduce hvae-hamiltonian does.
+
+Source: Caterini, Doucet & Sejdinovic, Hamiltonian variational auto-encoder, 2018.
+"""
+
+from ae_jax.bottlenecks import Hamiltonian
+from ae_jax.likelihoods import Bernoulli
+from ae_jax.models import AE
+from ae_jax.networks import MLP
+from experiments.config import Config, Data, Train
+
+CONFIG = Config(
+    model=AE(
+        network=MLP(widths=(300,), activation="softplus"),
+        bottleneck=Hamiltonian(latent_dim=64, steps=4),
+        likelihood=Bernoulli(),
+    ),
+    data=Data(name="static_mnist"),
+    train=Train(epochs=40, batch_size=250, learning_rate=0.02, schedule="cosine", optimizer="muon"),
+)

@@ -1,0 +1,25 @@
+"""VAE with a VampPrior of 500 pseudo-inputs and gated layers 300-300, on static binarized MNIST.
+
+python -m experiments.train vamp --data.dir STATIC_MNIST --run-dir runs/vamp
+
+Two cores: about 40 minutes.
+Expected: not measured yet; python -m experiments.reproduce vamp does.
+
+Source: Tomczak & Welling, VAE with a VampPrior, 2018.
+"""
+
+from ae_jax.models import Variational
+from ae_jax.networks import MLP
+from ae_jax.priors import VampPrior
+from experiments.config import Config, Data, Train
+
+CONFIG = Config(
+    model=Variational(
+        network=MLP(widths=(300, 300), activation="linear", gated=True),
+        latent_dim=40,
+        prior=VampPrior(pseudo_inputs=500),
+        warmup_steps=2000,
+    ),
+    data=Data(name="static_mnist"),
+    train=Train(epochs=40, batch_size=250, learning_rate=0.02, schedule="cosine", optimizer="muon"),
+)
