@@ -7,6 +7,7 @@ python -m experiments.bench conv --mode scan stream records
 python -m experiments.bench simple conv --against torch torch-compile keras
 python -m experiments.bench hinton --dataset mnist --rounds 29 --against torch-compile torch-flush
 python -m experiments.bench deep --turns 3 --against torch torch-compile
+python -m experiments.bench vae16 iwae5 --turns 3 --against pythae
 python -m experiments.bench --compare before.json after.json
 
 Each measurement runs in a process of its own, one after another. On a shared machine only ratios
@@ -45,8 +46,13 @@ PEERS = {
     "torch-flush": ("torch_baseline.py", "--compile", "--flush"),
     "torch-bfloat16": ("torch_baseline.py", "--bfloat16"),
     "keras": ("keras_baseline.py",),
+    "pythae": ("pythae_baseline.py",),
 }
-LACKING = {"keras": ("vae",)}  # Keras needs a custom model class with its own step for it
+OF_PYTHAE = ("vae16", "iwae5")  # the nets that pythae has, and that the other peers lack
+LACKING = {
+    peer: tuple(set(NETS) - set(OF_PYTHAE)) if peer == "pythae" else OF_PYTHAE for peer in PEERS
+}
+LACKING["keras"] += ("vae",)  # Keras needs a custom model class with its own step for it
 LIMIT = 1800  # seconds; a slower measurement is stopped
 
 
@@ -73,7 +79,7 @@ class Options:
     against: tuple[str, ...] = ()
     """Other libraries to measure."""
     peer_python: str | None = None
-    """The interpreter in which torch or keras is installed."""
+    """The interpreter in which torch, keras or pythae is installed."""
     compare: tuple[Path, Path] | None = None
     """Compare the results in two files, instead of measuring."""
     out: Path = Path("runs/bench.json")

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ae_jax.models import Convolutional, Model, Vanilla, Variational
+from ae_jax.models import Convolutional, ImportanceWeighted, Model, Vanilla, Variational
 from ae_jax.networks import MLP, RNN, ConvNet
 
 
@@ -20,6 +20,8 @@ NETS = {
     "deep": Net(Vanilla(network=MLP(widths=(128, 64)), latent_dim=32), 256),
     "hinton": Net(Vanilla(network=MLP(widths=(1000, 500, 250)), latent_dim=30), 256),
     "vae": Net(Variational(network=MLP(widths=(512,)), latent_dim=2), 128),
+    "vae16": Net(Variational(network=MLP(widths=(512,)), latent_dim=16), 128),
+    "iwae5": Net(ImportanceWeighted(network=MLP(widths=(512,)), latent_dim=16, samples=5), 128),
     "conv": Net(Convolutional(network=ConvNet(filters=(16, 8, 8), odd="valid")), 128),
     "conv256": Net(Convolutional(network=ConvNet(filters=(64, 128), bottleneck=256)), 128, 6_000),
     "lstm": Net(Vanilla(network=RNN(widths=(100, 30)), latent_dim=None), 128),
