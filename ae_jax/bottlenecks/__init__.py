@@ -8,7 +8,18 @@ from ae_jax.bottlenecks.full_covariance import FullCovariance
 from ae_jax.bottlenecks.gaussian import Gaussian
 from ae_jax.bottlenecks.linear import Linear
 from ae_jax.bottlenecks.posterior import Posterior
+from ae_jax.bottlenecks.von_mises_fisher import VonMisesFisher
+from ae_jax.bottlenecks.wrapped_normal import WrappedNormal
 
-Bottleneck = Linear | Gaussian | FullCovariance | FlowPosterior
+Bottleneck = Linear | Gaussian | FullCovariance | FlowPosterior | VonMisesFisher | WrappedNormal
 
-__all__ = ["Bottleneck", "FlowPosterior", "FullCovariance", "Gaussian", "Linear", "Posterior"]
+__all__ = [
+    "Bottleneck",
+    "FlowPosterior",
+    "FullCovariance",
+    "Gaussian",
+    "Linear",
+    "Posterior",
+    "VonMisesFisher",
+    "WrappedNormal",
+]
