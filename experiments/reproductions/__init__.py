@@ -8,6 +8,7 @@ from experiments.reproductions import (
     keras_blog,
     one_class,
     sizes,
+    spaces,
     variational,
 )
 from experiments.reproductions.setup import Row
@@ -16,6 +17,7 @@ ROWS: dict[str, Row] = {
     **keras_blog.ROWS,
     **variational.ROWS,
     **bounds.ROWS,
+    **spaces.ROWS,
     **hinton.ROWS,
     **geron.ROWS,
     **sizes.ROWS,
