@@ -10,8 +10,19 @@ from ae_jax.bottlenecks.gaussian import Gaussian
 from ae_jax.bottlenecks.hamiltonian import Hamiltonian
 from ae_jax.bottlenecks.linear import Linear
 from ae_jax.bottlenecks.posterior import Posterior
+from ae_jax.bottlenecks.von_mises_fisher import VonMisesFisher
+from ae_jax.bottlenecks.wrapped_normal import WrappedNormal
 
-Bottleneck = Linear | Gaussian | FullCovariance | FlowPosterior | Hamiltonian | Binary
+Bottleneck = (
+    Linear
+    | Gaussian
+    | FullCovariance
+    | FlowPosterior
+    | Hamiltonian
+    | VonMisesFisher
+    | WrappedNormal
+    | Binary
+)
 
 __all__ = [
     "Binary",
@@ -22,4 +33,6 @@ __all__ = [
     "Hamiltonian",
     "Linear",
     "Posterior",
+    "VonMisesFisher",
+    "WrappedNormal",
 ]

@@ -15,6 +15,11 @@ class Posterior(Spec):
     * ``posterior(h)``: its parameters alone, and ``encode(h) -> [B, latent_dim]``: the center;
     * ``log_prob(outputs) -> [..., B]``: log q(z | x) in nats, of z and the parameters in `outputs`
       (or of the outputs of ``__call__`` alone, see `density_anywhere`).
+
+    Where latents do not fill R^n, it may have two more:
+
+    * ``decoder_input(z)``: what the decoder reads of any z, such as its projection to the space;
+    * ``geodesic(a, b, t)``: the point at a share t of the shortest path from `a` to `b`.
     """
 
     stochastic: ClassVar[bool] = True

@@ -50,7 +50,9 @@ class Autoencoder:
     * ``sample(n) -> Outputs``: n examples, drawn with the ``latent`` stream, maybe with ``"x"``, a
       draw of the data beside its mean;
     * ``posterior_kl(x) -> [B, K]``: the KL divergence of each latent to the prior, in nats;
-    * ``prior_quantile(u) -> [n, K]``: latents at quantiles of the prior, for pictures.
+    * ``prior_quantile(u) -> [n, K]``: latents at quantiles of the prior, for pictures;
+    * ``geodesic(a, b, t) -> latents``: at a share t of the shortest path from a to b, for latents
+      that do not fill R^n.
     """
 
     module: nn.Module

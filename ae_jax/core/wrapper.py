@@ -43,6 +43,9 @@ class Wrapper(nn.Module):
     def prior_quantile(self, u: Array) -> Any:
         return self.inner.prior_quantile(u)
 
+    def geodesic(self, a: Any, b: Any, t: Any) -> Any:
+        return self.inner.geodesic(a, b, t)
+
     def sample(self, n: int, **given: Any) -> Any:
         return self.after(self.inner.sample(n, **given))
 

@@ -10,8 +10,10 @@ from ae_jax.models.bound import ELBO, IWAE
 from ae_jax.models.contractive import Contractive
 from ae_jax.models.corruption import Noise
 from ae_jax.models.denoising import Denoising
+from ae_jax.models.hyperspherical import Hyperspherical
 from ae_jax.models.importance_weighted import ImportanceWeighted
 from ae_jax.models.penalties import L1, Jacobian, KLSparsity
+from ae_jax.models.poincare import Poincare
 from ae_jax.models.sparse import Sparse
 from ae_jax.models.tied import Tied
 from ae_jax.models.vanilla import Convolutional, Vanilla
@@ -28,6 +30,8 @@ Model = (
     | Contractive
     | Variational
     | ImportanceWeighted
+    | Hyperspherical
+    | Poincare
 )
 
 __all__ = [
@@ -38,11 +42,13 @@ __all__ = [
     "Contractive",
     "Convolutional",
     "Denoising",
+    "Hyperspherical",
     "ImportanceWeighted",
     "Jacobian",
     "KLSparsity",
     "Model",
     "Noise",
+    "Poincare",
     "Preset",
     "Sparse",
     "Tied",

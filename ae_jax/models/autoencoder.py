@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import flax.linen as nn
 
@@ -12,6 +12,7 @@ from ae_jax.likelihoods import Error, Likelihood
 from ae_jax.models.bound import ELBO, Bound
 from ae_jax.models.corruption import Noise
 from ae_jax.models.modules import (
+    GeodesicModule,
     LatentVariableModule,
     PlainModule,
     QuantileModule,
@@ -57,7 +58,7 @@ class AE(Spec):
         if isinstance(bottleneck, Posterior):
             needs = f"{_name(bottleneck)} latents need a likelihood, such as Bernoulli()"
             require(likelihood.density, "likelihood", likelihood, needs)
-            needs = f"{_name(bottleneck)} latents are {bottleneck.space}: choose such a prior"
+            needs = _needs_prior(bottleneck)
             require(self.prior.space == bottleneck.space, "prior", self.prior, needs)
             self.prior.check(bottleneck)
             self.bound.check(bottleneck, self.prior)
@@ -142,7 +143,9 @@ class AE(Spec):
         exact = bottleneck.kind in self.prior.exact_kl
         kind = QuantileModule if hasattr(prior, "quantile") else LatentVariableModule
         kind = StandardModule if exact and hasattr(prior, "latent_kl") else kind
-        parts = (encoder, bottleneck.module(), decoder, likelihood, prior)
+        posterior = bottleneck.module()
+        kind = GeodesicModule if hasattr(posterior, "geodesic") else kind
+        parts = (encoder, posterior, decoder, likelihood, prior)
         return kind(*parts, draws=self.bound.draws, exact_kl=exact)
 
 
@@ -161,6 +164,14 @@ class Preset(Spec):
     def build(self, event_shape: Sequence[int]) -> Autoencoder:
         """The autoencoder for examples of `event_shape`."""
         return replace(self.parts().build(event_shape), spec=self)
+
+
+def _needs_prior(bottleneck: Posterior) -> str:
+    """The end of a message about a prior that lives elsewhere than the latents."""
+    space = bottleneck.space
+    names = [f"{prior.__name__}()" for prior in get_args(Prior) if prior.space == space]
+    use = " or ".join(names) or "one of that space"
+    return f"the latents of {_name(bottleneck)} live in the space {space!r}: use {use}"
 
 
 def _name(spec: Spec) -> str:

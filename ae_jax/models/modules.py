@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from ae_jax import losses
 from ae_jax.bottlenecks import Linear
@@ -43,7 +44,8 @@ class PlainModule(nn.Module):
         return z
 
     def decode(self, z: Array) -> Outputs:
-        return self.likelihood(self.decoder(z))
+        read = getattr(self.bottleneck, "decoder_input", None)
+        return self.likelihood(self.decoder(z if read is None else read(z)))
 
     def _draw(self, x: Array, **columns: Any) -> Outputs:
         outputs: Outputs = self.bottleneck(self.encoder(x, **columns))
@@ -170,6 +172,15 @@ class StandardModule(QuantileModule):
         """``KL(q(z_j | x) || p(z_j))`` of each latent, in nats: [B, latent_dim]."""
         each: Array = self.prior.latent_kl(self.bottleneck(self.encoder(x, **columns)))
         return each
+
+
+class GeodesicModule(LatentVariableModule):
+    """With latents in a space that is not R^n."""
+
+    def geodesic(self, a: Array, b: Array, t: ArrayLike) -> Array:
+        """The latent at a share `t` of the shortest path from `a` to `b`: [..., latent_dim]."""
+        z: Array = self.bottleneck.geodesic(a, b, t)
+        return z
 
 
 def _decoded_log_prob(module: LatentVariableModule, z: Array, batch: Batch) -> Array:

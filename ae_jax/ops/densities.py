@@ -5,6 +5,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ae_jax import losses
+from ae_jax.ops import poincare
 
 
 def gaussian_log_prob(z: Array, mean: ArrayLike, logvar: ArrayLike) -> Array:
@@ -24,3 +25,14 @@ def bernoulli_log_prob(z: Array, logits: ArrayLike) -> Array:
     """
     flat = [jnp.broadcast_to(array, z.shape).reshape(-1, z.shape[-1]) for array in (logits, z)]
     return -losses.bce(*flat).reshape(z.shape[:-1])
+
+
+def wrapped_normal_log_prob(z: Array, mean: Array, logvar: ArrayLike, c: ArrayLike) -> Array:
+    """``log q(z)`` in nats of a wrapped normal in the ball of curvature -c: ``[..., D] -> [...]``.
+
+    The density is with respect to the volume of the ball's own metric. `mean` and `logvar` are
+    broadcast to the shape of `z`. Source: Mathieu et al., 2019, section 3.1.
+    """
+    v = poincare.translation(mean, z, c)
+    stretch = poincare.log_sinh_ratio(jnp.square(v).sum(-1) * c)
+    return gaussian_log_prob(v, 0.0, logvar) - (z.shape[-1] - 1) * stretch

@@ -8,9 +8,19 @@ from ae_jax.priors.flow_prior import FlowPrior
 from ae_jax.priors.mixture import MixtureOfGaussians
 from ae_jax.priors.prior import PriorSpec
 from ae_jax.priors.standard_normal import StandardNormal
+from ae_jax.priors.uniform_sphere import UniformSphere
 from ae_jax.priors.vamp import VampPrior
+from ae_jax.priors.wrapped_normal import WrappedNormalPrior
 
-Prior = StandardNormal | MixtureOfGaussians | VampPrior | FlowPrior | BinaryPrior
+Prior = (
+    StandardNormal
+    | MixtureOfGaussians
+    | VampPrior
+    | FlowPrior
+    | UniformSphere
+    | WrappedNormalPrior
+    | BinaryPrior
+)
 
 __all__ = [
     "BinaryPrior",
@@ -19,5 +29,7 @@ __all__ = [
     "Prior",
     "PriorSpec",
     "StandardNormal",
+    "UniformSphere",
     "VampPrior",
+    "WrappedNormalPrior",
 ]

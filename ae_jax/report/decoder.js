@@ -27,6 +27,7 @@ const BY_ELEMENT = {
   log: (a) => Math.log(a),
   log1p: (a) => Math.log1p(a),
   tanh: (a) => Math.tanh(a),
+  asinh: (a) => Math.asinh(a),
   logistic: (a) => 1 / (1 + Math.exp(-a)),
   sin: (a) => Math.sin(a),
   cos: (a) => Math.cos(a),

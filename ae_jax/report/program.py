@@ -33,7 +33,7 @@ MOVES = {"reshape", "squeeze", "expand_dims", "transpose", "broadcast_in_dim", "
 MOVES |= {"concatenate", "pad", "split", "copy", "copy_p"}
 BY_ELEMENT = {
     *("add", "sub", "mul", "div", "max", "min", "pow", "neg", "abs", "sign", "sqrt", "rsqrt"),
-    *("exp", "expm1", "log", "log1p", "tanh", "logistic", "sin", "cos", "square", "not"),
+    *("exp", "expm1", "log", "log1p", "tanh", "asinh", "logistic", "sin", "cos", "square", "not"),
     *("gt", "ge", "lt", "le", "eq", "ne", "and", "or", "select_n", "clamp"),
 }
 
@@ -136,6 +136,8 @@ class _Translator:
             return self._by_element("pow", [values[0], np.float32(params["y"])], shape)
         if name == "dot_general":
             return self._matmul(params["dimension_numbers"], values[0], values[1], shape)
+        if name == "reduce_sum":
+            return self._sum(params["axes"], values[0], shape)
         if name == "conv_general_dilated":
             return self._conv(params, values[0], values[1], shape)
         two_cases = name != "select_n" or atoms[0].aval.dtype == np.bool_
@@ -216,6 +218,14 @@ class _Translator:
         (b,) = self._move([b], lambda x: [x.transpose(*batch_b, *inner_b, *free_b)])
         inputs = self._reference(a), self._reference(b)
         return self._emit("matmul", inputs, shape, sizes=sizes)
+
+    def _sum(self, axes: Sequence[int], a: Value, shape: tuple[int, ...]) -> Traced:
+        """A product with ones."""
+        rows, size = math.prod(shape), math.prod(a.shape[axis] for axis in axes)
+        kept = [axis for axis in range(len(a.shape)) if axis not in axes]
+        (a,) = self._move([a], lambda x: [x.transpose(*kept, *axes)])
+        inputs = self._reference(a), self._constant(np.ones(size, np.float32))
+        return self._emit("matmul", inputs, shape, sizes=[1, rows, size, 1])
 
     def _conv(self, params: Any, x: Value, kernel: Value, shape: tuple[int, ...]) -> Value:
         x_axes, k_axes, out_axes = params["dimension_numbers"]

@@ -8,6 +8,7 @@ from experiments.reproductions import (
     keras_blog,
     one_class,
     sizes,
+    spaces,
     static_mnist,
     variational,
 )
@@ -18,6 +19,7 @@ ROWS: dict[str, Row] = {
     **variational.ROWS,
     **bounds.ROWS,
     **static_mnist.ROWS,
+    **spaces.ROWS,
     **hinton.ROWS,
     **geron.ROWS,
     **sizes.ROWS,

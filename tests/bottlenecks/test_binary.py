@@ -131,8 +131,11 @@ def test_it_learns_what_two_bits_can_say():
     [
         ({"bound": ELBO()}, "Binary samples carry no gradient: use bound=IWAE"),
         ({"bound": IWAE(samples=2, estimator="dreg")}, "samples carry no gradient: use 'vimco'"),
-        ({"prior": StandardNormal()}, "Binary latents are binary"),
-        ({"bottleneck": Gaussian()}, "Gaussian latents are real"),
+        ({"prior": StandardNormal()}, "use BinaryPrior"),
+        (
+            {"bottleneck": Gaussian()},
+            "the latents of Gaussian live in the space .real.: use StandardNormal",
+        ),
         ({"penalties": (Jacobian(),)}, "discrete latents have no Jacobian"),
     ],
 )

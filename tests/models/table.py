@@ -21,10 +21,12 @@ from ae_jax.models import (
     Contractive,
     Convolutional,
     Denoising,
+    Hyperspherical,
     ImportanceWeighted,
     Jacobian,
     KLSparsity,
     Noise,
+    Poincare,
     Sparse,
     Tied,
     Vanilla,
@@ -101,6 +103,22 @@ VARIANTS = {
     "iwae-vamp": ImportanceWeighted(
         network=MLP(widths=(9,), gated=True), latent_dim=2, prior=VAMP, samples=2, estimator="stl"
     ),
+    "svae": Hyperspherical(network=WIDE, latent_dim=3),
+    "svae-stl": Hyperspherical(
+        network=WIDE, latent_dim=4, bound=IWAE(samples=2, estimator="stl"), likelihood=Categorical()
+    ),
+    "svae-conv": Hyperspherical(network=STRIDE, latent_dim=2),
+    "svae-lstm": Hyperspherical(network=LSTM, latent_dim=3),
+    "poincare": Poincare(network=WIDE, latent_dim=2, gyroplanes=7),
+    "poincare-dreg": Poincare(
+        network=MLP(widths=(9,), decoder_widths=()),
+        latent_dim=3,
+        curvature=0.7,
+        gyroplanes=6,
+        bound=IWAE(samples=2, estimator="dreg"),
+    ),
+    "poincare-conv": Poincare(network=STRIDE, latent_dim=2, gyroplanes=5),
+    "poincare-lstm": Poincare(network=LSTM, latent_dim=2, gyroplanes=5),
     # What no family can say:
     "ae-full-realnvp": AE(
         network=WIDE,

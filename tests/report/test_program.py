@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax.models import Convolutional, Tied, Vanilla, Variational
+from ae_jax.models import Convolutional, Hyperspherical, Poincare, Tied, Vanilla, Variational
 from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.networks.activations import Activation, activation
 from ae_jax.report.program import MOST_NUMBERS, UnsupportedError, translate
@@ -104,10 +104,12 @@ def check(fn, shape, tolerance=1e-5):
             (8, 8, 1),
             (1, 2, 2, 2),
         ),
+        (Hyperspherical(latent_dim=3), (5,), (1, 3)),
+        (Poincare(latent_dim=3, gyroplanes=6), (5,), (1, 3)),
         (Vanilla(network=RNN(widths=(6, 4)), latent_dim=None), (5, 3), (1, 4)),
         (Vanilla(network=RNN(widths=(6, 4), cell="gru"), latent_dim=None), (5, 3), (1, 4)),
     ],
-    ids=["vae", "conv-vae", "tied", "conv", "transpose", "lstm", "gru"],
+    ids=["vae", "conv-vae", "tied", "conv", "transpose", "sphere", "ball", "lstm", "gru"],
 )
 def test_decoders_of_every_network(spec, event, code, numpy_state):
     ae = spec.build(event)
@@ -131,9 +133,21 @@ def test_activations(name):
         lambda z: jnp.clip(z, -0.5, 0.5) / (1 + jnp.square(z)),
         lambda z: jnp.where(jnp.abs(z) > 0.5, jnp.sin(z), -jnp.sign(z)),
         lambda z: jax.lax.scan(lambda c, x: (c + x, c * x), jnp.zeros(1), z.T, reverse=True)[1],
+        lambda z: jnp.outer(z[0], z[0] + 1).reshape(2, 3, 6).sum((0, 2)),
         lambda z: z * jax.random.normal(jax.random.key(0), (6,)),  # of constants: computed once
     ],
-    ids=["slice", "pad", "concatenate", "broadcast", "outer", "clip", "where", "scan", "constant"],
+    ids=[
+        "slice",
+        "pad",
+        "concatenate",
+        "broadcast",
+        "outer",
+        "clip",
+        "where",
+        "scan",
+        "sum",
+        "constant",
+    ],
 )
 def test_other_operations(fn):
     check(fn, (1, 6))

@@ -1,6 +1,12 @@
-"""Figures of decoded latents: samples, the manifold, interpolations and traversals."""
+"""Figures of decoded latents: samples, the manifold, interpolations and traversals.
+
+Models whose latents do not fill R^n (see ``geodesic`` of `core.Autoencoder`) interpolate along
+their own shortest paths. They decode a latent beside their space, as traversals and fitted
+densities make, as its projection.
+"""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,6 +24,7 @@ from ae_jax.evaluation.tasks.subject import Subject
 PAIRS = 4  # of test examples to interpolate
 STEPS = 9
 TRAVERSED = 10  # dimensions
+Path = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 TAIL = 0.01  # share of the latents beyond each end of a traversal
 
 
@@ -75,19 +82,32 @@ def _interpolations(subject: Subject) -> Figure:
         raise ValueError("an interpolation needs two test examples")
     chosen = np.random.default_rng(subject.seed).permutation(len(subject.test["x"]))[: 2 * count]
     x, z = np.asarray(as_floats(subject.test["x"][chosen])), subject.test_latents[chosen]
+    kinds: dict[str, Path] = {"straight": straight, "spherical": spherical}
+    if subject.ae.method("geodesic") is not None:
+        kinds = {"geodesic": partial(_geodesic, subject)}
     paths = {
         f"{name} {pair + 1}": path(z[2 * pair], z[2 * pair + 1], STEPS)
         for pair in range(count)
-        for name, path in {"straight": straight, "spherical": spherical}.items()
+        for name, path in kinds.items()
     }
     rows = {
         name: np.concatenate([x[at : at + 1], images, x[at + 1 : at + 2]])
         for at, (name, images) in zip(
-            np.repeat(2 * np.arange(count), 2), decode_all(subject, paths).items(), strict=True
+            np.repeat(2 * np.arange(count), len(kinds)),
+            decode_all(subject, paths).items(),
+            strict=True,
         )
     }
     title = "interpolations between test examples, which are shown at both ends"
     return plots.image_rows(rows, count=STEPS + 2, title=title, limits=drawn_range(subject.test))
+
+
+def _geodesic(subject: Subject, a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
+    """Latents on the model's own shortest path from `a` [K] to `b` [K]: [steps, K]."""
+    t = jnp.linspace(0, 1, steps)[:, None]
+    apply = subject.ae.module.apply  # in float32, whatever the model computes in
+    path: Any = apply(subject.variables, jnp.float32(a), jnp.float32(b), t, method="geodesic")
+    return np.asarray(path)
 
 
 def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
@@ -107,5 +127,7 @@ def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
             values = np.linspace(low, high, STEPS)
         paths[f"z{k}: {weight[k]:.2g}"] = traversal(subject.test_latents[at], k, values)
     title = f"traversals of the latents of test example {at}, with the {unit} of each dimension"
+    if subject.ae.method("geodesic") is not None:
+        title += ", projected"
     rows = decode_all(subject, paths)
     return plots.image_rows(rows, count=STEPS, title=title, limits=drawn_range(subject.test))

@@ -7,14 +7,14 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax.bottlenecks import FlowPosterior, FullCovariance, Gaussian
+from ae_jax.bottlenecks import FlowPosterior, FullCovariance, Gaussian, WrappedNormal
 from ae_jax.evaluation.likelihood import elbo, log_likelihood, observed
 from ae_jax.evaluation.tasks import generation, generation_figures
 from ae_jax.evaluation.tasks.subject import Subject
 from ae_jax.likelihoods import Bernoulli
-from ae_jax.models import AE, Convolutional, Vanilla, Variational
+from ae_jax.models import AE, Convolutional, Hyperspherical, Poincare, Vanilla, Variational
 from ae_jax.networks import MLP, ConvNet
-from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior
+from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior, WrappedNormalPrior
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, size=(60, 28, 28, 1)).astype(np.uint8)
@@ -80,6 +80,10 @@ PARTS = {
     },
     "maf": {"prior": FlowPrior(flow="maf", steps=1, widths=(4,))},
     "iaf": {"bottleneck": FlowPosterior(latent_dim=2, widths=(4,))},
+    "ball": {
+        "prior": WrappedNormalPrior(),
+        "bottleneck": WrappedNormal(latent_dim=2, gyroplanes=4),
+    },
 }
 
 
@@ -104,6 +108,27 @@ def test_every_prior_and_posterior_is_evaluated(name, numpy_state):
         "generation-interpolations",
         "generation-traversals",
     } | ({"generation-manifold"} if name == "iaf" else set())
+
+
+@pytest.mark.parametrize("spec", [Hyperspherical(latent_dim=3), Poincare(latent_dim=2)])
+def test_latents_in_a_space_of_their_own_are_interpolated_within_it(spec, numpy_state, monkeypatch):
+    case = subject(spec, IMAGES[:16, :4, :4], numpy_state)
+    drawn, decode_all = {}, generation_figures.decode_all
+
+    def recorded(case, latents):
+        drawn.update(latents)
+        return decode_all(case, latents)
+
+    monkeypatch.setattr(generation_figures, "decode_all", recorded)
+    draw = generation_figures.paths_to_draw(case, np.ones(spec.latent_dim), "variance")
+    assert "generation-manifold" not in draw
+    draw["generation-interpolations"]()
+    assert drawn.keys() == {f"geodesic {i + 1}" for i in range(4)}
+    for path in drawn.values():
+        assert path.shape == (9, spec.latent_dim)
+        length = np.linalg.norm(path, axis=1)
+        assert (length < 1).all() if spec.kind == "poincare" else np.allclose(length, 1)
+    assert draw["generation-traversals"]() is not None
 
 
 def replace_objective(ae):

@@ -1,0 +1,22 @@
+r"""S-VAE on dynamically binarized MNIST, as Davidson et al. (2018): 784-256-128, a sphere S^10.
+
+python -m experiments.train svae --run-dir runs/svae
+python -m experiments.evaluate runs/svae --metrics generation \
+    --generation.importance-samples 500 --generation.likelihood-examples 10000
+
+Expected: not measured yet; python -m experiments.reproduce svae does, and trains a VAE with 10
+Gaussian latents beside it.
+"""
+
+from ae_jax.likelihoods import Bernoulli
+from ae_jax.models import Hyperspherical
+from ae_jax.networks import MLP
+from experiments.config import Config, Data, Train
+
+CONFIG = Config(
+    model=Hyperspherical(
+        network=MLP(widths=(256, 128)), latent_dim=11, likelihood=Bernoulli(binarize=True)
+    ),
+    data=Data(name="mnist"),
+    train=Train(epochs=100, batch_size=100, learning_rate=2e-3, schedule="cosine"),
+)

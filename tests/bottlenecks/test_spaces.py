@@ -1,0 +1,272 @@
+"""Posteriors and priors of latents on the sphere and in the Poincaré ball."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.stats import norm
+
+from ae_jax.bottlenecks import Gaussian, VonMisesFisher, WrappedNormal
+from ae_jax.likelihoods import Bernoulli
+from ae_jax.models import AE, ELBO, IWAE, Hyperspherical, Poincare, Variational
+from ae_jax.networks import MLP
+from ae_jax.networks.gyroplanes import Gyroplanes
+from ae_jax.ops import poincare
+from ae_jax.ops.densities import wrapped_normal_log_prob
+from ae_jax.priors import StandardNormal, UniformSphere, VampPrior, WrappedNormalPrior
+from ae_jax.training import make_eval_step
+
+RNG = np.random.default_rng(0)
+ROWS, SAMPLES = 5, 4
+H = jnp.float32(RNG.normal(size=(ROWS, 6)))
+RNGS = {"latent": jax.random.key(1)}
+
+
+def made(spec, scale=0.5):
+    module = spec.module()
+    shapes = jax.eval_shape(module.init, jax.random.key(0), H)
+    return module, jax.tree.map(lambda s: jnp.float32(scale * RNG.normal(size=s.shape)), shapes)
+
+
+@pytest.mark.parametrize("spec", [VonMisesFisher(), WrappedNormal()])
+def test_their_parameters_have_the_names_that_are_declared(spec):
+    """So that a partial bound can train the encoder by itself; gyroplanes are the decoder's."""
+    _, variables = made(spec)
+    assert variables["params"].keys() == set(spec.params)
+
+
+@pytest.mark.parametrize("spec", [VonMisesFisher(latent_dim=3), WrappedNormal(latent_dim=3)])
+def test_without_noise_they_are_at_their_center(spec):
+    module, variables = made(spec)
+    quiet = module.apply(variables, H)
+    np.testing.assert_array_equal(quiet["z"], module.apply(variables, H, method="encode"))
+    np.testing.assert_array_equal(quiet["z"], quiet["mean"])
+    several = module.apply(variables, H, SAMPLES)["z"]
+    np.testing.assert_array_equal(several, jnp.tile(quiet["z"], (SAMPLES, 1, 1)))
+    drawn = module.apply(variables, H, SAMPLES, rngs=RNGS)["z"]
+    assert drawn.shape == (SAMPLES, ROWS, 3) and drawn.std(0).min() > 0
+
+
+class TestVonMisesFisher:
+    def test_has_its_parameters_and_the_exact_kl(self):
+        module, variables = made(VonMisesFisher(latent_dim=3))
+        outputs = module.apply(variables, H, 4000, rngs=RNGS)
+        params = jax.tree.map(np.float64, variables["params"])
+        out = {name: H @ p["kernel"] + p["bias"] for name, p in params.items()}
+        length = np.linalg.norm(out["mean"], axis=1, keepdims=True)
+        np.testing.assert_allclose(outputs["mean"], out["mean"] / length, rtol=1e-5)
+        kappa = 1 + np.log1p(np.exp(out["concentration"][:, 0]))
+        np.testing.assert_allclose(outputs["kappa"], kappa, rtol=1e-5)
+        log_prob = np.float64(module.apply(variables, outputs, method="log_prob"))
+        prior = UniformSphere().module(3, (6,))
+        log_prior = prior.apply({}, outputs["z"][0], method="log_prob")
+        np.testing.assert_allclose(log_prior, -np.log(4 * np.pi), rtol=1e-6)
+        ratio = log_prob + np.log(4 * np.pi)
+        error = ratio.std(0) / 4000**0.5
+        assert (np.abs(ratio.mean(0) - UniformSphere().kl(outputs)) < 4 * error).all()
+
+    def test_a_prior_sample_is_uniform(self):
+        module = UniformSphere().module(4, (6,))
+        z = np.float64(module.apply({}, 8000, rngs=RNGS, method="sample"))
+        np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-6)
+        np.testing.assert_allclose(z.mean(0), 0, atol=0.03)
+        np.testing.assert_allclose(z.T @ z / len(z), np.eye(4) / 4, atol=0.01)
+
+    def test_without_features_its_mean_is_still_a_direction(self):
+        module, variables = made(VonMisesFisher(latent_dim=3))
+        zeros = jax.tree.map(jnp.zeros_like, variables)
+        mean = module.apply(zeros, H)["mean"]
+        np.testing.assert_array_equal(mean, np.tile(np.eye(3)[0], (ROWS, 1)))
+        gradient = jax.grad(lambda v: module.apply(v, H)["z"].sum())(zeros)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def ball_grid(c, far, count=700):
+    """Points of the disk, and the volume that each stands for in its own metric: by polar
+    coordinates, whose radius is a distance."""
+    root = np.sqrt(c)
+    r = (np.arange(count) + 0.5) * far / count
+    angle = np.arange(200) * 2 * np.pi / 200
+    length = (np.tanh(root * r / 2) / root)[:, None, None]
+    z = length * np.stack([np.cos(angle), np.sin(angle)], -1)
+    volume = np.sinh(root * r) / root * far / count * 2 * np.pi / 200
+    return np.float32(z.reshape(-1, 2)), np.repeat(volume, 200)
+
+
+class TestWrappedNormal:
+    @pytest.mark.parametrize("c", [0.4, 2.0])
+    def test_densities_integrate_to_one_over_the_ball(self, c):
+        z, volume = ball_grid(c, 9 / max(c, 1) ** 0.5)
+        prior = WrappedNormalPrior(curvature=c).module(2, (6,))
+        density = np.exp(np.float64(prior.apply({}, z, method="log_prob")))
+        assert density @ volume == pytest.approx(1, abs=2e-3)
+        module, variables = made(WrappedNormal(latent_dim=2, curvature=c), 0.15)
+        outputs = module.apply(variables, H)
+        grid = jnp.broadcast_to(z[:, None], (len(z), ROWS, 2))
+        log_prob = module.apply(variables, {**outputs, "z": grid}, method="log_prob")
+        np.testing.assert_allclose(volume @ np.exp(np.float64(log_prob)), 1, atol=4e-3)
+
+    def test_samples_have_its_density(self):
+        """``E_q[p / q] = 1``, and the squared distance to the mean is that of the normal."""
+        spec = WrappedNormal(latent_dim=2, curvature=0.7)
+        module, variables = made(spec, 0.15)
+        count = 20_000
+        outputs = module.apply(variables, H, count, rngs=RNGS)
+        z, mean, std = outputs["z"], outputs["mean"], np.exp(outputs["logvar"] / 2)
+        away = np.float64(poincare.distance(mean, z, 0.7)) ** 2
+        np.testing.assert_allclose(away.mean(0), (std**2).sum(1), rtol=0.05)
+        log_prob = np.float64(module.apply(variables, outputs, method="log_prob"))
+        other = WrappedNormalPrior(curvature=0.7).module(2, (6,))
+        inside = z.reshape(-1, 2)
+        log_other = other.apply({}, inside, method="log_prob").reshape(log_prob.shape)
+        near = np.float64(jnp.linalg.norm(z, axis=-1)) < 0.5  # where the ratio is bounded
+        grid, volume = ball_grid(0.7, 9)
+        density = np.exp(np.float64(other.apply({}, grid, method="log_prob")))
+        share = (density * volume)[np.linalg.norm(grid, axis=1) < 0.5].sum()
+        ratio = np.where(near, np.exp(np.float64(log_other) - log_prob), 0)
+        error = ratio.std(0) / count**0.5
+        assert (np.abs(ratio.mean(0) - share) < 4 * error + 2e-3).all()
+
+    def test_density_is_the_normal_s_over_the_stretch_of_the_map(self):
+        """With the noise that made the sample, and the Jacobian of ``v -> z`` by autodiff."""
+        c, logvar = 0.7, jnp.float32([-0.5, 0.3, 0.1])
+        mean = poincare.exp_origin(jnp.float32([0.3, -0.4, 0.2]), c)
+
+        def move(v):
+            return poincare.mobius_add(mean, poincare.exp_origin(v / 2, c), c)
+
+        for _ in range(4):
+            v = jnp.float32(RNG.normal(size=3))
+            z, jacobian = move(v), np.float64(jax.jacobian(move)(v))
+            volume = 3 * np.log(2 / float(poincare.gap(z, c)[0]))
+            exact = norm.logpdf(v, 0, np.exp(logvar / 2)).sum() - np.linalg.slogdet(jacobian)[1]
+            got = wrapped_normal_log_prob(z, mean, logvar, c)
+            np.testing.assert_allclose(got, exact - volume, rtol=1e-4, atol=1e-4)
+
+    def test_prior_samples_have_the_distances_of_a_normal(self):
+        prior = WrappedNormalPrior(curvature=2.0).module(3, (6,))
+        z = prior.apply({}, 10_000, rngs=RNGS, method="sample")
+        distance = np.float64(poincare.distance(jnp.zeros_like(z), z, 2.0))
+        np.testing.assert_allclose((distance**2).mean(), 3, rtol=0.03)
+        assert (2**0.5 * np.linalg.norm(z, axis=1) < 1).all()
+
+    def test_gradients_are_finite_far_out(self):
+        """Where means and samples are beyond what float32 can tell from the boundary."""
+        spec = WrappedNormal(latent_dim=3)
+        module, variables = made(spec)
+        prior = WrappedNormalPrior().module(3, (6,))
+
+        @jax.jit
+        @jax.grad
+        def gradient(variables, h):
+            outputs = module.apply(variables, h, SAMPLES, rngs=RNGS)
+            log_prior = prior.apply({}, outputs["z"].reshape(-1, 3), method="log_prob")
+            log_posterior = module.apply(variables, outputs, method="log_prob")
+            return log_posterior.sum() - log_prior.sum()
+
+        for scale in (0.0, 1.0, 30.0):
+            leaves = jax.tree.leaves(gradient(variables, scale * H))
+            assert all(np.isfinite(leaf).all() for leaf in leaves), scale
+
+
+class TestGyroplanes:
+    def layer(self, c, z):
+        module = Gyroplanes(6, c, "linear")
+        shapes = jax.eval_shape(module.init, jax.random.key(0), z)["params"]
+        params = {name: jnp.float32(0.4 * RNG.normal(size=s.shape)) for name, s in shapes.items()}
+        return module.apply({"params": params}, z), jax.tree.map(np.float64, params)
+
+    @pytest.mark.parametrize("c", [0.5, 1.3])
+    def test_is_the_signed_distance_to_the_plane_through_a_point(self, c):
+        """Ganea et al., 2018, theorem 5, with the point at exp_0(r a / |a|)."""
+        z = poincare.exp_origin(jnp.float32(RNG.normal(size=(7, 3))), c)
+        got, params = self.layer(c, z)
+        root, direction = np.sqrt(c), params["kernel"] / np.linalg.norm(params["kernel"], axis=0)
+        for j, r in enumerate(params["offset"]):
+            a = direction[:, j]
+            p = np.tanh(root * r) / root * a
+            w = np.float64(poincare.mobius_add(jnp.float32(-p), z, c))
+            sine = 2 * root * (w @ a) / (1 - c * np.square(w).sum(1))
+            exact = np.linalg.norm(params["kernel"][:, j]) * np.arcsinh(sine) / root
+            np.testing.assert_allclose(got[:, j], exact, rtol=1e-3, atol=1e-4)
+
+    def test_is_a_dense_layer_where_the_ball_is_flat(self):
+        z = jnp.float32(RNG.normal(size=(7, 3)))
+        got, params = self.layer(1e-8, z)
+        length = np.linalg.norm(params["kernel"], axis=0)
+        flat = 2 * (np.float64(z) @ params["kernel"] - length * params["offset"])
+        np.testing.assert_allclose(got, flat, rtol=1e-4, atol=1e-4)
+
+    def test_beyond_the_ball_it_reads_the_boundary(self):
+        z = jnp.float32([[3.0, 0, 0], [np.float32(1 - 1e-5), 0, 0]])
+        far, edge = self.layer(1.0, z)[0]
+        np.testing.assert_allclose(far, edge, rtol=2e-2)
+        assert np.isfinite(far).all()
+
+
+NET = {"network": MLP(widths=(5,)), "likelihood": Bernoulli()}
+
+
+@pytest.mark.parametrize("spec", [Hyperspherical(latent_dim=3), Poincare(latent_dim=2)])
+def test_decoders_read_any_latent_as_its_projection(spec, numpy_state):
+    ae = spec.build((4,))
+    variables = numpy_state(ae, optax.sgd(0.1)).variables
+    x = np.float32(RNG.uniform(size=(6, 4)))
+    z = ae.encode(variables, x)
+    if spec.kind == "hyperspherical":
+        far, near = 3 * z, z
+    else:
+        far, near = (scale * z / jnp.linalg.norm(z, axis=1)[:, None] for scale in (3, 1 - 1e-5))
+    np.testing.assert_allclose(
+        ae.decode(variables, far), ae.decode(variables, near), rtol=2e-2, atol=1e-3
+    )
+    path = ae.apply(variables, z[:1], z[1:2], jnp.linspace(0, 1, 5)[:, None], method="geodesic")
+    np.testing.assert_allclose(path[0], z[0], atol=1e-5)
+    np.testing.assert_allclose(path[-1], z[1], atol=1e-5)
+    metrics = make_eval_step(ae)(numpy_state(ae, optax.sgd(0.1)), {"x": jnp.asarray(x)})
+    np.testing.assert_allclose(metrics["loss"], metrics["nll"] + metrics["kl"], rtol=1e-6)
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: VonMisesFisher(latent_dim=1), "latent_dim=1: must be at least 2"),
+            (lambda: WrappedNormal(latent_dim=0), "latent_dim=0: must be at least 1"),
+            (lambda: WrappedNormal(curvature=0.0), "must be positive: of a flat space, use Gaus"),
+            (lambda: WrappedNormal(gyroplanes=0), "gyroplanes=0: must be at least 1"),
+            (lambda: WrappedNormalPrior(curvature=-1.0), "curvature=-1.0: must be positive"),
+            (
+                lambda: AE(bottleneck=VonMisesFisher(), prior=StandardNormal(), **NET),
+                r"the latents of VonMisesFisher live in the space 'sphere': use UniformSphere\(\)",
+            ),
+            (
+                lambda: AE(bottleneck=WrappedNormal(), prior=VampPrior(), **NET),
+                r"WrappedNormal live in the space 'ball': use WrappedNormalPrior\(\)",
+            ),
+            (
+                lambda: AE(bottleneck=Gaussian(), prior=UniformSphere(), **NET),
+                r"the space 'real': use StandardNormal\(\) or ",
+            ),
+            (lambda: Variational(prior=WrappedNormalPrior()), "the space 'real': use"),
+            (
+                lambda: AE(
+                    bottleneck=WrappedNormal(curvature=0.5), prior=WrappedNormalPrior(), **NET
+                ),
+                r"curvature=1.0: the bottleneck's is 0.5: use WrappedNormalPrior\(curvature=0.5\)",
+            ),
+            (
+                lambda: Hyperspherical(bound=ELBO(free_bits=0.1)),
+                "not that of VonMisesFisher and UniformSphere",
+            ),
+        ],
+    )
+    def test_are_refused_with_the_remedy(self, make, message):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+    @pytest.mark.parametrize("estimator", ["reparametrized", "stl", "dreg", "vimco", "score"])
+    def test_every_estimator_is_theirs(self, estimator):
+        for family in (Hyperspherical, Poincare):
+            assert family(bound=IWAE(estimator=estimator)).build((4,))
