@@ -7,6 +7,7 @@ import optax
 import pytest
 from scipy.stats import norm
 
+from ae_jax import sweep
 from ae_jax.bottlenecks import Gaussian, VonMisesFisher, WrappedNormal
 from ae_jax.likelihoods import Bernoulli
 from ae_jax.models import AE, ELBO, IWAE, Hyperspherical, Poincare, Variational
@@ -286,3 +287,16 @@ class TestMistakes:
     def test_every_estimator_is_theirs(self, estimator):
         for family in (Hyperspherical, Poincare):
             assert family(bound=IWAE(estimator=estimator)).build((4,))
+
+
+def test_curvatures_are_swept_in_one_program():
+    """The ball's curvature is then traced, in the bottleneck and the prior alike."""
+
+    def make(curvature):
+        return Poincare(**SMALL, gyroplanes=4, curvature=curvature).build((4,))
+
+    x = np.float32(RNG.uniform(size=(16, 4)))
+    rows = sweep(make, {"curvature": [0.5, 2.0]}, [0], x, epochs=1, batch_size=8).table()
+    assert len({row["loss"] for row in rows}) == 2
+    alone = sweep(lambda: make(2.0), {}, [0], x, epochs=1, batch_size=8).table()[0]
+    np.testing.assert_allclose(rows[1]["loss"], alone["loss"], rtol=1e-4)
