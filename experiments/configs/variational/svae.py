@@ -4,6 +4,7 @@ python -m experiments.train svae --run-dir runs/svae
 python -m experiments.evaluate runs/svae --metrics generation \
     --generation.importance-samples 500 --generation.likelihood-examples 10000
 
+Two cores: about 8 minutes.
 Expected: not measured yet; python -m experiments.reproduce svae does, and trains a VAE with 10
 Gaussian latents beside it.
 """
