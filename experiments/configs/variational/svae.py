@@ -19,5 +19,7 @@ CONFIG = Config(
         network=MLP(widths=(256, 128)), latent_dim=11, likelihood=Bernoulli(binarize=True)
     ),
     data=Data(name="mnist"),
-    train=Train(epochs=100, batch_size=100, learning_rate=2e-3, schedule="cosine"),
+    train=Train(
+        epochs=30, batch_size=250, learning_rate=0.02, schedule="cosine", optimizer="muon"
+    ),
 )
