@@ -11,6 +11,7 @@ from ae_jax.models.contractive import Contractive
 from ae_jax.models.corruption import Noise
 from ae_jax.models.denoising import Denoising
 from ae_jax.models.importance_weighted import ImportanceWeighted
+from ae_jax.models.ladder import Ladder
 from ae_jax.models.penalties import L1, Jacobian, KLSparsity
 from ae_jax.models.sparse import Sparse
 from ae_jax.models.tied import Tied
@@ -28,6 +29,7 @@ Model = (
     | Contractive
     | Variational
     | ImportanceWeighted
+    | Ladder
 )
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "ImportanceWeighted",
     "Jacobian",
     "KLSparsity",
+    "Ladder",
     "Model",
     "Noise",
     "Preset",

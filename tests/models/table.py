@@ -24,6 +24,7 @@ from ae_jax.models import (
     ImportanceWeighted,
     Jacobian,
     KLSparsity,
+    Ladder,
     Noise,
     Sparse,
     Tied,
@@ -45,6 +46,7 @@ SIGMOIDS = Linear(latent_dim=5, activation="sigmoid")
 SMALL = Gaussian(latent_dim=3)
 FLOW = {"latent_dim": 2, "widths": (5,)}
 VAMP = VampPrior(pseudo_inputs=4)
+LEVELS = {"widths": (8, 6, 5), "latent_dims": (4, 3, 2), "layers": 1}
 
 VARIANTS = {
     "vanilla": Vanilla(latent_dim=5),
@@ -101,6 +103,9 @@ VARIANTS = {
     "iwae-vamp": ImportanceWeighted(
         network=MLP(widths=(9,), gated=True), latent_dim=2, prior=VAMP, samples=2, estimator="stl"
     ),
+    "ladder": Ladder(**LEVELS, free_bits=0.1, likelihood=NegativeBinomial()),
+    "ladder-skip": Ladder(**LEVELS, skip=True, norm="layer", likelihood=Bernoulli(binarize=True)),
+    "ladder-batch-norm": Ladder(**LEVELS, norm="batch", activation="silu"),
     # What no family can say:
     "ae-full-realnvp": AE(
         network=WIDE,
@@ -167,10 +172,17 @@ VARIANTS = {
     ),
 }
 ONLY = {Tied: {MLP}, Convolutional: {ConvNet}}  # the networks of families that do not take all
+ONLY |= {Ladder: {Ladder}}  # itself: it has no other network
 
 IMAGES = [(7, 9, 3), (5, 5), (8, 8, 1), (28, 28), (1, 1, 2), (2, 3, 1)]
 SHAPES = {
     MLP: [(4, 3), (11,), (1,), *IMAGES[:2]],
+    Ladder: [(4, 3), (11,), (1,), *IMAGES[:2]],
     ConvNet: IMAGES,
     RNN: [(4, 3), (6,), (1, 2), (3, 2, 2), *IMAGES[:2]],
 }  # the first is that of the other tests
+
+
+def network_of(spec):
+    """The type of its network; of a model that has no such part, its own."""
+    return type(getattr(spec, "network", spec))
