@@ -338,4 +338,4 @@ def test_exported_programs_are_the_same_functions(name, case, tmp_path):
         for rows in (1, 5, ROWS):
             x = case.batch["x"][:rows]
             given = ae.encode(variables, x) if call == "decode" else x
-            close(program.call(given), getattr(ae, call)(variables, given))
+            jax.tree.map(close, program.call(given), getattr(ae, call)(variables, given))
