@@ -17,6 +17,7 @@ from ae_jax.models.sparse import Sparse
 from ae_jax.models.tied import Tied
 from ae_jax.models.vanilla import Convolutional, Vanilla
 from ae_jax.models.variational import Variational
+from ae_jax.models.very_deep import VeryDeep
 from ae_jax.spec import Spec, kinds_of, require
 
 Model = (
@@ -30,6 +31,7 @@ Model = (
     | Variational
     | ImportanceWeighted
     | Ladder
+    | VeryDeep
 )
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "Tied",
     "Vanilla",
     "Variational",
+    "VeryDeep",
     "with_models",
 ]
 

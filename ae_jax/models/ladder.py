@@ -49,7 +49,7 @@ class Ladder(Spec):
     """Hidden layers of each level, in the encoder and in the decoder."""
     activation: Activation = "leaky_relu"
     norm: Norm = "none"
-    """The normalization of hidden layers: none, layer, or batch, as in the paper."""
+    """The normalization of hidden layers: none, or batch, as in the paper."""
     skip: bool = False
     """Let each hidden layer of the decoder read the one of the level above beside its latents, so
     that x and all levels depend on all levels above, and not on the next one alone."""

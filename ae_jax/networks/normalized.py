@@ -8,7 +8,7 @@ from jax import Array
 from ae_jax.networks.activations import Activation, activation
 from ae_jax.networks.layers import dense
 
-Norm = Literal["none", "layer", "batch"]
+Norm = Literal["none", "batch"]
 
 
 class HiddenLayers(nn.Module):
@@ -30,8 +30,6 @@ class HiddenLayers(nn.Module):
         for width in self.widths:
             # Batch normalization removes what a bias adds.
             h = dense(width, self.activation, use_bias=self.norm != "batch")(h)
-            if self.norm == "layer":
-                h = nn.LayerNorm()(h)
             if self.norm == "batch":
                 norm = nn.BatchNorm(use_running_average=running, axis_name=axis_name)
                 h = norm(h, mask=rows)

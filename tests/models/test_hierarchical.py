@@ -316,7 +316,7 @@ class TestBatchNorm:
         ({"latent_dims": (4, 3)}, "latent_dims=(4, 3): needs as many entries as widths=(7, 6, 5)"),
         ({"likelihood": Error()}, "latents need a likelihood, such as Bernoulli()"),
         ({"layers": 0}, "layers=0: must be at least 1"),
-        ({"norm": "group"}, "norm='group': known: batch, layer, none"),
+        ({"norm": "group"}, "norm='group': known: batch, none"),
         ({"warmup_steps": -1}, "warmup_steps=-1: must not be negative"),
         ({"free_bits": -0.5}, "free_bits=-0.5: must be at least 0"),
     ],

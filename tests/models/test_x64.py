@@ -23,6 +23,7 @@ from ae_jax.models import (
     Tied,
     Vanilla,
     Variational,
+    VeryDeep,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior
@@ -68,6 +69,9 @@ SPECS = {
         likelihood=Bernoulli(),
     ),
     "ladder": Ladder(widths=(5, 4), latent_dims=(3, 2), norm="batch"),
+    "very-deep": VeryDeep(
+        pools=(2,), blocks=(1, 1), width=4, bottleneck=3, latent_channels=2, skip_above=1e6
+    ),
     "skeleton": AE(network=SMALL, penalties=(L1(),)),
 }
 FAST = ("vanilla",)
@@ -87,7 +91,7 @@ def without(request):
 
 
 def shape_of(name):
-    return (4, 4, 1) if isinstance(SPECS[name], Convolutional) else (4, 3)
+    return (4, 4, 1) if isinstance(SPECS[name], Convolutional | VeryDeep) else (4, 3)
 
 
 def data(name, dtype=np.float32):
