@@ -22,10 +22,12 @@ from experiments.configs.canon import (
 from experiments.configs.variational import (
     digits,
     iwae,
+    ladder,
     vae,
     vae2,
     vae_conv,
     vae_nll,
+    very_deep,
 )
 
 CONFIGS: dict[str, Config] = {
@@ -39,6 +41,7 @@ CONFIGS: dict[str, Config] = {
     "gru": gru.CONFIG,
     "hinton": hinton.CONFIG,
     "iwae": iwae.CONFIG,
+    "ladder": ladder.CONFIG,
     "lstm": lstm.CONFIG,
     "one_class": one_class.CONFIG,
     "overcomplete": overcomplete.CONFIG,
@@ -51,4 +54,5 @@ CONFIGS: dict[str, Config] = {
     "vae2": vae2.CONFIG,
     "vae_conv": vae_conv.CONFIG,
     "vae_nll": vae_nll.CONFIG,
+    "very_deep": very_deep.CONFIG,
 }

@@ -136,8 +136,8 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     metrics["active_units"] = posterior["active_units"]
     if len(subject.latent_sizes) > 1 and subject.decodes:
         ends = np.cumsum(subject.latent_sizes)[:-1]
-        levels = np.split(posterior["mean_variance"] > ACTIVE, ends)
-        metrics["active_units_by_level"] = [int(level.sum()) for level in levels]
+        active = np.split(posterior["mean_variance"] > ACTIVE, ends)
+        metrics["active_units_by_level"] = [int(level.sum()) for level in active]
     if "kl" in posterior:
         metrics["latent_kl"] = posterior["kl"].tolist()
     metrics["latent_mean_variance"] = posterior["mean_variance"].tolist()

@@ -36,7 +36,8 @@ def decode(subject: Subject, latents: np.ndarray, level: int = 1) -> np.ndarray:
             return subject.ae.decode(variables, z)
         return reconstruction(subject.ae.apply(variables, z, level, method="sample_from"))
 
-    decoded: np.ndarray = in_batches(fn, subject.variables, {"x": np.float32(latents)})
+    z = np.asarray(latents, np.float32)
+    decoded: np.ndarray = in_batches(fn, subject.variables, {"x": z})
     return decoded
 
 
@@ -130,7 +131,7 @@ def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
     follow it: they are the centers of their priors.
     """
     at = int(np.random.default_rng(subject.seed).integers(len(subject.test_latents)))
-    rows = {}
+    rows = dict[str, np.ndarray]()
     for level, dimensions in _traversed(subject, weight).items():
         paths = {
             name: traversal(subject.test_latents[at], k, _values(subject, k))
