@@ -80,6 +80,7 @@ ROW_OF = {name: name for name in ROWS} | {
     "few_labels": "few-labels", "greedy": "geron-greedy", "lstm": "geron-lstm",
     "one_class": "one-class", "sparse": "sparse-l1", "sparse_kl": "geron-sparse-kl",
     "stacked": "geron-stacked", "tied": "geron-tied", "vae_conv": "vae-conv", "vae_nll": "vae-nll",
+    "very_deep": "very-deep",
 }  # fmt: skip
 """Configuration -> the row of the results that trains it."""
 
