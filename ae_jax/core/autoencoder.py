@@ -49,6 +49,9 @@ class Autoencoder:
     * ``log_weight(x) -> [B]``: log p(x, z) - log q(z | x) of one draw from the ``latent`` stream;
     * ``sample(n) -> Outputs``: n examples, drawn with the ``latent`` stream, maybe with ``"x"``, a
       draw of the data beside its mean;
+    * ``sample_from(latents, level) -> Outputs``, of a hierarchy of latents, a tuple with the lowest
+      level first: examples that keep `level` (from 1) and those above it. Levels below are drawn
+      with the ``latent`` stream, or are the centers of their priors without;
     * ``posterior_kl(x) -> [B, K]``: the KL divergence of each latent to the prior, in nats;
     * ``prior_quantile(u) -> [n, K]``: latents at quantiles of the prior, for pictures;
     * ``geodesic(a, b, t) -> latents``: at a share t of the shortest path from a to b, for latents

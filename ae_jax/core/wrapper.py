@@ -49,6 +49,9 @@ class Wrapper(nn.Module):
     def sample(self, n: int, **given: Any) -> Any:
         return self.after(self.inner.sample(n, **given))
 
+    def sample_from(self, latents: Any, level: int) -> Any:
+        return self.after(self.inner.sample_from(latents, level))
+
 
 def method_of(module: nn.Module, name: str) -> Any:
     """The method `name` of a module; None if the module, or the one that it wraps, lacks it."""

@@ -1,12 +1,15 @@
 """How active latents are over a data set, and which of them are dead."""
 
+import math
 from collections.abc import Mapping
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from ae_jax.core import Autoencoder, Batch, Variables
+from ae_jax.core import Autoencoder, Batch, Latents, Variables
 from ae_jax.data.real import real_rows
 from ae_jax.evaluation.batches import BATCH, of_examples
 from ae_jax.spec import require
@@ -28,6 +31,18 @@ def encode_all(
 
     latents: np.ndarray = of_examples(encode, ae, variables, data, batch_size=batch_size)
     return latents
+
+
+def from_flat(flat: ArrayLike, like: Latents) -> Latents:
+    """Rows of numbers [N, K] as the latents that they are of: the inverse of flattening them.
+
+    `like` has the structure of these latents, with arrays or shapes [B, ...].
+    """
+    leaves, structure = jax.tree.flatten(like)
+    sizes = [math.prod(leaf.shape[1:]) for leaf in leaves]
+    parts = jnp.split(jnp.asarray(flat), np.cumsum(sizes)[:-1], axis=1)
+    shaped = (p.reshape(-1, *leaf.shape[1:]) for p, leaf in zip(parts, leaves, strict=True))
+    return jax.tree.unflatten(structure, shaped)
 
 
 def latent_metrics(

@@ -12,12 +12,14 @@ from ae_jax.models.corruption import Noise
 from ae_jax.models.denoising import Denoising
 from ae_jax.models.hyperspherical import Hyperspherical
 from ae_jax.models.importance_weighted import ImportanceWeighted
+from ae_jax.models.ladder import Ladder
 from ae_jax.models.penalties import L1, Jacobian, KLSparsity
 from ae_jax.models.poincare import Poincare
 from ae_jax.models.sparse import Sparse
 from ae_jax.models.tied import Tied
 from ae_jax.models.vanilla import Convolutional, Vanilla
 from ae_jax.models.variational import Variational
+from ae_jax.models.very_deep import VeryDeep
 from ae_jax.spec import Spec, kinds_of, require
 
 Model = (
@@ -32,6 +34,8 @@ Model = (
     | ImportanceWeighted
     | Hyperspherical
     | Poincare
+    | Ladder
+    | VeryDeep
 )
 
 __all__ = [
@@ -46,6 +50,7 @@ __all__ = [
     "ImportanceWeighted",
     "Jacobian",
     "KLSparsity",
+    "Ladder",
     "Model",
     "Noise",
     "Poincare",
@@ -54,6 +59,7 @@ __all__ = [
     "Tied",
     "Vanilla",
     "Variational",
+    "VeryDeep",
     "with_models",
 ]
 

@@ -17,7 +17,7 @@ from ae_jax.data.real import counted, drawn_range
 from ae_jax.data.splits import with_labels
 from ae_jax.data.standardize import standardize
 from ae_jax.evaluation.baselines import weaknesses
-from ae_jax.evaluation.latents import encode_all
+from ae_jax.evaluation.latents import encode_all, from_flat
 from ae_jax.evaluation.likelihood import posterior_metrics
 from ae_jax.models import Model
 from ae_jax.plots import drawn_as_image
@@ -98,10 +98,11 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
         raise ValueError("a conditional model cannot be explored: a page has no condition columns")
     ae = replace(ae, dtype=jnp.float32)  # the dtype of the page's decoder
     total, pixels = len(test["x"]), math.prod(ae.event_shape)
-    shape = jax.eval_shape(
+    latents = jax.eval_shape(
         lambda x: ae.encode(variables, x), jax.ShapeDtypeStruct((1, *ae.event_shape), jnp.float32)
-    ).shape
-    points = min(total, POINTS, max(2, NUMBERS // max(pixels, math.prod(shape))))
+    )
+    numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(latents))
+    points = min(total, POINTS, max(2, NUMBERS // max(pixels, numbers)))
     rows = np.linspace(0, total - 1, points).astype(np.int32)
     chosen = {name: np.asarray(column[rows]) for name, column in test.items()}
     z = encode_all(ae, variables, chosen)
@@ -115,7 +116,8 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
     first = np.argsort(-spread, kind="stable")[:SLIDERS]
     images = _examples(ae, chosen["x"], limits := drawn_range(chosen))
     try:
-        decoder, reason = translate(lambda latent: ae.decode(variables, latent), shape), None
+        decoder = translate(lambda z: ae.decode(variables, from_flat(z, latents)), (1, numbers))
+        reason = None
     except UnsupportedError as error:
         decoder, reason = None, str(error)
     return {

@@ -24,6 +24,7 @@ from experiments.configs.variational import (
     hamiltonian,
     iaf,
     iwae,
+    ladder,
     mean_field,
     poincare,
     svae,
@@ -32,6 +33,7 @@ from experiments.configs.variational import (
     vae_conv,
     vae_nll,
     vamp,
+    very_deep,
 )
 
 CONFIGS: dict[str, Config] = {
@@ -47,6 +49,7 @@ CONFIGS: dict[str, Config] = {
     "hinton": hinton.CONFIG,
     "iaf": iaf.CONFIG,
     "iwae": iwae.CONFIG,
+    "ladder": ladder.CONFIG,
     "lstm": lstm.CONFIG,
     "mean_field": mean_field.CONFIG,
     "one_class": one_class.CONFIG,
@@ -63,4 +66,5 @@ CONFIGS: dict[str, Config] = {
     "vae_conv": vae_conv.CONFIG,
     "vae_nll": vae_nll.CONFIG,
     "vamp": vamp.CONFIG,
+    "very_deep": very_deep.CONFIG,
 }

@@ -81,6 +81,7 @@ ROW_OF = {name: name for name in ROWS} | {
     "one_class": "one-class", "sparse": "sparse-l1", "sparse_kl": "geron-sparse-kl",
     "stacked": "geron-stacked", "tied": "geron-tied", "vae_conv": "vae-conv", "vae_nll": "vae-nll",
     "hamiltonian": "hvae-hamiltonian", "mean_field": "mean-field",
+    "very_deep": "very-deep",
 }  # fmt: skip
 """Configuration -> the row of the results that trains it."""
 

@@ -25,12 +25,14 @@ from ae_jax.models import (
     ImportanceWeighted,
     Jacobian,
     KLSparsity,
+    Ladder,
     Noise,
     Poincare,
     Sparse,
     Tied,
     Vanilla,
     Variational,
+    VeryDeep,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.priors import BinaryPrior, FlowPrior, MixtureOfGaussians, VampPrior
@@ -47,6 +49,8 @@ SIGMOIDS = Linear(latent_dim=5, activation="sigmoid")
 SMALL = Gaussian(latent_dim=3)
 FLOW = {"latent_dim": 2, "widths": (5,)}
 VAMP = VampPrior(pseudo_inputs=4)
+LEVELS = {"widths": (8, 6, 5), "latent_dims": (4, 3, 2), "layers": 1}
+TINY = {"pools": (2,), "blocks": (0, 2), "width": 4, "bottleneck": 3, "latent_channels": 2}
 
 VARIANTS = {
     "vanilla": Vanilla(latent_dim=5),
@@ -119,6 +123,10 @@ VARIANTS = {
     ),
     "poincare-conv": Poincare(network=STRIDE, latent_dim=2, gyroplanes=5),
     "poincare-lstm": Poincare(network=LSTM, latent_dim=2, gyroplanes=5),
+    "ladder": Ladder(**LEVELS, free_bits=0.1, likelihood=NegativeBinomial()),
+    "ladder-skip": Ladder(**LEVELS, skip=True, likelihood=Bernoulli(binarize=True)),
+    "ladder-batch-norm": Ladder(**LEVELS, norm="batch", activation="silu"),
+    "very-deep": VeryDeep(**TINY, likelihood=DiscretizedLogisticMixture(components=2)),
     # What no family can say:
     "ae-full-realnvp": AE(
         network=WIDE,
@@ -201,10 +209,18 @@ VARIANTS = {
     ),
 }
 ONLY = {Tied: {MLP}, Convolutional: {ConvNet}}  # the networks of families that do not take all
+ONLY |= {model: {model} for model in (Ladder, VeryDeep)}  # themselves: they have no other network
 
 IMAGES = [(7, 9, 3), (5, 5), (8, 8, 1), (28, 28), (1, 1, 2), (2, 3, 1)]
 SHAPES = {
     MLP: [(4, 3), (11,), (1,), *IMAGES[:2]],
+    Ladder: [(4, 3), (11,), (1,), *IMAGES[:2]],
     ConvNet: IMAGES,
+    VeryDeep: [(6, 4, 3), (8, 8), (28, 28, 1), (2, 2, 1)],
     RNN: [(4, 3), (6,), (1, 2), (3, 2, 2), *IMAGES[:2]],
 }  # the first is that of the other tests
+
+
+def network_of(spec):
+    """The type of its network; of a model that has no such part, its own."""
+    return type(getattr(spec, "network", spec))

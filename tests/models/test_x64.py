@@ -1,5 +1,6 @@
 """Every model computes the same under jax_enable_x64: its arrays stay float32."""
 
+from functools import partial
 from typing import get_args
 
 import jax
@@ -16,11 +17,13 @@ from ae_jax.models import (
     Convolutional,
     Denoising,
     ImportanceWeighted,
+    Ladder,
     Model,
     Sparse,
     Tied,
     Vanilla,
     Variational,
+    VeryDeep,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior
@@ -65,6 +68,10 @@ SPECS = {
         bottleneck=FlowPosterior(latent_dim=2, flow="radial"),
         likelihood=Bernoulli(),
     ),
+    "ladder": Ladder(widths=(5, 4), latent_dims=(3, 2), norm="batch"),
+    "very-deep": VeryDeep(
+        pools=(2,), blocks=(1, 1), width=4, bottleneck=3, latent_channels=2, skip_above=1e6
+    ),
     "skeleton": AE(network=SMALL, penalties=(L1(),)),
 }
 FAST = ("vanilla",)
@@ -84,7 +91,7 @@ def without(request):
 
 
 def shape_of(name):
-    return (4, 4, 1) if isinstance(SPECS[name], Convolutional) else (4, 3)
+    return (4, 4, 1) if isinstance(SPECS[name], Convolutional | VeryDeep) else (4, 3)
 
 
 def data(name, dtype=np.float32):
@@ -125,11 +132,12 @@ def test_training_evaluation_and_export(name, without, x64, tmp_path):
     assert {str(a.dtype) for a in floats} == {"float32"}
     ae, x = SPECS[name].build(shape_of(name)), data(name, np.float64)
     z = ae.encode(state.variables, x)
-    recon = ae.decode(state.variables, np.float64(z))
-    assert (z.dtype, recon.dtype) == (np.float32, np.float32)
+    recon = ae.decode(state.variables, jax.tree.map(np.float64, z))
+    assert {leaf.dtype for leaf in jax.tree.leaves((z, recon))} == {np.dtype(np.float32)}
     export(tmp_path / "run", tmp_path / "model")
     loaded, variables, _ = load_exported(tmp_path / "model")
-    np.testing.assert_array_equal(loaded.encode(variables, x), z)
+    jax.tree.map(np.testing.assert_array_equal, loaded.encode(variables, x), z)
     content = bytearray((tmp_path / "model" / "encode.stablehlo").read_bytes())
     called = jax.export.deserialize(content).call(np.float32(x))
-    np.testing.assert_allclose(called, z, rtol=1e-4, atol=1e-6)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, called, z)

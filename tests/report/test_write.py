@@ -12,7 +12,7 @@ import optax
 import pytest
 from PIL import Image, PngImagePlugin
 
-from ae_jax.models import Variational
+from ae_jax.models import Ladder, Variational
 from ae_jax.networks import MLP
 from ae_jax.report import write_report
 from ae_jax.report.curves import CHARTS, POINTS, curves
@@ -236,6 +236,16 @@ def test_of_many_latents_those_of_largest_kl_have_sliders(numpy_state):
     found = explore(ae, variables, {"x": x})
     assert [s["latent"] for s in found["sliders"]] == np.argsort(-kl)[:16].tolist()
     assert found["order"] == "KL divergence" and found["labels"] is None
+
+
+def test_a_hierarchy_of_latents_is_explored_as_flat_latents(numpy_state):
+    ae = Ladder(widths=(6, 5), latent_dims=(3, 2), layers=1).build((4, 4))
+    variables = numpy_state(ae, optax.identity()).variables
+    x = np.random.default_rng(0).uniform(size=(30, 4, 4)).astype(np.float32)
+    found = explore(ae, variables, {"x": x})
+    z = np.concatenate(ae.encode(variables, x), axis=1)
+    np.testing.assert_allclose(unpack(found["latents"]).reshape(30, 5), z, atol=1e-5)
+    assert found["size"] == 5 and found["decoder"] is not None
 
 
 def test_large_examples_mean_fewer_points(model, monkeypatch):

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from ae_jax import plots
@@ -89,7 +90,8 @@ def _filters(subject: Subject, settings: Settings) -> Result:
 
 def _units(subject: Subject, settings: Settings) -> Result:
     z = subject.test_latents
-    shape = subject.latent_shape if subject.decodes else z.shape[1:]
+    leaves = jax.tree.leaves(subject.latent_shapes)
+    shape = leaves[0].shape[1:] if len(leaves) == 1 else z.shape[1:]
     if math.prod(shape) != z.shape[1]:  # the module has features of its own
         shape = z.shape[1:]
     chosen = np.argsort(-z.std(axis=0), kind="stable")[: settings.units]

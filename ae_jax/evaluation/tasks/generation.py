@@ -19,6 +19,7 @@ from ae_jax.evaluation.classifiers import CLASSIFIERS, classifier_of, image_feat
 from ae_jax.evaluation.density import draw, fit_density
 from ae_jax.evaluation.distances import fid, kid
 from ae_jax.evaluation.likelihood import (
+    ACTIVE,
     bits_per_dimension,
     elbo,
     log_likelihood,
@@ -95,7 +96,7 @@ def measure(subject: Subject, settings: Settings) -> Result:
                 with skipping(skipped, name):
                     figures[name] = draw()
         else:
-            why = "latents are a tree of arrays, or need columns to be decoded"
+            why = "the features are not the latents, or columns are needed to decode them"
             skipped["interpolations and traversals"] = why
         parts.append(Result({}, {}, figures))
         with skipping(skipped, "FID and KID"):
@@ -133,6 +134,10 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
         metrics |= {"distortion": _mean(bound["nll"]), "rate": _mean(bound["kl"])}
     posterior = posterior_metrics(ae, variables, data)
     metrics["active_units"] = posterior["active_units"]
+    if len(subject.latent_sizes) > 1 and subject.decodes:
+        ends = np.cumsum(subject.latent_sizes)[:-1]
+        active = np.split(posterior["mean_variance"] > ACTIVE, ends)
+        metrics["active_units_by_level"] = [int(level.sum()) for level in active]
     if "kl" in posterior:
         metrics["latent_kl"] = posterior["kl"].tolist()
     metrics["latent_mean_variance"] = posterior["mean_variance"].tolist()
@@ -146,6 +151,7 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
         "(of a bound of several samples: times these)",
         "rate": "KL(q(z | x) || p(z))",
         "active_units": "latents whose posterior mean has variance above 0.01 (Burda et al. 2016)",
+        "active_units_by_level": "the same for each array of latents, the lowest level first",
         "latent_kl": "KL of each latent, nats, mean over examples",
         "latent_mean_variance": "variance over examples of each latent's posterior mean",
     }

@@ -9,15 +9,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
 from ae_jax import plots
-from ae_jax.core import Batch, Variables, as_floats
+from ae_jax.core import Batch, Variables, as_floats, reconstruction
 from ae_jax.data.real import drawn_range
 from ae_jax.evaluation.batches import in_batches
+from ae_jax.evaluation.latents import from_flat
 from ae_jax.evaluation.paths import spherical, straight, traversal
 from ae_jax.evaluation.tasks.subject import Subject
 
@@ -25,24 +27,33 @@ PAIRS = 4  # of test examples to interpolate
 STEPS = 9
 TRAVERSED = 10  # dimensions
 Path = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+LEVELS = 6  # of a hierarchy, in a figure
 TAIL = 0.01  # share of the latents beyond each end of a traversal
 
 
-def decode(subject: Subject, latents: np.ndarray) -> np.ndarray:
-    """Decode flat latents [N, K] to examples [N, *event_shape], in the units of the data."""
+def decode(subject: Subject, latents: np.ndarray, level: int = 1) -> np.ndarray:
+    """Decode flat latents [N, K] to examples [N, *event_shape], in the units of the data.
+
+    Of a hierarchy, latents below `level` become the centers of their priors.
+    """
 
     def fn(variables: Variables, batch: Batch) -> Array:
-        return subject.ae.decode(variables, batch["x"])
+        z = from_flat(batch["x"], subject.latent_shapes)
+        if level == 1:
+            return subject.ae.decode(variables, z)
+        return reconstruction(subject.ae.apply(variables, z, level, method="sample_from"))
 
-    z = np.float32(latents).reshape(-1, *subject.latent_shape)
+    z = np.asarray(latents, np.float32)
     decoded: np.ndarray = in_batches(fn, subject.variables, {"x": z})
     return decoded
 
 
-def decode_all(subject: Subject, latents: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def decode_all(
+    subject: Subject, latents: Mapping[str, np.ndarray], level: int = 1
+) -> dict[str, np.ndarray]:
     """`decode` of several sets of latents, compiled once."""
     ends = np.cumsum([len(each) for each in latents.values()])
-    images = np.split(decode(subject, np.concatenate(list(latents.values()))), ends[:-1])
+    images = np.split(decode(subject, np.concatenate(list(latents.values())), level), ends[:-1])
     return dict(zip(latents, images, strict=True))
 
 
@@ -60,7 +71,8 @@ def draw_samples(subject: Subject, images: Mapping[str, np.ndarray]) -> dict[str
 def paths_to_draw(
     subject: Subject, weight: np.ndarray, unit: str
 ) -> dict[str, Callable[[], Figure]]:
-    """What draws each figure: interpolations, traversals, and the manifold of a 2-D prior.
+    """What draws each figure: interpolations, traversals, the manifold of a 2-D prior, and samples
+    that share the upper levels of a hierarchy.
 
     Traversals are drawn for the latents of largest `weight` [K], which has the given `unit`.
     """
@@ -72,7 +84,29 @@ def paths_to_draw(
         figures["generation-manifold"] = lambda: plots.manifold(
             decode(subject, plots.manifold_latents()), limits=drawn_range(subject.test)
         )
+    if subject.ae.method("sample_from") is not None:
+        figures["generation-levels"] = lambda: _levels(subject)
     return figures
+
+
+def _levels(subject: Subject) -> Figure:
+    """Samples that share the upper levels of one draw from the prior, row by row one level more."""
+    ae, depth = subject.ae, len(subject.latent_sizes)
+    kept = np.unique(np.linspace(2, depth + 1, min(depth, LEVELS)).astype(int))[::-1]
+
+    @jax.jit
+    def draw(variables: Variables, key: Array) -> list[Array]:
+        first, below = jax.random.split(key)
+        z = ae.apply(variables, 1, rngs={"latent": first}, method="sample")["z"]
+        z, rngs = jax.tree.map(lambda a: jnp.repeat(a, STEPS, axis=0), z), {"latent": below}
+        drawn = (ae.apply(variables, z, k, rngs=rngs, method="sample_from") for k in kept.tolist())
+        return [reconstruction(outputs) for outputs in drawn]
+
+    images = draw(subject.variables, jax.random.key(subject.seed))
+    names = [f"{depth + 1 - level} of {depth}" for level in kept]
+    rows = dict(zip(names, map(np.asarray, images), strict=True))
+    title = "samples that share the upper levels of one draw: how many of them"
+    return plots.image_rows(rows, count=STEPS, title=title, limits=drawn_range(subject.test))
 
 
 def _interpolations(subject: Subject) -> Figure:
@@ -111,23 +145,48 @@ def _geodesic(subject: Subject, a: np.ndarray, b: np.ndarray, steps: int) -> np.
 
 
 def _traversals(subject: Subject, weight: np.ndarray, unit: str) -> Figure:
-    """The latents of a test example, changed in one dimension at a time, largest weight first."""
+    """The latents of a test example, changed in one dimension at a time, largest weight first.
+
+    Of a hierarchy, each level has its own, the top one first, and latents below the changed one
+    follow it: they are the centers of their priors.
+    """
     at = int(np.random.default_rng(subject.seed).integers(len(subject.test_latents)))
-    shares = np.linspace(TAIL, 1 - TAIL, STEPS)
-    paths = {}
-    for k in np.argsort(-weight, kind="stable")[:TRAVERSED]:
-        if subject.ae.method("prior_quantile") is not None:
-            u = jnp.tile(jnp.float32(shares)[:, None], len(weight))
-            # Of the module itself: in float32, whatever the model computes in.
-            apply = subject.ae.module.apply
-            quantiles: Any = apply(subject.variables, u, method="prior_quantile")
-            values = np.asarray(quantiles[:, k])
-        else:
-            low, high = np.quantile(subject.train_latents[:, k], (TAIL, 1 - TAIL))
-            values = np.linspace(low, high, STEPS)
-        paths[f"z{k}: {weight[k]:.2g}"] = traversal(subject.test_latents[at], k, values)
+    rows = dict[str, np.ndarray]()
+    for level, dimensions in _traversed(subject, weight).items():
+        paths = {
+            name: traversal(subject.test_latents[at], k, _values(subject, k))
+            for name, k in dimensions.items()
+        }
+        rows |= decode_all(subject, paths, level)
     title = f"traversals of the latents of test example {at}, with the {unit} of each dimension"
     if subject.ae.method("geodesic") is not None:
         title += ", projected"
-    rows = decode_all(subject, paths)
     return plots.image_rows(rows, count=STEPS, title=title, limits=drawn_range(subject.test))
+
+
+def _traversed(subject: Subject, weight: np.ndarray) -> dict[int, dict[str, int]]:
+    """The dimensions to traverse by their names, by the level of a hierarchy (otherwise 1)."""
+    if subject.ae.method("sample_from") is None:
+        chosen = np.argsort(-weight, kind="stable")[:TRAVERSED]
+        return {1: {f"z{k}: {weight[k]:.2g}": int(k) for k in chosen}}
+    ends = np.cumsum(subject.latent_sizes)
+    count = max(1, TRAVERSED // len(ends))
+    levels = {}
+    for level, (end, size) in enumerate(zip(ends, subject.latent_sizes, strict=True), start=1):
+        own = weight[end - size : end]
+        chosen = np.argsort(-own, kind="stable")[:count]
+        levels[level] = {f"level {level}, z{k}: {own[k]:.2g}": int(end - size + k) for k in chosen}
+    return dict(reversed(levels.items()))
+
+
+def _values(subject: Subject, k: int) -> np.ndarray:
+    """The values of latent `k` on a traversal: quantiles of the prior, or else of the training set
+    and the steps between."""
+    if subject.ae.method("prior_quantile") is None:
+        low, high = np.quantile(subject.train_latents[:, k], (TAIL, 1 - TAIL))
+        return np.linspace(low, high, STEPS)
+    shares = np.linspace(TAIL, 1 - TAIL, STEPS)
+    u = jnp.tile(jnp.float32(shares)[:, None], subject.train_latents.shape[1])
+    # Of the module itself: in float32, whatever the model computes in.
+    quantiles: Any = subject.ae.module.apply(subject.variables, u, method="prior_quantile")
+    return np.asarray(quantiles[:, k])

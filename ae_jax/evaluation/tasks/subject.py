@@ -1,5 +1,6 @@
 """The subject of a measurement (a model and its data), and the result."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,16 +56,21 @@ class Subject:
 
     @property
     def decodes(self) -> bool:
-        """Whether rows of numbers can be decoded: latents are one array, and need no columns."""
+        """Whether rows of the flat latents can be decoded: the module has no other features, and
+        needs no columns."""
         if self.ae.given or self.ae.method("decode") is None:
             return False
-        return isinstance(jax.eval_shape(self._encode_one), jax.ShapeDtypeStruct)
+        return self.train_latents.shape[1] == sum(self.latent_sizes)
+
+    @cached_property
+    def latent_shapes(self) -> Any:
+        """The latents of one example as shapes [1, ...]: in most models one, in others a tree."""
+        return jax.eval_shape(self._encode_one)
 
     @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """The shape of the latents of one example (see `decodes`)."""
-        shape: tuple[int, ...] = jax.eval_shape(self._encode_one).shape[1:]
-        return shape
+    def latent_sizes(self) -> list[int]:
+        """The sizes of the arrays that the flat latents of one example are made of, in order."""
+        return [math.prod(leaf.shape) for leaf in jax.tree.leaves(self.latent_shapes)]
 
     def _encode_one(self) -> Any:
         one = {name: column[:1] for name, column in self.test.items()}

@@ -19,7 +19,5 @@ CONFIG = Config(
         network=MLP(widths=(256, 128)), latent_dim=11, likelihood=Bernoulli(binarize=True)
     ),
     data=Data(name="mnist"),
-    train=Train(
-        epochs=30, batch_size=250, learning_rate=0.02, schedule="cosine", optimizer="muon"
-    ),
+    train=Train(epochs=30, batch_size=250, learning_rate=0.02, schedule="cosine", optimizer="muon"),
 )

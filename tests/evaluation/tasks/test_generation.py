@@ -12,7 +12,15 @@ from ae_jax.evaluation.likelihood import elbo, log_likelihood, observed
 from ae_jax.evaluation.tasks import generation, generation_figures
 from ae_jax.evaluation.tasks.subject import Subject
 from ae_jax.likelihoods import Bernoulli
-from ae_jax.models import AE, Convolutional, Hyperspherical, Poincare, Vanilla, Variational
+from ae_jax.models import (
+    AE,
+    Convolutional,
+    Hyperspherical,
+    Ladder,
+    Poincare,
+    Vanilla,
+    Variational,
+)
 from ae_jax.networks import MLP, ConvNet
 from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior, WrappedNormalPrior
 
@@ -237,3 +245,47 @@ def test_settings_are_checked():
         generation.Settings(importance_samples=0)
     with pytest.raises(ValueError, match="generation.classifier='mnist': known: cifar10-conv-64"):
         generation.Settings(classifier="mnist")
+
+
+class TestHierarchy:
+    spec = Ladder(widths=(6, 5, 4), latent_dims=(4, 3, 2), layers=1)
+
+    def test_has_figures_and_active_units_of_each_level(self, numpy_state):
+        case = subject(self.spec, IMAGES[:, :5, :5], numpy_state)
+        metrics, conventions, figures, skipped = generation.measure(case, FEW)
+        assert set(metrics) == set(conventions)
+        units = metrics["active_units_by_level"]
+        assert len(units) == 3 and sum(units) == metrics["active_units"]
+        variance = np.float64(metrics["latent_mean_variance"])
+        assert units[0] == (variance[:4] > 0.01).sum()
+        assert len(metrics["latent_kl"]) == 9
+        assert skipped == {"FID and KID": "no classifier comes with ae_jax for data"}
+        assert figures.keys() == {
+            "generation-samples",
+            "generation-samples-mixture",
+            "generation-samples-gaussian",
+            "generation-interpolations",
+            "generation-traversals",
+            "generation-levels",
+        }
+
+    def test_flat_latents_are_decoded_as_the_tree(self, numpy_state):
+        case = subject(self.spec, IMAGES[:8, :5, :5], numpy_state)
+        recon = case.ae.reconstruct(case.variables, case.test["x"])
+        drawn = generation_figures.decode(case, case.test_latents)
+        np.testing.assert_allclose(drawn, recon, rtol=1e-5)
+
+    def test_lower_levels_follow_a_traversal(self, numpy_state):
+        """Or no change of an upper level would be seen: x is drawn from the lowest alone."""
+        case = subject(self.spec, IMAGES[:8, :5, :5], numpy_state)
+        dimensions = generation_figures._traversed(case, np.arange(9.0))
+        assert {level: list(ks.values()) for level, ks in dimensions.items()} == {
+            3: [8, 7],
+            2: [6, 5, 4],
+            1: [3, 2, 1],
+        }
+        path = np.repeat(case.test_latents[:1], 2, axis=0)
+        path[1, 8] += 2.0
+        kept, follow = (generation_figures.decode(case, path, level) for level in (1, 3))
+        np.testing.assert_array_equal(kept[0], kept[1])
+        assert np.abs(follow[0] - follow[1]).max() > 1e-3

@@ -1,0 +1,28 @@
+r"""Ladder VAE on dynamically binarized MNIST: widths 512-256-128, latents 64-32-16.
+
+python -m experiments.train ladder --run-dir runs/ladder
+python -m experiments.evaluate runs/ladder --metrics generation \
+    --generation.importance-samples 1000 --generation.likelihood-examples 10000
+
+Two cores: about 80 minutes, and more for the 1000 samples.
+Expected: not measured yet; python -m experiments.reproduce ladder does.
+
+Sønderby et al. (2016) reach 81.74 with five levels (512-256-128-64-32, latents 64-32-16-8-4), batch
+normalization, leaky units and 2000 epochs. Here the decoder's hidden layers read the level above
+(`skip`), units are ELU, and nothing is normalized; beta grows over the first 50 epochs.
+"""
+
+from ae_jax.likelihoods import Bernoulli
+from ae_jax.models import Ladder
+from experiments.config import Config, Data, Train
+
+CONFIG = Config(
+    model=Ladder(
+        activation="elu",
+        skip=True,
+        likelihood=Bernoulli(binarize=True),
+        warmup_steps=30_000,
+    ),
+    data=Data(name="mnist"),
+    train=Train(epochs=500, batch_size=100, learning_rate=2e-3, schedule="cosine"),
+)
