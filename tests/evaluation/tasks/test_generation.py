@@ -123,9 +123,9 @@ def test_latents_in_a_space_of_their_own_are_interpolated_within_it(spec, numpy_
     case = subject(spec, IMAGES[:16, :4, :4], numpy_state)
     drawn, decode_all = {}, generation_figures.decode_all
 
-    def recorded(case, latents):
+    def recorded(case, latents, *level):
         drawn.update(latents)
-        return decode_all(case, latents)
+        return decode_all(case, latents, *level)
 
     monkeypatch.setattr(generation_figures, "decode_all", recorded)
     draw = generation_figures.paths_to_draw(case, np.ones(spec.latent_dim), "variance")
