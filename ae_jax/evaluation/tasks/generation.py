@@ -134,9 +134,9 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
         metrics |= {"distortion": _mean(bound["nll"]), "rate": _mean(bound["kl"])}
     posterior = posterior_metrics(ae, variables, data)
     metrics["active_units"] = posterior["active_units"]
-    if len(subject.latent_sizes) > 1 and subject.decodes:
+    if "kl" in posterior and len(subject.latent_sizes) > 1 and subject.decodes:
         ends = np.cumsum(subject.latent_sizes)[:-1]
-        active = np.split(posterior["mean_variance"] > ACTIVE, ends)
+        active = np.split(posterior["kl"] > ACTIVE, ends)
         metrics["active_units_by_level"] = [int(level.sum()) for level in active]
     if "kl" in posterior:
         metrics["latent_kl"] = posterior["kl"].tolist()
@@ -151,7 +151,9 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
         "(of a bound of several samples: times these)",
         "rate": "KL(q(z | x) || p(z))",
         "active_units": "latents whose posterior mean has variance above 0.01 (Burda et al. 2016)",
-        "active_units_by_level": "the same for each array of latents, the lowest level first",
+        "active_units_by_level": "latents with a KL above 0.01 nats, of each level, the lowest "
+        "first (the means of a level also vary with the levels above, so that most are in "
+        "active_units)",
         "latent_kl": "KL of each latent, nats, mean over examples",
         "latent_mean_variance": "variance over examples of each latent's posterior mean",
     }
