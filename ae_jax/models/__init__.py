@@ -7,11 +7,14 @@ from typing import Any
 
 from ae_jax.models.autoencoder import AE, Preset
 from ae_jax.models.bound import ELBO, IWAE
+from ae_jax.models.condition import Condition
+from ae_jax.models.conditional import Conditional
 from ae_jax.models.contractive import Contractive
 from ae_jax.models.corruption import Noise
 from ae_jax.models.denoising import Denoising
 from ae_jax.models.importance_weighted import ImportanceWeighted
 from ae_jax.models.penalties import L1, Jacobian, KLSparsity
+from ae_jax.models.semi_supervised import SemiSupervised
 from ae_jax.models.sparse import Sparse
 from ae_jax.models.tied import Tied
 from ae_jax.models.vanilla import Convolutional, Vanilla
@@ -28,6 +31,8 @@ Model = (
     | Contractive
     | Variational
     | ImportanceWeighted
+    | Conditional
+    | SemiSupervised
 )
 
 __all__ = [
@@ -35,6 +40,8 @@ __all__ = [
     "ELBO",
     "IWAE",
     "L1",
+    "Condition",
+    "Conditional",
     "Contractive",
     "Convolutional",
     "Denoising",
@@ -44,6 +51,7 @@ __all__ = [
     "Model",
     "Noise",
     "Preset",
+    "SemiSupervised",
     "Sparse",
     "Tied",
     "Vanilla",

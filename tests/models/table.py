@@ -18,6 +18,8 @@ from ae_jax.models import (
     ELBO,
     IWAE,
     L1,
+    Condition,
+    Conditional,
     Contractive,
     Convolutional,
     Denoising,
@@ -25,13 +27,14 @@ from ae_jax.models import (
     Jacobian,
     KLSparsity,
     Noise,
+    SemiSupervised,
     Sparse,
     Tied,
     Vanilla,
     Variational,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
-from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior
+from ae_jax.priors import ConditionalNormal, FlowPrior, MixtureOfGaussians, VampPrior
 
 DEEP = MLP(widths=(9, 6), activation="tanh")
 WIDE = MLP(widths=(9,))
@@ -100,6 +103,22 @@ VARIANTS = {
     "vae-mixture": Variational(network=WIDE, latent_dim=2, prior=MixtureOfGaussians(components=3)),
     "iwae-vamp": ImportanceWeighted(
         network=MLP(widths=(9,), gated=True), latent_dim=2, prior=VAMP, samples=2, estimator="stl"
+    ),
+    "conditional": Conditional(network=WIDE, latent_dim=2),
+    "conditional-learned": Conditional(
+        network=WIDE, latent_dim=2, prior=ConditionalNormal(widths=(5,)), bound=IWAE(samples=2)
+    ),
+    "conditional-pixels": Conditional(
+        network=WIDE,
+        latent_dim=2,
+        condition=Condition(column="seen", classes=None, shape=(4, 3), unknown=-1.0),
+    ),
+    "conditional-conv": Conditional(network=STRIDE, latent_dim=2),
+    "conditional-lstm": Conditional(network=LSTM, latent_dim=2),
+    "m2": SemiSupervised(network=WIDE, latent_dim=2, classes=3, joint=5, dropout=0.2),
+    "m2-conv": SemiSupervised(network=STRIDE, latent_dim=2, classes=3, joint=5),
+    "m2-lstm": SemiSupervised(
+        network=LSTM, latent_dim=2, classes=3, joint=5, likelihood=GaussianLikelihood()
     ),
     # What no family can say:
     "ae-full-realnvp": AE(

@@ -22,7 +22,7 @@ from ae_jax.models import Model
 from ae_jax.models.corruption import NoiseKind
 from ae_jax.models.penalties import Penalty
 from ae_jax.networks import MLP, Network
-from ae_jax.priors import Prior, StandardNormal
+from ae_jax.priors import ConditionalNormal, Prior, StandardNormal
 from ae_jax.spec import from_dict, to_dict
 from ae_jax.storage.export import export, load_exported
 from ae_jax.storage.runs import Run, load_run
@@ -30,6 +30,7 @@ from ae_jax.training import make_train_step
 from tests.models.table import ONLY, SHAPES, VARIANTS
 
 IDEAS = {"vanilla-deep", "sparse-kl", "vae-free-bits", "ae-denoising-vae"}  # each once
+IDEAS |= {"conditional", "m2"}
 NETWORKS = {"conv", "vanilla-gru"}  # likewise
 LONG = {name for name, spec in VARIANTS.items() if type(spec.network) is not MLP}
 LONG -= NETWORKS | {"ae-recurrent-denoising-vae"}
@@ -60,9 +61,18 @@ class Case:
         self.batch = {"x": jnp.float32(x), "mask": jnp.float32(np.arange(ROWS) < REAL)}
         if "length" in self.ae.columns:
             self.batch["length"] = jnp.int32(rng.integers(1, self.shape[0] + 1, ROWS))
+        self.batch["label"] = jnp.int32(rng.integers(-1 if self.guesses else 0, 3, ROWS))
+        for name in [name for name in self.ae.reads if name != "label"]:
+            marked = rng.choice([-1.0, 0.0, 1.0], size=(ROWS, *self.ae.columns[name]))
+            self.batch[name] = jnp.float32(marked)
         self.cut = {name: column[:REAL] for name, column in self.batch.items() if name != "mask"}
         self.step = make_train_step(self.ae, TX)
         self.jitted = jax.jit(self.step)
+
+    @property
+    def guesses(self):
+        """Whether it finds out labels that are unknown."""
+        return self.spec.kind == "semi_supervised"
 
     @cached_property
     def stepped(self):
@@ -71,6 +81,8 @@ class Case:
     @property
     def noisy(self):
         """Whether it draws noise, which under pmap each device does for itself."""
+        if self.guesses:
+            return True
         skeleton = self.spec.parts()
         probes = any(getattr(penalty, "probes", None) for penalty in skeleton.penalties)
         return bool(skeleton.corruption or skeleton.bottleneck.stochastic or probes)
@@ -111,7 +123,7 @@ def test_the_table_has_every_variant_and_every_part():
     for model in get_args(Model):
         networks = {type(spec.network) for spec in VARIANTS.values() if type(spec) is model}
         assert networks == ONLY.get(model, set(get_args(Network))), model
-    skeletons = [spec.parts() for spec in VARIANTS.values()]
+    skeletons = [spec.parts() for spec in VARIANTS.values() if hasattr(spec, "parts")]
     assert {type(s.likelihood) for s in skeletons} == set(get_args(Likelihood))
     assert {type(s.bottleneck) for s in skeletons} == set(get_args(Bottleneck))
     assert {type(s.prior) for s in skeletons} == set(get_args(Prior))
@@ -124,7 +136,7 @@ def test_the_table_has_every_variant_and_every_part():
 @every
 def test_a_specification_goes_through_json(name):
     spec = VARIANTS[name]
-    for each in (spec, spec.parts()):
+    for each in (spec, *([spec.parts()] if hasattr(spec, "parts") else [])):
         again = from_dict(Model, json.loads(json.dumps(to_dict(each))))
         assert again == each and type(again) is type(each)
 
@@ -139,8 +151,9 @@ def test_every_event_shape_is_encoded_and_decoded(name):
 
         def both(x, ae=ae):
             variables = init_state(ae, TX, jax.random.key(0)).variables
-            z = ae.encode(variables, x)
-            return z, ae.features(variables, x), ae.decode(variables, z)
+            given = {name: jnp.zeros((3, *ae.columns[name]), jnp.int32) for name in ae.given}
+            z = ae.encode(variables, x, **given)
+            return z, ae.features(variables, x, **given), ae.decode(variables, z, **given)
 
         z, features, recon = jax.eval_shape(both, x)
         assert len(z.shape) > 1 and z.shape[0] == 3 and z.dtype == np.float32, shape
@@ -184,6 +197,9 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
     shape = SHAPES[type(spec.network)][0]
     ae, x = spec.build(shape), jax.ShapeDtypeStruct((3, *shape), np.float32)
     calls = ("log_weight", "posterior_kl", "prior_quantile", "sample")
+    if not hasattr(spec, "parts"):
+        assert ae.method("log_weight") is not None and ae.method("sample") is not None
+        return
     if not spec.parts().bottleneck.stochastic:
         assert all(ae.method(call) is None for call in calls)
         return
@@ -191,7 +207,9 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
     latent_dim = skeleton.bottleneck.latent_dim
     normal = isinstance(skeleton.prior, StandardNormal)
     assert (ae.method("prior_quantile") is not None) == normal
-    gaussian = normal and not isinstance(skeleton.bottleneck, FlowPosterior)
+    gaussian = isinstance(skeleton.prior, StandardNormal | ConditionalNormal) and not isinstance(
+        skeleton.bottleneck, FlowPosterior
+    )
     assert (ae.method("posterior_kl") is not None) == gaussian
     u = jax.ShapeDtypeStruct((5, latent_dim), np.float32)
 
@@ -199,13 +217,17 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
         variables = init_state(ae, TX, jax.random.key(0)).variables
         call = partial(ae.apply, variables)
         rngs = {"latent": jax.random.key(1)}
-        drawn = call(5, rngs=rngs, method="sample")
+        given = {name: jnp.zeros((5, *ae.columns[name]), jnp.int32) for name in ae.given}
+        of_x = {name: column[:3] for name, column in given.items()}
+        drawn = call(5, rngs=rngs, method="sample", **given)
         return {
-            "log_weight": call(x, rngs=rngs, method="log_weight"),
+            "log_weight": call(x, rngs=rngs, method="log_weight", **of_x),
             "z": drawn["z"],
             "recon": reconstruction(drawn),
             "x": drawn["x"],
-            "kl": call(x, method="posterior_kl") if gaussian else jnp.zeros((3, latent_dim)),
+            "kl": call(x, method="posterior_kl", **of_x)
+            if gaussian
+            else jnp.zeros((3, latent_dim)),
             "quantile": call(u, method="prior_quantile") if normal else u,
         }
 
@@ -218,19 +240,21 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
 def test_reconstructions_are_decoded_latents(name, case):
     case = case(name)
     ae, variables, x = case.ae, case.state.variables, case.cut["x"]
-    columns = {"length": case.cut["length"]} if "length" in case.cut else {}
+    columns = ae.encoder_columns(case.cut)
+    given = {name: columns[name] for name in ae.given}
 
     @jax.jit
     def everything(variables):
         outputs = ae.outputs(variables, case.cut)
         z = ae.encode(variables, x, **columns)
-        return outputs, z, ae.decode(variables, z), ae.reconstruct(variables, x, **columns)
+        whole = ae.reconstruct(variables, x, **columns)
+        return outputs, z, ae.decode(variables, z, **given), whole
 
     outputs, z, recon, whole = everything(variables)
     close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     close(z, outputs["z"])
     close(whole, recon)
-    close(recon, jax.nn.sigmoid(outputs["logits"]) if "logits" in outputs else outputs["recon"])
+    close(recon, reconstruction(outputs))
     assert recon.shape == x.shape and recon.dtype == np.float32
 
 
