@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from ae_jax import plots
 from ae_jax.core import Autoencoder, Variables, as_floats, reconstruction, streams
 from ae_jax.data.real import blanked, counted, drawn_range
+from ae_jax.evaluation.conditions import shown_conditions
 from ae_jax.evaluation.latents import encode_all
 from ae_jax.evaluation.reconstruction import reconstruct_all
 from ae_jax.storage.runs import Run
@@ -85,15 +86,22 @@ def _reconstructions(
 def _samples(
     ae: Autoencoder, variables: Variables, test: Mapping[str, np.ndarray]
 ) -> dict[str, Figure]:
-    if ae.method("sample") is None or ae.given or not plots.drawn_as_image(ae.event_shape):
+    if ae.method("sample") is None or not plots.drawn_as_image(ae.event_shape):
         return {}
     rngs = {"latent": jax.random.key(0)}
-    outputs = jax.jit(lambda v: ae.apply(v, 100, rngs=rngs, method="sample"))(variables)
+    given = shown_conditions(ae, test, 100) if ae.given else {}
+    given = {name: as_floats(column) for name, column in given.items()}
+
+    @jax.jit
+    def draw(variables: Variables) -> Any:
+        return ae.apply(variables, 100, rngs=rngs, method="sample", **given)
+
+    outputs = draw(variables)
     limits = drawn_range(test)
     figures = {"samples": plots.samples(np.asarray(reconstruction(outputs)), limits=limits)}
     example = {name: column[:1] for name, column in test.items()}
     has_prior = ae.method("prior_quantile") is not None
-    if has_prior and _encode(ae, variables, example).shape[1:] == (2,):
+    if has_prior and not ae.given and _encode(ae, variables, example).shape[1:] == (2,):
         grid = ae.decode(variables, jnp.asarray(plots.manifold_latents()))
         figures["manifold"] = plots.manifold(np.asarray(grid), limits=limits)
     return figures

@@ -7,6 +7,7 @@ from ae_jax.core.autoencoder import (
     reconstruction,
 )
 from ae_jax.core.batch import (
+    RESERVED,
     Batch,
     Support,
     as_floats,
@@ -40,6 +41,7 @@ from ae_jax.core.state import (
 from ae_jax.core.wrapper import Wrapper, method_of
 
 __all__ = [
+    "RESERVED",
     "STREAMS",
     "Autoencoder",
     "Batch",

@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
@@ -90,6 +91,10 @@ class Autoencoder:
     at_most_examples: Mapping[str, int] = field(default_factory=dict)
     """Numbers that must not exceed that of the training examples, by the names of their options:
     ``{"pseudo_inputs": 500}``."""
+    check: Callable[[Mapping[str, np.ndarray], bool], None] | None = None
+    """``(columns, training)``: raises `ValueError`, one line, for values that cannot work, such as
+    a class that does not exist. `columns` may lack some; `training` is whether they are the
+    training set."""
     after_update: Callable[..., Any] | None = None
     """``(state, batch, key, axis_name) -> state``, pure: unit-norm rows, revival of dead units. It
     runs in the compiled step after each update, and is undone with it where that is skipped."""
@@ -233,6 +238,9 @@ class Autoencoder:
             raise ValueError(f"{unknown[0]}=: encode and decode of this model take {takes}")
         for name in self.given:
             refuse_masked(columns[name], name)
+        if self.check is not None:  # a look at an array of JAX would wait for the device
+            arrays = {n: column for n, column in columns.items() if isinstance(column, np.ndarray)}
+            self.check(arrays, False)
         return {name: as_floats(columns[name]) for name in self.given}
 
 

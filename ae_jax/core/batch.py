@@ -15,6 +15,9 @@ Batch = Mapping[str, Any]
 PROVIDED = ("mask", "step", "axis_name")
 """What the step gives a module that asks for it; no data set needs to have these."""
 
+RESERVED = ("x", "length", "scored", *PROVIDED)
+"""Names with a meaning of their own, which no further column can have."""
+
 Support = Literal["real", "unit_interval", "bytes", "counts"]
 """The values that ``x`` may have: any; [0, 1]; k / 255 with k = 0, ..., 255; 0, 1, 2, ...
 uint8 stands for k / 255."""
@@ -112,9 +115,14 @@ def example_columns(columns: Mapping[str, tuple[int, ...]], rows: int = 1) -> di
 
 
 def event_mask(batch: Batch) -> Array | None:
-    """Which elements of ``x`` [B, T, ...] are real: [B, T, 1, ...], or None without ``length``."""
+    """Which elements of ``x`` [B, T, ...] count: [B, T, 1, ...], or None without ``length``.
+
+    A model that predicts some elements only marks them in ``"scored"`` [B, T, ...], booleans.
+    """
+    scored: Array | None = batch.get("scored")
     if "length" not in batch:
-        return None
+        return scored
     x, length = batch["x"], batch["length"]
     real: Array = jnp.arange(x.shape[1]) < length[:, None]  # [B, T]
-    return real.reshape(real.shape + (1,) * (x.ndim - 2))
+    real = real.reshape(real.shape + (1,) * (x.ndim - 2))
+    return real if scored is None else real & scored

@@ -24,7 +24,10 @@ def checked(ae: Autoencoder, data: ArrayLike | Mapping[str, ArrayLike]) -> dict[
     """
     columns: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {"x": data}
     read = {name: columns[name] for name in ("x", *KEPT, *ae.reads) if name in columns}
-    return columns | validated(read, support=ae.support)
+    read = validated(read, support=ae.support)
+    if ae.check is not None:
+        ae.check(read, False)
+    return columns | read
 
 
 def of_examples(

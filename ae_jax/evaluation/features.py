@@ -19,6 +19,8 @@ def first_filters(ae: Autoencoder, variables: Variables) -> np.ndarray:
 
     Raises `ValueError` for layers that read only a part of an example at a time (recurrent ones).
     """
+    if ae.given:
+        raise ValueError(f"the first layer may read {', '.join(ae.given)} beside x: no filters")
     kernel = _first_kernel(ae, variables)
     if kernel.ndim == 4:
         return kernel.transpose(3, 0, 1, 2)

@@ -64,7 +64,7 @@ def reconstruction_errors(
             "squared_error": losses.mse(recon, x, where=where),
             "mse": mse,
         }
-        if "logits" in outputs and shares:
+        if "logits" in outputs and "recon" not in outputs and shares:
             values["bce"] = losses.bce(outputs["logits"], x, reduction="mean", where=where)
         if pixels is not None:
             low, peak = pixels[0], pixels[1] - pixels[0]

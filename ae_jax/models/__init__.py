@@ -7,6 +7,8 @@ from typing import Any
 
 from ae_jax.models.autoencoder import AE, Preset
 from ae_jax.models.bound import ELBO, IWAE
+from ae_jax.models.condition import Condition
+from ae_jax.models.conditional import Conditional
 from ae_jax.models.contractive import Contractive
 from ae_jax.models.corruption import Noise
 from ae_jax.models.denoising import Denoising
@@ -15,6 +17,7 @@ from ae_jax.models.importance_weighted import ImportanceWeighted
 from ae_jax.models.ladder import Ladder
 from ae_jax.models.penalties import L1, Jacobian, KLSparsity
 from ae_jax.models.poincare import Poincare
+from ae_jax.models.semi_supervised import SemiSupervised
 from ae_jax.models.sparse import Sparse
 from ae_jax.models.tied import Tied
 from ae_jax.models.vanilla import Convolutional, Vanilla
@@ -36,6 +39,8 @@ Model = (
     | Poincare
     | Ladder
     | VeryDeep
+    | Conditional
+    | SemiSupervised
 )
 
 __all__ = [
@@ -43,6 +48,8 @@ __all__ = [
     "ELBO",
     "IWAE",
     "L1",
+    "Condition",
+    "Conditional",
     "Contractive",
     "Convolutional",
     "Denoising",
@@ -55,6 +62,7 @@ __all__ = [
     "Noise",
     "Poincare",
     "Preset",
+    "SemiSupervised",
     "Sparse",
     "Tied",
     "Vanilla",

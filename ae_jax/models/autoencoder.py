@@ -10,9 +10,11 @@ from ae_jax.bottlenecks import Bottleneck, Linear, Posterior
 from ae_jax.core import Autoencoder, BatchTerm, Player, Term
 from ae_jax.likelihoods import Error, Likelihood
 from ae_jax.models.bound import ELBO, Bound
+from ae_jax.models.condition import Condition, ConditionalDecoder, ConditionalEncoder
 from ae_jax.models.corruption import Noise
 from ae_jax.models.modules import (
     GeodesicModule,
+    KLModule,
     LatentVariableModule,
     PlainModule,
     QuantileModule,
@@ -46,6 +48,8 @@ class AE(Spec):
     corruption: Noise | None = None
     """Noise on the input; the target stays clean."""
     penalties: tuple[Penalty, ...] = ()
+    condition: Condition | None = None
+    """A column that a model with a stochastic bottleneck is given beside x."""
     tied: bool = False
     """Use the encoder's kernels, transposed, in the decoder (for a mirrored MLP)."""
 
@@ -62,6 +66,12 @@ class AE(Spec):
             require(self.prior.space == bottleneck.space, "prior", self.prior, needs)
             self.prior.check(bottleneck)
             self.bound.check(bottleneck, self.prior)
+            needs = "depends on a condition: give one"
+            ok = self.condition is not None or not self.prior.conditional
+            require(ok, "prior", self.prior, needs)
+            needs = "the pseudo-inputs of a VampPrior have no condition: choose another prior"
+            ok = self.condition is None or self.prior.kind != "vamp"
+            require(ok, "prior", self.prior, needs)
             needs = "needs a network with hidden layers, and no Jacobian penalty"
             bare = getattr(self.network, "widths", None) == ()
             nested = any(penalty.kind == "jacobian" for penalty in self.penalties)
@@ -71,6 +81,7 @@ class AE(Spec):
             needs = f"is for a stochastic bottleneck, such as Gaussian(), not {_name(bottleneck)}"
             require(self.bound == ELBO(), "bound", self.bound, needs)
             require(self.prior == StandardNormal(), "prior", self.prior, needs)
+            require(self.condition is None, "condition", self.condition, needs)
         if self.tied:
             needs = "tied weights need an MLP, whose decoder mirrors its encoder"
             require(isinstance(self.network, MLP), "network", self.network, needs)
@@ -100,12 +111,18 @@ class AE(Spec):
 
     def build(self, event_shape: Sequence[int]) -> Autoencoder:
         """The autoencoder for examples of `event_shape`."""
-        shape = tuple(event_shape)
+        shape, condition = tuple(event_shape), self.condition
+        columns: dict[str, tuple[int, ...]] = dict.fromkeys(self.network.columns, ())
+        if condition is not None:
+            condition.check_shape(shape)
+            columns[condition.column] = condition.shape
         module = self._module(shape)
         objective: dict[str, Term | BatchTerm] = dict(self.likelihood.terms())
         players: dict[str, Player] = {}
         if isinstance(self.bottleneck, Posterior):
             objective |= self.bound.terms(self.bottleneck, self.prior)
+            if condition is not None:
+                objective = {name: condition.scoring(term) for name, term in objective.items()}
             players = self.bound.players(self.bottleneck)
         for penalty in self.penalties:
             module = penalty.wrap(module)
@@ -119,7 +136,9 @@ class AE(Spec):
             spec=self,
             support=self.likelihood.support,
             output_range=self.likelihood.output_range,
-            columns=dict.fromkeys(self.network.columns, ()),
+            columns=columns,
+            given=() if condition is None else (condition.column,),
+            check=None if condition is None else condition.check,
             players=players,
             at_most_examples=self.prior.at_most_examples,
         )
@@ -134,19 +153,28 @@ class AE(Spec):
             assert isinstance(self.network, MLP) and isinstance(bottleneck, Linear)  # checked above
             return TiedModule(self.network, bottleneck, shape, likelihood)
         flat = bottleneck.latent_dim is not None
-        encoder = self.likelihood.encoder(self.network.encoder(shape))
+        encoder = self.network.encoder(shape)
         decoder = self.network.decoder(self.likelihood.output_shape(shape), flat_latent=flat)
+        if self.condition is not None:
+            encoder = ConditionalEncoder(encoder, self.condition, self.network.flat_features)
+            decoder = ConditionalDecoder(decoder, self.condition)
+        encoder = self.likelihood.encoder(encoder)
         if not isinstance(bottleneck, Posterior):
             return PlainModule(encoder, bottleneck.module(), decoder, likelihood)
         limited = self._in_unit_interval
         prior = self.prior.module(bottleneck.latent_dim, shape, unit_interval=limited)
         exact = bottleneck.kind in self.prior.exact_kl
-        kind = QuantileModule if hasattr(prior, "quantile") else LatentVariableModule
-        kind = StandardModule if exact and hasattr(prior, "latent_kl") else kind
+        kinds = {
+            (False, False): LatentVariableModule,
+            (True, False): QuantileModule,
+            (False, True): KLModule,
+            (True, True): StandardModule,
+        }
+        kind = kinds[hasattr(prior, "quantile"), exact and hasattr(prior, "latent_kl")]
         posterior = bottleneck.module()
         kind = GeodesicModule if hasattr(posterior, "geodesic") else kind
         parts = (encoder, posterior, decoder, likelihood, prior)
-        return kind(*parts, draws=self.bound.draws, exact_kl=exact)
+        return kind(*parts, self.bound.draws, exact, self.condition)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from ae_jax.bottlenecks import Linear
 from ae_jax.core import Batch, Outputs
 from ae_jax.likelihoods.module import LikelihoodModule
 from ae_jax.models.bound import Draws
+from ae_jax.models.condition import Condition
 from ae_jax.networks import MLP
 from ae_jax.networks.activations import activation, kernel_init
 from ae_jax.ops.product import product
@@ -37,15 +38,19 @@ class PlainModule(nn.Module):
         observed = self.likelihood.observe(x)
         outputs = self._draw(observed, **columns)
         target = {} if observed is x else {"target": observed}
-        return {**outputs, **self.decode(outputs["z"]), **target}
+        return {**outputs, **self.decode(outputs["z"], **self.given(columns)), **target}
 
     def encode(self, x: Array, **columns: Any) -> Array:
         z: Array = self.bottleneck.encode(self.encoder(x, **columns))
         return z
 
-    def decode(self, z: Array) -> Outputs:
+    def decode(self, z: Array, **given: Any) -> Outputs:
         read = getattr(self.bottleneck, "decoder_input", None)
-        return self.likelihood(self.decoder(z if read is None else read(z)))
+        return self.likelihood(self.decoder(z if read is None else read(z), **given))
+
+    def given(self, columns: Batch) -> dict[str, Any]:
+        """The columns that the decoder reads too."""
+        return {}
 
     def _draw(self, x: Array, **columns: Any) -> Outputs:
         outputs: Outputs = self.bottleneck(self.encoder(x, **columns))
@@ -62,19 +67,29 @@ class LatentVariableModule(PlainModule):
     draws: Draws = Draws()
     exact_kl: bool = True
     """Whether nothing but samples needs log q and log p: the KL divergence has a closed form."""
+    condition: Condition | None = None
+    """A column that encoder, decoder and, if it is conditional, the prior read."""
 
     def __call__(self, x: Array, **columns: Any) -> Outputs:
-        samples = self.draws.samples
+        samples, of_prior = self.draws.samples, self._of_prior(columns)
         if samples is None:
-            outputs = super().__call__(x, **columns)
+            outputs = {**super().__call__(x, **columns), **of_prior}
             return outputs if self.exact_kl else {**outputs, **self._densities(outputs)}
         observed = self.likelihood.observe(x)
         samples = samples if self.has_rng("latent") else 1
-        drawn = self._draw(observed, samples, **columns)
+        drawn = {**self._draw(observed, samples, **columns), **of_prior}
         first = {**drawn, "z": drawn["z"][0]}
         target = {} if observed is x else {"target": observed}
         weights = self._weights(drawn, {"x": observed, **columns})
-        return {**first, **self.decode(first["z"]), **weights, **target}
+        return {**first, **self.decode(first["z"], **self.given(columns)), **weights, **target}
+
+    def decode(self, z: Array, **given: Any) -> Outputs:
+        outputs = super().decode(z, **given)
+        return outputs if self.condition is None else self.condition.completed(outputs, given)
+
+    def given(self, columns: Batch) -> dict[str, Any]:
+        name = None if self.condition is None else self.condition.column
+        return {} if name is None else {name: columns[name]}
 
     def log_weight(self, x: Array, **columns: Any) -> Array:
         """``log p(x, z) - log q(z | x)`` in nats, for one draw from the ``latent`` stream: [B]."""
@@ -86,13 +101,33 @@ class LatentVariableModule(PlainModule):
         """``log p(x, z)`` in nats of z [..., B, latent_dim]: [..., B]."""
         flat = z.reshape(-1, *z.shape[-2:])
         log_likelihood = _decoded_log_prob(self, flat, {"x": x, **columns})
-        return log_likelihood.reshape(z.shape[:-1]) + self._log_prior(z)
+        return log_likelihood.reshape(z.shape[:-1]) + self._log_prior(z, self._of_prior(columns))
 
-    def sample(self, n: int) -> Outputs:
+    def sample(self, n: int, **given: Any) -> Outputs:
         """n latents ``"z"``, drawn from the prior and decoded; ``"x"`` is drawn from p(x | z)."""
-        z = self.prior.sample(n, self._posterior)
-        decoded = self.decode(z)
-        return {"z": z, "x": self.likelihood.sample(decoded), **decoded}
+        if self.prior_is_conditional:
+            z = self.prior.sample(n, self._of_prior(given))
+        else:
+            z = self.prior.sample(n, self._posterior)
+        decoded = self.decode(z, **given)
+        outputs = {"z": z, "x": self.likelihood.sample(decoded), **decoded}
+        return outputs if self.condition is None else self.condition.completed(outputs, given)
+
+    def log_prob(self, decoded: Outputs, batch: Batch) -> Array:
+        """``log p(x | z)`` in nats of what `decode` returned: [B]."""
+        batch = batch if self.condition is None else self.condition.scored(batch)
+        return self.likelihood.log_prob(decoded, batch)
+
+    @property
+    def prior_is_conditional(self) -> bool:
+        return hasattr(self.prior, "of_condition")
+
+    def _of_prior(self, columns: Batch) -> Outputs:
+        """What a conditional prior is of these columns; nothing of others."""
+        if self.condition is None or not self.prior_is_conditional:
+            return {}
+        outputs: Outputs = self.prior.of_condition(self.condition.embed(columns))
+        return outputs
 
     def _posterior(self, x: Array) -> Outputs:
         """What q(z | x) is of any `x` [n, ...], for a prior that is made of posteriors."""
@@ -117,12 +152,16 @@ class LatentVariableModule(PlainModule):
 
     def _densities(self, drawn: Outputs) -> dict[str, Array]:
         log_posterior = self.bottleneck.log_prob(drawn)
-        return {"log_prior": self._log_prior(drawn["z"]), "log_posterior": log_posterior}
+        log_prior = self._log_prior(drawn["z"], drawn)
+        return {"log_prior": log_prior, "log_posterior": log_posterior}
 
-    def _log_prior(self, z: Array) -> Array:
+    def _log_prior(self, z: Array, of_prior: Outputs) -> Array:
         """``log p(z)`` in nats: [..., B]."""
         flat = z.reshape(-1, z.shape[-1])
-        log_prior: Array = self.prior.log_prob(flat, self._posterior).reshape(z.shape[:-1])
+        if self.prior_is_conditional:
+            log_prior: Array = self.prior.log_prob(z, of_prior)
+        else:
+            log_prior = self.prior.log_prob(flat, self._posterior).reshape(z.shape[:-1])
         return log_prior
 
     def _weights(self, drawn: Outputs, batch: Batch) -> Outputs:
@@ -165,13 +204,18 @@ class QuantileModule(LatentVariableModule):
         return z
 
 
-class StandardModule(QuantileModule):
-    """With an exact KL divergence of each latent, too."""
+class KLModule(LatentVariableModule):
+    """With an exact KL divergence of each latent."""
 
     def posterior_kl(self, x: Array, **columns: Any) -> Array:
         """``KL(q(z_j | x) || p(z_j))`` of each latent, in nats: [B, latent_dim]."""
-        each: Array = self.prior.latent_kl(self.bottleneck(self.encoder(x, **columns)))
+        outputs = self.bottleneck(self.encoder(x, **columns))
+        each: Array = self.prior.latent_kl({**outputs, **self._of_prior(columns)})
         return each
+
+
+class StandardModule(KLModule, QuantileModule):
+    """With both."""
 
 
 class GeodesicModule(LatentVariableModule):
@@ -186,12 +230,12 @@ class GeodesicModule(LatentVariableModule):
 def _decoded_log_prob(module: LatentVariableModule, z: Array, batch: Batch) -> Array:
     """``log p(x | z)`` in nats of z [K, B, latent_dim], decoded as one batch: [K, B]."""
     count = len(z)
-    decoded = module.decode(z.reshape(-1, *z.shape[2:]))
     tiled = {
         name: jnp.broadcast_to(column, (count, *column.shape)).reshape(-1, *column.shape[1:])
         for name, column in batch.items()
     }
-    return module.likelihood.log_prob(decoded, tiled).reshape(z.shape[:-1])
+    decoded = module.decode(z.reshape(-1, *z.shape[2:]), **module.given(tiled))
+    return module.log_prob(decoded, tiled).reshape(z.shape[:-1])
 
 
 class TiedModule(nn.Module):

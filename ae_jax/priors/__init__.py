@@ -4,6 +4,7 @@ They are subclasses of `PriorSpec`.
 """
 
 from ae_jax.priors.binary import BinaryPrior
+from ae_jax.priors.conditional_normal import ConditionalNormal
 from ae_jax.priors.flow_prior import FlowPrior
 from ae_jax.priors.mixture import MixtureOfGaussians
 from ae_jax.priors.prior import PriorSpec
@@ -17,6 +18,7 @@ Prior = (
     | MixtureOfGaussians
     | VampPrior
     | FlowPrior
+    | ConditionalNormal
     | UniformSphere
     | WrappedNormalPrior
     | BinaryPrior
@@ -24,6 +26,7 @@ Prior = (
 
 __all__ = [
     "BinaryPrior",
+    "ConditionalNormal",
     "FlowPrior",
     "MixtureOfGaussians",
     "Prior",

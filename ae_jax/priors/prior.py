@@ -24,6 +24,8 @@ class PriorSpec(Spec):
 
     space: ClassVar[str] = "real"
     """Where the latents live, the same as those of the bottleneck."""
+    conditional: ClassVar[bool] = False
+    """Whether it is p(z | c) of a condition c (see `ConditionalNormal`)."""
     exact_kl: ClassVar[tuple[str, ...]] = ()
     """Kinds of bottlenecks for which `kl` is known. For others it is estimated by samples."""
 

@@ -42,6 +42,11 @@ def checked_data(
                 f"{name}: {column} has shape {list(data[column].shape)}; the model was built for "
                 f"[{', '.join(['N', *map(str, shape)])}]"
             )
+    if ae.check is not None:
+        try:
+            ae.check(data, name == "train")
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     if name == "train":
         _warn_of_channels_first(ae.event_shape)
     return data

@@ -20,6 +20,7 @@ from experiments.configs.canon import (
     tied,
 )
 from experiments.configs.variational import (
+    conditional,
     digits,
     hamiltonian,
     iaf,
@@ -37,6 +38,7 @@ from experiments.configs.variational import (
 )
 
 CONFIGS: dict[str, Config] = {
+    "conditional": conditional.CONFIG,
     "contractive": contractive.CONFIG,
     "conv": conv.CONFIG,
     "deep": deep.CONFIG,

@@ -18,6 +18,8 @@ from ae_jax.models import (
     ELBO,
     IWAE,
     L1,
+    Condition,
+    Conditional,
     Contractive,
     Convolutional,
     Denoising,
@@ -28,6 +30,7 @@ from ae_jax.models import (
     Ladder,
     Noise,
     Poincare,
+    SemiSupervised,
     Sparse,
     Tied,
     Vanilla,
@@ -35,7 +38,13 @@ from ae_jax.models import (
     VeryDeep,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
-from ae_jax.priors import BinaryPrior, FlowPrior, MixtureOfGaussians, VampPrior
+from ae_jax.priors import (
+    BinaryPrior,
+    ConditionalNormal,
+    FlowPrior,
+    MixtureOfGaussians,
+    VampPrior,
+)
 
 DEEP = MLP(widths=(9, 6), activation="tanh")
 WIDE = MLP(widths=(9,))
@@ -127,6 +136,22 @@ VARIANTS = {
     "ladder-skip": Ladder(**LEVELS, skip=True, likelihood=Bernoulli(binarize=True)),
     "ladder-batch-norm": Ladder(**LEVELS, norm="batch", activation="silu"),
     "very-deep": VeryDeep(**TINY, likelihood=DiscretizedLogisticMixture(components=2)),
+    "conditional": Conditional(network=WIDE, latent_dim=2),
+    "conditional-learned": Conditional(
+        network=WIDE, latent_dim=2, prior=ConditionalNormal(widths=(5,)), bound=IWAE(samples=2)
+    ),
+    "conditional-pixels": Conditional(
+        network=WIDE,
+        latent_dim=2,
+        condition=Condition(column="seen", classes=None, shape=(4, 3), unknown=-1.0),
+    ),
+    "conditional-conv": Conditional(network=STRIDE, latent_dim=2),
+    "conditional-lstm": Conditional(network=LSTM, latent_dim=2),
+    "m2": SemiSupervised(network=WIDE, latent_dim=2, classes=3, joint=5, dropout=0.2),
+    "m2-conv": SemiSupervised(network=STRIDE, latent_dim=2, classes=3, joint=5),
+    "m2-lstm": SemiSupervised(
+        network=LSTM, latent_dim=2, classes=3, joint=5, likelihood=GaussianLikelihood()
+    ),
     # What no family can say:
     "ae-full-realnvp": AE(
         network=WIDE,

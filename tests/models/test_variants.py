@@ -30,7 +30,7 @@ from ae_jax.training import make_train_step
 from tests.models.table import ONLY, SHAPES, VARIANTS, network_of
 
 IDEAS = {"vanilla-deep", "sparse-kl", "vae-free-bits", "ae-denoising-vae"}  # each once
-IDEAS |= {"svae", "poincare", "ladder-batch-norm"}
+IDEAS |= {"svae", "poincare", "ladder-batch-norm", "conditional", "m2"}
 NETWORKS = {"conv", "vanilla-gru"}  # likewise
 LONG = {name for name, spec in VARIANTS.items() if network_of(spec) not in (MLP, Ladder)}
 LONG -= NETWORKS | {"ae-recurrent-denoising-vae"}
@@ -66,9 +66,18 @@ class Case:
         self.batch = {"x": jnp.float32(x), "mask": jnp.float32(np.arange(ROWS) < REAL)}
         if "length" in self.ae.columns:
             self.batch["length"] = jnp.int32(rng.integers(1, self.shape[0] + 1, ROWS))
+        self.batch["label"] = jnp.int32(rng.integers(-1 if self.guesses else 0, 3, ROWS))
+        for name in [name for name in self.ae.reads if name != "label"]:
+            marked = rng.choice([-1.0, 0.0, 1.0], size=(ROWS, *self.ae.columns[name]))
+            self.batch[name] = jnp.float32(marked)
         self.cut = {name: column[:REAL] for name, column in self.batch.items() if name != "mask"}
         self.step = make_train_step(self.ae, TX)
         self.jitted = jax.jit(self.step)
+
+    @property
+    def guesses(self):
+        """Whether it finds out labels that are unknown."""
+        return self.spec.kind == "semi_supervised"
 
     @cached_property
     def stepped(self):
@@ -147,8 +156,9 @@ def test_every_event_shape_is_encoded_and_decoded(name):
 
         def both(x, ae=ae):
             variables = init_state(ae, TX, jax.random.key(0)).variables
-            z = ae.encode(variables, x)
-            return z, ae.features(variables, x), ae.decode(variables, z)
+            given = {name: jnp.zeros((3, *ae.columns[name]), jnp.int32) for name in ae.given}
+            z = ae.encode(variables, x, **given)
+            return z, ae.features(variables, x, **given), ae.decode(variables, z, **given)
 
         z, features, recon = jax.eval_shape(both, x)
         for leaf in (leaves := jax.tree.leaves(z)):
@@ -190,11 +200,12 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
     posterior is a Gaussian too.
     """
     spec = VARIANTS[name]
-    if not hasattr(spec, "parts"):
-        pytest.skip("a model without these parts: see test_hierarchical")
     shape = SHAPES[network_of(spec)][0]
     ae, x = spec.build(shape), jax.ShapeDtypeStruct((3, *shape), np.float32)
     calls = ("log_weight", "posterior_kl", "prior_quantile", "sample")
+    if not hasattr(spec, "parts"):
+        assert ae.method("log_weight") is not None and ae.method("sample") is not None
+        return
     if not spec.parts().bottleneck.stochastic:
         assert all(ae.method(call) is None for call in calls)
         return
@@ -211,13 +222,15 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
         variables = init_state(ae, TX, jax.random.key(0)).variables
         call = partial(ae.apply, variables)
         rngs = {"latent": jax.random.key(1)}
-        drawn = call(5, rngs=rngs, method="sample")
+        given = {name: jnp.zeros((5, *ae.columns[name]), jnp.int32) for name in ae.given}
+        of_x = {name: column[:3] for name, column in given.items()}
+        drawn = call(5, rngs=rngs, method="sample", **given)
         return {
-            "log_weight": call(x, rngs=rngs, method="log_weight"),
+            "log_weight": call(x, rngs=rngs, method="log_weight", **of_x),
             "z": drawn["z"],
             "recon": reconstruction(drawn),
             "x": drawn["x"],
-            "kl": call(x, method="posterior_kl") if exact else jnp.zeros((3, latent_dim)),
+            "kl": call(x, method="posterior_kl", **of_x) if exact else jnp.zeros((3, latent_dim)),
             "quantile": call(u, method="prior_quantile") if normal else u,
         }
 
@@ -230,19 +243,21 @@ def test_models_of_the_data_can_be_sampled_and_weighed(name):
 def test_reconstructions_are_decoded_latents(name, case):
     case = case(name)
     ae, variables, x = case.ae, case.state.variables, case.cut["x"]
-    columns = {"length": case.cut["length"]} if "length" in case.cut else {}
+    columns = ae.encoder_columns(case.cut)
+    given = {name: columns[name] for name in ae.given}
 
     @jax.jit
     def everything(variables):
         outputs = ae.outputs(variables, case.cut)
         z = ae.encode(variables, x, **columns)
-        return outputs, z, ae.decode(variables, z), ae.reconstruct(variables, x, **columns)
+        whole = ae.reconstruct(variables, x, **columns)
+        return outputs, z, ae.decode(variables, z, **given), whole
 
     outputs, z, recon, whole = everything(variables)
     close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     jax.tree.map(close, z, outputs["z"])
     close(whole, recon)
-    close(recon, jax.nn.sigmoid(outputs["logits"]) if "logits" in outputs else outputs["recon"])
+    close(recon, reconstruction(outputs))
     assert recon.shape == x.shape and recon.dtype == np.float32
 
 

@@ -16,6 +16,7 @@ from jax import Array
 from ae_jax.core import Variables, as_floats, reconstruction
 from ae_jax.evaluation.batches import BATCH
 from ae_jax.evaluation.classifiers import CLASSIFIERS, classifier_of, image_features
+from ae_jax.evaluation.conditions import shown_conditions
 from ae_jax.evaluation.density import draw, fit_density
 from ae_jax.evaluation.distances import fid, kid
 from ae_jax.evaluation.likelihood import (
@@ -90,7 +91,11 @@ def measure(subject: Subject, settings: Settings) -> Result:
             images |= _sampled(subject, settings)
             if latents and subject.decodes:
                 images |= decode_all(subject, latents)
-        figures = draw_samples(subject, {name: each[:DRAWN] for name, each in images.items()})
+        shown = {name: each[:DRAWN] for name, each in images.items()}
+        if "prior" in images and subject.ae.given:
+            given = shown_conditions(subject.ae, subject.test, DRAWN)
+            shown["prior"] = _draw(subject, settings, DRAWN, given)
+        figures = draw_samples(subject, shown)
         if subject.decodes:
             for name, draw in paths_to_draw(subject, weight, unit).items():
                 with skipping(skipped, name):
@@ -201,24 +206,42 @@ def _draw_latents(
 
 
 def _sampled(subject: Subject, settings: Settings) -> dict[str, np.ndarray]:
-    """Images that the model draws by itself, as ``{"prior": [N, *event_shape]}``, if it does."""
+    """Images that the model draws by itself, as ``{"prior": [N, *event_shape]}``, if it does.
+
+    A conditional model draws them given the columns of random test examples.
+    """
     ae = subject.ae
-    if ae.method("sample") is None or ae.given:
+    if ae.method("sample") is None:
         return {}
     count = _set_size(subject, settings)
-    size = min(BATCH, count)
+    rows = {name: subject.test[name] for name in ("x", *ae.given)}
+    given = _chosen(rows, count, subject.seed)
+    del given["x"]
+    return {"prior": _draw(subject, settings, count, given)}
+
+
+def _draw(
+    subject: Subject, settings: Settings, count: int, given: dict[str, np.ndarray]
+) -> np.ndarray:
+    """`count` images that the model draws, `given` these columns [count, ...]."""
+    ae, size = subject.ae, min(BATCH, count)
 
     @jax.jit
-    def draw(variables: Variables, key: Array) -> Array:
-        outputs = ae.apply(variables, size, rngs={"latent": key}, method="sample")
+    def draw(variables: Variables, key: Array, given: Any) -> Array:
+        columns = {name: as_floats(column) for name, column in given.items()}
+        outputs = ae.apply(variables, size, rngs={"latent": key}, method="sample", **columns)
         if settings.draws and "x" not in outputs:
             raise ValueError("generation.draws=True: the samples of this module have no 'x'")
         drawn: Array = outputs["x"] if settings.draws else reconstruction(outputs)
         return drawn
 
     keys = jax.random.split(jax.random.key(subject.seed), -(-count // size))
-    images = [np.asarray(draw(subject.variables, key)) for key in keys]
-    return {"prior": np.concatenate(images)[:count]}
+    rows = np.arange(len(keys) * size).reshape(-1, size) % count
+    images = [
+        np.asarray(draw(subject.variables, key, {n: column[at] for n, column in given.items()}))
+        for key, at in zip(keys, rows, strict=True)
+    ]
+    return np.concatenate(images)[:count]
 
 
 def _distances(subject: Subject, settings: Settings, made: dict[str, np.ndarray]) -> Result:
