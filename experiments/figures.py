@@ -90,7 +90,7 @@ def _samples(
         return {}
     rngs = {"latent": jax.random.key(0)}
     given = shown_conditions(ae, test, 100) if ae.given else {}
-    given = {name: as_floats(column) for name, column in given.items()}
+    given = {name: np.asarray(as_floats(column)) for name, column in given.items()}
 
     @jax.jit
     def draw(variables: Variables) -> Any:
