@@ -2,6 +2,7 @@
 
 from experiments.reproductions import (
     bounds,
+    conditional,
     few_labels,
     geron,
     hinton,
@@ -16,6 +17,7 @@ ROWS: dict[str, Row] = {
     **keras_blog.ROWS,
     **variational.ROWS,
     **bounds.ROWS,
+    **conditional.ROWS,
     **hinton.ROWS,
     **geron.ROWS,
     **sizes.ROWS,
