@@ -22,8 +22,9 @@ def load_split(data: Data, split: str) -> dict[str, Any]:
     arrays = load(data.name, split, data.dir, decode=data.decode if split == "train" else "once")
     if data.keep_labels is not None:
         arrays = with_labels(arrays, data.keep_labels)
-    few = data.few_labels is not None and split == "train"
-    return with_few_labels(arrays, data.few_labels) if few else arrays
+    if data.few_labels is not None and split == "train":
+        arrays = with_few_labels(arrays, data.few_labels)
+    return arrays
 
 
 def scaled(

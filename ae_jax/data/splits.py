@@ -48,7 +48,9 @@ def with_labels(data: Mapping[str, np.ndarray], labels: Sequence[int]) -> dict[s
 def with_few_labels(
     data: Mapping[str, np.ndarray], count: int, *, seed: int = 0, copies: int = 1
 ) -> dict[str, np.ndarray]:
-    """`data` with the labels of `count` random examples, as many of each class; others become -1.
+    """`data` with the labels of `count` random examples, as many of each class.
+
+    Those of the others become -1.
 
     With `copies`, the labeled examples are repeated at the end, so that they are there that often.
 
@@ -61,7 +63,7 @@ def with_few_labels(
     each, rest = divmod(count, len(classes))
     if count < 1 or rest or each > sizes.min():
         raise ValueError(
-            f"few_labels={count}: must be a multiple of {len(classes)}, the number of classes, and at "
+            f"few_labels={count}: must be a multiple of {len(classes)}, the classes, and at "
             f"most {len(classes) * sizes.min()}: the smallest class has {sizes.min()} examples"
         )
     rows = [rng.choice(np.flatnonzero(label == c), each, replace=False) for c in classes]

@@ -119,15 +119,14 @@ def _m2(setup: Setup, name: str, seed: int) -> Metrics:
     )
     share = float((train["label"] >= 0).mean())
     ae = replace(config.model, weight=0.1 / share).build(SHAPE)
-    epochs = 1 if setup.quick else config.train.epochs
-    batch_size = config.train.batch_size
-    total = epochs * steps_per_epoch(len(train["x"]), batch_size)
+    settings = replace(config.train, epochs=1) if setup.quick else config.train
+    sizes = settings.sizes(len(train["x"]))
     _, history = fit(
         ae,
         train,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=config.train.make_optimizer(total),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        optimizer=settings.make_optimizer(sizes.total),
         seed=seed,
         eval_data=setup.data("mnist", "test"),
     )
