@@ -31,6 +31,9 @@ class Data(Spec):
     """Decoding of a TFDS training set: once, with a copy in the cache, or always while training."""
     keep_labels: tuple[int, ...] | None = None
     """Use only examples with these labels, for example to detect all others as anomalies."""
+    few_labels: int | None = None
+    """Keep the labels of this number of training examples, as many of each class, drawn with seed
+    0; the others become -1, unknown (see `SemiSupervised`)."""
     standardize: bool = False
     """Scale the columns of a table or series by their means and deviations in the training set. The
     model of the run takes and returns data in its own units."""

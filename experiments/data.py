@@ -7,7 +7,7 @@ from typing import Any
 
 from ae_jax.data import load
 from ae_jax.data.sources import located
-from ae_jax.data.splits import with_labels
+from ae_jax.data.splits import with_few_labels, with_labels
 from ae_jax.data.standardize import Statistics, standardize, statistics_of
 from experiments.config import Data
 
@@ -15,11 +15,16 @@ from experiments.config import Data
 def load_split(data: Data, split: str) -> dict[str, Any]:
     """Return a split of the data set, with only the labels in ``data.keep_labels``.
 
+    Of a training set all but ``data.few_labels`` labels become -1.
     A TFDS training set may be decoded while training; a test set is decoded at once. Raises the
     errors of `ae_jax.data.load`.
     """
     arrays = load(data.name, split, data.dir, decode=data.decode if split == "train" else "once")
-    return arrays if data.keep_labels is None else with_labels(arrays, data.keep_labels)
+    if data.keep_labels is not None:
+        arrays = with_labels(arrays, data.keep_labels)
+    if data.few_labels is not None and split == "train":
+        arrays = with_few_labels(arrays, data.few_labels)
+    return arrays
 
 
 def scaled(

@@ -90,11 +90,11 @@ def _samples(
         return {}
     rngs = {"latent": jax.random.key(0)}
     given = shown_conditions(ae, test, 100) if ae.given else {}
-    given = {name: np.asarray(as_floats(column)) for name, column in given.items()}
 
     @jax.jit
     def draw(variables: Variables) -> Any:
-        return ae.apply(variables, 100, rngs=rngs, method="sample", **given)
+        columns = {name: as_floats(column) for name, column in given.items()}
+        return ae.apply(variables, 100, rngs=rngs, method="sample", **columns)
 
     outputs = draw(variables)
     limits = drawn_range(test)

@@ -23,6 +23,7 @@ _FLAGS = {  # Python arguments in the library's messages -> options of the comma
     "data_name": "--data-name",
     "decode": "--data.decode",
     "devices": "--devices",
+    "few_labels": "--data.few-labels",
     "keep_labels": "--data.keep-labels",
     "output_activation": "--model.output-activation",
     "resume": "--resume RUN",

@@ -43,3 +43,35 @@ def with_labels(data: Mapping[str, np.ndarray], labels: Sequence[int]) -> dict[s
         raise ValueError(f"keep_labels={labels}: {lacking}; the labels are {known}")
     kept = np.flatnonzero(np.isin(data["label"], labels))
     return {name: column[kept] for name, column in data.items()}
+
+
+def with_few_labels(
+    data: Mapping[str, np.ndarray], count: int, *, seed: int = 0, copies: int = 1
+) -> dict[str, np.ndarray]:
+    """`data` with the labels of `count` random examples, as many of each class.
+
+    Those of the others become -1.
+
+    With `copies`, the labeled examples are repeated at the end, so that they are there that often.
+
+    Raises `ValueError` for a number that the classes cannot share, or have too few examples for.
+    """
+    if "label" not in data:
+        raise ValueError(f"few_labels={count}: this data has no labels")
+    label, rng = np.asarray(data["label"]), np.random.default_rng(seed)
+    classes, sizes = np.unique(label, return_counts=True)
+    each, rest = divmod(count, len(classes))
+    if count < 1 or rest or each > sizes.min():
+        raise ValueError(
+            f"few_labels={count}: must be a multiple of {len(classes)}, the classes, and at "
+            f"most {len(classes) * sizes.min()}: the smallest class has {sizes.min()} examples"
+        )
+    rows = [rng.choice(np.flatnonzero(label == c), each, replace=False) for c in classes]
+    chosen = np.sort(np.concatenate(rows))
+    few = np.full_like(label, -1)
+    few[chosen] = label[chosen]
+    columns = {**data, "label": few}
+    if copies == 1:
+        return columns
+    at = np.concatenate([np.arange(len(label)), np.tile(chosen, copies - 1)])
+    return {name: column[at] for name, column in columns.items()}

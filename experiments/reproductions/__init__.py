@@ -2,6 +2,7 @@
 
 from experiments.reproductions import (
     bounds,
+    conditional,
     few_labels,
     geron,
     hierarchical,
@@ -22,6 +23,7 @@ ROWS: dict[str, Row] = {
     **static_mnist.ROWS,
     **spaces.ROWS,
     **hierarchical.ROWS,
+    **conditional.ROWS,
     **hinton.ROWS,
     **geron.ROWS,
     **sizes.ROWS,

@@ -1,7 +1,9 @@
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 
-from ae_jax.data.splits import hold_out, require_split
+from ae_jax.data.splits import hold_out, require_split, with_few_labels
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 17, 1797])
@@ -40,3 +42,34 @@ def test_require_split_lists_the_choices():
     require_split("test", ("train", "test"), "digits")
     with pytest.raises(ValueError, match="digits has no split 'tset': choose from train, test"):
         require_split("tset", ("train", "test"), "digits")
+
+
+class TestFewLabels:
+    label = np.int32([0, 1, 2] * 20)
+    data = MappingProxyType({"x": np.arange(60)[:, None], "label": label})
+
+    def test_each_class_has_as_many(self):
+        few = with_few_labels(self.data, 12)
+        known = few["label"] >= 0
+        np.testing.assert_array_equal(np.bincount(few["label"][known]), [4, 4, 4])
+        np.testing.assert_array_equal(few["label"][known], self.label[known])
+        assert (few["label"][~known] == -1).all() and few["x"] is self.data["x"]
+        again, other = with_few_labels(self.data, 12), with_few_labels(self.data, 12, seed=1)
+        np.testing.assert_array_equal(few["label"], again["label"])
+        assert (few["label"] != other["label"]).any()
+
+    def test_copies_are_of_the_labeled_ones(self):
+        few = with_few_labels(self.data, 6, copies=4)
+        assert len(few["x"]) == 60 + 3 * 6
+        rows, counts = np.unique(few["x"][few["label"] >= 0], return_counts=True)
+        assert len(rows) == 6 and (counts == 4).all()
+        np.testing.assert_array_equal(few["label"][60:], self.label[few["x"][60:, 0]])
+
+    @pytest.mark.parametrize("count", [0, -3, 4, 63])
+    def test_numbers_that_cannot_be(self, count):
+        with pytest.raises(ValueError, match=f"few_labels={count}: must be a multiple of 3"):
+            with_few_labels(self.data, count)
+
+    def test_data_without_labels(self):
+        with pytest.raises(ValueError, match="few_labels=3: this data has no labels"):
+            with_few_labels({"x": self.data["x"]}, 3)

@@ -127,16 +127,25 @@ def _name(unit: int, shape: tuple[int, ...]) -> str:
 def _labels_misfit(subject: Subject) -> str | None:
     if "label" not in subject.train or "label" not in subject.test:
         return f"{subject.name} has no labels"
-    label = np.asarray(subject.train["label"])
+    label = np.asarray(_labeled(subject)["label"])
     if label.dtype.kind not in "iu":
         return f"the labels of {subject.name} are {label.dtype}, not classes"
     if len(np.unique(label)) < 2:
-        return f"all training examples have the label {label[0]}"
+        return f"all training examples have the label {label[0]}" if len(label) else "no labels"
     return None
 
 
+def _labeled(subject: Subject) -> dict[str, Any]:
+    """The training examples whose class is known: it is not negative."""
+    label = np.asarray(subject.train["label"])
+    known = label >= 0 if label.dtype.kind in "iu" else np.ones(len(label), bool)
+    if known.all():
+        return dict(subject.train)
+    return {name: column[known] for name, column in subject.train.items()}
+
+
 def _few_labels(subject: Subject, settings: Settings) -> Result:
-    pool = some(subject.train, settings.pool)
+    pool = some(_labeled(subject), settings.pool)
     x, test = np.asarray(as_floats(pool["x"])), np.asarray(as_floats(subject.test["x"]))
     z = subject.latents(pool)
     features = {"latents": (z, subject.test_latents), "input": (x, test)}
