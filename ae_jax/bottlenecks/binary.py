@@ -57,7 +57,7 @@ class BinaryModule(nn.Module):
         if self.has_rng("latent"):
             rows, size = logits.shape
             draws = (rows, samples or 1, size)  # the bits of a row do not depend on later rows
-            bits = jax.random.uniform(self.make_rng("latent"), draws).swapaxes(0, 1)
+            bits = jax.random.uniform(self.make_rng("latent"), draws, jnp.float32).swapaxes(0, 1)
             bits = bits < jax.nn.sigmoid(logits.astype(jnp.float32))
             z = (bits if samples else bits[0]).astype(logits.dtype)
         else:
@@ -72,6 +72,10 @@ class BinaryModule(nn.Module):
     def encode(self, h: Array) -> Array:
         logits: Array = self.posterior(h)["latent_logits"]
         return (logits > 0).astype(logits.dtype)
+
+    def decoder_input(self, z: Array) -> Array:
+        """Numbers between bits, as interpolations have them, are read as the nearer bit."""
+        return (z > 0.5).astype(z.dtype)
 
     def log_prob(self, outputs: Outputs) -> Array:
         """``log q(z | x)`` in nats of z [..., B, latent_dim]: [..., B]."""

@@ -1,6 +1,5 @@
 """A stochastic bottleneck: a Gaussian posterior that the model's own density moves."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,11 +22,11 @@ Slope = Callable[[Array], Array]
 class Hamiltonian(Gaussian):
     """``z`` from a diagonal Gaussian, then moved by Hamiltonian dynamics with a random momentum.
 
-    Leapfrog steps follow the gradient of ``log p(x, z)``. Tempering starts with momenta of variance
-    ``1 / tempering`` and cools them after each step. The moves keep volume, so that
-    ``log q(z) = log q(z_0) + log N(r_0; 0, I) - log N(r; 0, I)``, with the momenta r_0 and r
-    before and after, weighs samples rightly. The size of the steps, one of each latent, and the
-    tempering are learned.
+    Leapfrog steps follow the gradient of ``log p(x, z)``. The momentum is r_0 / sqrt(tempering) at
+    first, with r_0 from N(0, I), and is cooled after each step until it is r. The moves as a whole
+    keep volume. Samples are therefore weighed with
+    ``log q(z_0) + log N(r_0; 0, I) - log N(r; 0, I)`` in the place of log q(z). The size of the
+    steps, one for each latent, and the tempering are learned.
 
     Source: Caterini, Doucet & Sejdinovic, Hamiltonian variational auto-encoder, 2018, algorithm 1.
     """
@@ -35,7 +34,6 @@ class Hamiltonian(Gaussian):
     kind: ClassVar[str] = "hamiltonian"
     density_anywhere: ClassVar[bool] = False
     factorized: ClassVar[bool] = False
-    params: ClassVar[tuple[str, ...]] = ("mean", "logvar", "step_size", "tempering")
 
     steps: int = 4
     step_size: float = 0.05
@@ -49,36 +47,54 @@ class Hamiltonian(Gaussian):
         super().__post_init__()
         require(self.steps >= 1, "steps", self.steps, "must be at least 1")
         low, high = self.step_size, self.largest_step
-        require(0 < low < high, "step_size", low, f"must be between 0 and largest_step={high}")
-        require(0 < self.tempering <= 1, "tempering", self.tempering, "must be in (0, 1]")
+        if isinstance(low, int | float) and isinstance(high, int | float):  # a sweep's are traced
+            require(0 < low < high, "step_size", low, f"must be between 0 and largest_step={high}")
+        if isinstance(self.tempering, int | float):
+            require(0 < self.tempering <= 1, "tempering", self.tempering, "must be in (0, 1]")
+
+    @property
+    def params(self) -> tuple[str, ...]:  # type: ignore[override]
+        names = ("mean", "logvar", "step_size")
+        return (*names, "tempering") if self._tempered else names
+
+    @property
+    def _tempered(self) -> bool:
+        return not isinstance(self.tempering, int | float) or self.tempering < 1
 
     def module(self) -> nn.Module:
         """A module ``[B, ...features] -> {"z", "mean", "logvar", "log_posterior"}``.
 
         Its `move` then moves z (see `LatentVariableModule`).
         """
-        return HamiltonianModule(
-            self.latent_dim, self.steps, self.step_size, self.largest_step, self.tempering
-        )
+        sizes = (self.step_size, self.largest_step)
+        tempering = self.tempering if self._tempered else None
+        return HamiltonianModule(self.latent_dim, self.steps, *sizes, tempering)
 
 
 class HamiltonianModule(GaussianModule):
     """Without noise, z is the Gaussian's mean, which does not move."""
 
     steps: int
-    first_step: float
-    largest_step: float
-    first_tempering: float
+    first_step: float | Array
+    largest_step: float | Array
+    first_tempering: float | Array | None
 
     def setup(self) -> None:
         super().setup()
-        share, tempered = self.first_step / self.largest_step, self.first_tempering
-        of_share = nn.initializers.constant(math.log(share / (1 - share)))
-        self.step_size = self.param("step_size", of_share, (self.latent_dim,), jnp.float32)
+        self.step_size = self._share(
+            "step_size", self.first_step / self.largest_step, (self.latent_dim,)
+        )
         self.tempering = None
-        if tempered < 1:
-            of_tempering = nn.initializers.constant(math.log(tempered / (1 - tempered)))
-            self.tempering = self.param("tempering", of_tempering, (), jnp.float32)
+        if self.first_tempering is not None:
+            self.tempering = self._share("tempering", self.first_tempering, ())
+
+    def _share(self, name: str, first: float | Array, shape: tuple[int, ...]) -> Array:
+        """A parameter whose sigmoid starts at `first`."""
+
+        def init(key: Array) -> Array:
+            return jnp.full(shape, jax.scipy.special.logit(jnp.float32(first)))
+
+        return self.param(name, init)
 
     def __call__(self, h: Array, samples: int | None = None) -> Outputs:
         outputs = super().__call__(h, samples)

@@ -76,7 +76,7 @@ class VonMisesFisherModule(nn.Module):
         return von_mises_fisher.log_prob(outputs["z"], outputs["mean"], outputs["kappa"])
 
     def decoder_input(self, z: Array) -> Array:
-        """Latents beside the sphere are read as their projections to it."""
+        """Latents off the sphere are read as their projections to it."""
         return sphere.unit(z)
 
     def geodesic(self, a: Array, b: Array, t: ArrayLike) -> Array:

@@ -78,6 +78,11 @@ class Autoencoder:
     data, or what the step provides: ``mask`` [B] (None where nothing is padded), ``step`` [] (for
     schedules inside the module) and ``axis_name`` (None outside pmap and shard_map). ``length``
     is None where the data has none."""
+    integers: tuple[str, ...] = ("label",)
+    """The columns that hold integers, such as classes."""
+    supervised: tuple[str, ...] = ()
+    """The columns that only the objective reads, such as labels: in training, and in test rows.
+    Nothing else that scores or evaluates examples sees them."""
     given: tuple[str, ...] = ()
     """The columns that ``encode``, ``decode``, ``log_weight`` and ``sample`` take too, as those of
     conditional models do. ``encode`` and ``log_weight`` also take ``length`` if the module reads
@@ -238,8 +243,12 @@ class Autoencoder:
             raise ValueError(f"{unknown[0]}=: encode and decode of this model take {takes}")
         for name in self.given:
             refuse_masked(columns[name], name)
+            dtype = jnp.result_type(columns[name])
+            whole = jnp.issubdtype(dtype, jnp.integer) and dtype != jnp.uint8
+            if name in self.integers and not whole:
+                raise TypeError(f"{name} has dtype {dtype}: use {name}.astype(np.int32)")
         if self.check is not None:  # a look at an array of JAX would wait for the device
-            arrays = {n: column for n, column in columns.items() if isinstance(column, np.ndarray)}
+            arrays = {n: np.asarray(c) for n, c in columns.items() if not isinstance(c, Array)}
             self.check(arrays, False)
         return {name: as_floats(columns[name]) for name in self.given}
 

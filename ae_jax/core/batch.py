@@ -1,6 +1,6 @@
 """Batches: columns by name, checked and brought to floats in one place."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -16,7 +16,8 @@ PROVIDED = ("mask", "step", "axis_name")
 """What the step gives a module that asks for it; no data set needs to have these."""
 
 RESERVED = ("x", "length", "scored", *PROVIDED)
-"""Names with a meaning of their own, which no further column can have."""
+RESERVED += ("z", "n", "latents", "variables", "method", "rngs", "mutable")
+"""Names with a meaning of their own, or of arguments, which no further column can have."""
 
 Support = Literal["real", "unit_interval", "bytes", "counts"]
 """The values that ``x`` may have: any; [0, 1]; k / 255 with k = 0, ..., 255; 0, 1, 2, ...
@@ -102,12 +103,14 @@ def module_columns(
     return keywords
 
 
-def example_columns(columns: Mapping[str, tuple[int, ...]], rows: int = 1) -> dict[str, Array]:
-    """Zeros for each column, to trace a module with: labels and steps int32, others float32."""
+def example_columns(
+    columns: Mapping[str, tuple[int, ...]], integers: Sequence[str], rows: int = 1
+) -> dict[str, Array]:
+    """Zeros for each column, to trace a module with: `integers` and steps int32, others float32."""
     return {
         name: jnp.zeros(
             () if name == "step" else (rows, *shape),
-            jnp.int32 if name in ("label", "step") else jnp.float32,
+            jnp.int32 if name in ("step", *integers) else jnp.float32,
         )
         for name, shape in columns.items()
         if name not in ("mask", "length", "axis_name")

@@ -58,16 +58,16 @@ def init_state(
 
     Raises `ValueError` for a player without parameters.
     """
-    columns: dict[str, Any] = dict(example_columns(ae.columns))
+    columns: dict[str, Any] = dict(example_columns(ae.columns, ae.integers))
     if example is None:
         x: ArrayLike = jnp.zeros((1, *ae.event_shape), jnp.float32)
     elif isinstance(example, Mapping):
         x, batch = example["x"], dict(example)
-        columns = dict(example_columns(ae.columns, len(jnp.asarray(x))))
+        columns = dict(example_columns(ae.columns, ae.integers, len(jnp.asarray(x))))
         columns |= {name: as_floats(batch[name]) for name in columns if name in batch}
     else:
         x = example
-        columns = dict(example_columns(ae.columns, len(jnp.asarray(x))))
+        columns = dict(example_columns(ae.columns, ae.integers, len(jnp.asarray(x))))
     init_key, noise_key = jax.random.split(key)
     rngs = {"params": init_key} | streams(init_key)
     variables = ae.module.init(rngs, as_floats(x), **columns)

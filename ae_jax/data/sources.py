@@ -64,7 +64,7 @@ def load(
             raise FileNotFoundError(
                 f"{path} does not exist: give its path, or its new one if it was moved"
             )
-        if place := static_mnist.find(path):
+        if place := static_mnist.find(path, nested=False):
             return static_mnist.load_static(place, split)
         if (reader := READERS.get(_suffix(path))) is None and path.is_file():
             raise ValueError(f"{path}: is not read by its name: use one of {', '.join(READERS)}")

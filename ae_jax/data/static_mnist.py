@@ -27,11 +27,14 @@ PIXELS = SIDE * SIDE
 SPACES = np.frombuffer(b" \n\r\t", np.uint8)
 
 
-def find(place: Path) -> Path | None:
-    """The file, or the folder of .amat files, that `place` is or contains, or None."""
+def find(place: Path, *, nested: bool = True) -> Path | None:
+    """The file, or the folder of .amat files, that `place` is or holds, or None.
+
+    With `nested` they may be in its folder ``static_mnist``.
+    """
     if place.is_file():
         return place if place.name == PACKED else None
-    for folder in (place, place / NAME):
+    for folder in (place, place / NAME) if nested else (place,):
         if (folder / PACKED).is_file():
             return folder / PACKED
         if any(_text(folder, split).is_file() for split in SPLITS):
@@ -74,8 +77,9 @@ def _read_text(path: Path) -> np.ndarray:
     text = np.fromfile(path, np.uint8)
     spaces = np.isin(text, SPACES)
     bits = text[~spaces] - ord("0")
-    ends = np.flatnonzero(text == ord("\n"))
-    digits = np.cumsum(~spaces)
-    if not len(bits) or (bits > 1).any() or (digits[ends] % PIXELS).any() or len(bits) % PIXELS:
+    ends = np.flatnonzero(text == ord("\n")) + 1
+    starts = np.concatenate([[0], ends])
+    counts = np.add.reduceat(~spaces, starts[starts < len(text)], dtype=np.int64)
+    if not len(bits) or (bits > 1).any() or (counts != PIXELS).any():
         raise ValueError(f"{path}: every line must be {PIXELS} digits, each 0 or 1")
     return bits

@@ -35,8 +35,10 @@ def model_scores(
     ``squared_error`` of the reconstruction, summed; ``largest_error``, the largest absolute error
     of an element; and every term of the objective that is of one example, by its name (of a
     variational model ``nll`` and ``kl``, in nats, with the posterior's mean as the latent), and
-    ``negative_elbo``, their sum, where there are both.
+    ``negative_elbo``, their sum, where there are both. No score reads the labels that a supervised
+    model learns from.
     """
+    data = {name: column for name, column in data.items() if name not in ae.supervised}
 
     def score(variables: Variables, batch: Batch) -> dict[str, Array]:
         x, where = batch[ae.target], event_mask(batch)

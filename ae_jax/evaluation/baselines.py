@@ -60,7 +60,7 @@ def weaknesses(
         size = z.shape[1]
         active = size - round(size * activity_metrics(z)["dead_units"])
         if ae.method("log_weight") is not None:
-            active = posterior_metrics(ae, variables, test)["active_units"]
+            active = posterior_metrics(ae, variables, test).get("active_units", size)
         if len(z) > 1 and 2 * active <= size:
             lines.append(f"few latents are active: {active} of {size}")
     if ae.target != "x":

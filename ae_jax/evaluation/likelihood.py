@@ -166,8 +166,9 @@ def posterior_metrics(
 ) -> dict[str, Any]:
     """What each latent tells of the data: ``mean_variance`` [K], the variance over x of its
     posterior mean (of a flow, the image of its base's mean); ``active_units``, the number of
-    latents where that is above 0.01; ``kl`` [K], its mean KL to the prior in nats, if the module
-    has ``posterior_kl``. Rows that ``"mask"`` excludes do not count.
+    latents where that is above 0.01, if they fill R^n (on a sphere the size of a variance depends
+    on the number of latents); ``kl`` [K], its mean KL to the prior in nats, if the module has
+    ``posterior_kl``. Rows that ``"mask"`` excludes do not count.
 
     Source: Burda et al. 2016, section 5.2 (active units).
 
@@ -187,9 +188,10 @@ def posterior_metrics(
 
     each = of_examples(fn, ae, variables, real_rows(data), batch_size=batch_size)
     variance = each["mean"].var(0, dtype=np.float64)
-    kl = {"kl": each["kl"].mean(0, dtype=np.float64)} if has_kl else {}
-    active = int((variance > ACTIVE).sum())
-    return {**kl, "mean_variance": variance, "active_units": active}
+    metrics: dict[str, Any] = {"mean_variance": variance}
+    if ae.method("geodesic") is None:
+        metrics["active_units"] = int((variance > ACTIVE).sum())
+    return metrics | ({"kl": each["kl"].mean(0, dtype=np.float64)} if has_kl else {})
 
 
 def bits_per_dimension(nll: float, size: int, *, levels: int | None = None) -> float:

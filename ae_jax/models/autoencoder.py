@@ -137,6 +137,9 @@ class AE(Spec):
             support=self.likelihood.support,
             output_range=self.likelihood.output_range,
             columns=columns,
+            integers=("label",)
+            if condition is None or condition.classes is None
+            else (condition.column,),
             given=() if condition is None else (condition.column,),
             check=None if condition is None else condition.check,
             players=players,

@@ -40,7 +40,7 @@ class ELBO(Spec):
     warmup_steps: int = 0
     """Steps over which beta grows linearly from 0 (Bowman et al., 2016; Sønderby et al., 2016)."""
     free_bits: float = 0.0
-    """Nats per latent below which the batch's mean KL is not pressed further (Kingma et al.,
+    """Nats per latent below which the batch's mean KL is not reduced further (Kingma et al.,
     Improved variational inference with inverse autoregressive flow, 2016)."""
 
     def __post_init__(self) -> None:
@@ -152,6 +152,8 @@ class IWAE(Spec):
         remedy = f"{name} knows its density at its own samples only: use 'reparametrized'"
         ok = bottleneck.density_anywhere or self.estimator == "reparametrized"
         require(ok, "estimator", self.estimator, remedy)
+        ok = self.chunk is None or bottleneck.kind != "hamiltonian"
+        require(ok, "chunk", self.chunk, f"{name} decodes all samples at once: use None")
 
     @property
     def draws(self) -> Draws:

@@ -1,5 +1,6 @@
 """What a conditional model is given beside x: a column of the data, and how its parts read it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -40,6 +41,8 @@ class Condition(Spec):
         name = self.column
         needs = "has a meaning of its own: give the column another name"
         require(bool(name) and name not in RESERVED, "column", name, needs)
+        ok = self.unknown is None or math.isfinite(self.unknown)
+        require(ok, "unknown", self.unknown, "must be a finite number, or None")
         if self.classes is None:
             require(all(n >= 1 for n in self.shape), "shape", self.shape, "must be positive")
             return
@@ -131,8 +134,8 @@ def check_classes(
     Raises `ValueError` for another value, or a column that is not of integers.
     """
     column = np.asarray(columns[name])
-    if column.dtype.kind not in "iu":
-        raise ValueError(f"{name} has dtype {column.dtype}: classes are integers")
+    if column.dtype.kind not in "iu" or column.dtype == np.uint8:  # which stands for pixels
+        raise ValueError(f"{name} has dtype {column.dtype}: classes are integers, such as int32")
     if "mask" in columns:
         column = np.where(np.asarray(columns["mask"]) > 0, column, first)
     wrong = (column < first) | (column >= classes)

@@ -58,7 +58,7 @@ class Ladder(Spec):
     warmup_steps: int = 0
     """Steps over which beta grows linearly from 0."""
     free_bits: float = 0.0
-    """Nats per level below which the batch's mean KL is not pressed further (Kingma et al.,
+    """Nats per level below which the batch's mean KL is not reduced further (Kingma et al.,
     Improved variational inference with inverse autoregressive flow, 2016)."""
 
     def __post_init__(self) -> None:

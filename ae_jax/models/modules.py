@@ -19,6 +19,7 @@ from ae_jax.models.condition import Condition
 from ae_jax.networks import MLP
 from ae_jax.networks.activations import activation, kernel_init
 from ae_jax.ops.product import product
+from ae_jax.spec import require
 
 
 class PlainModule(nn.Module):
@@ -105,6 +106,10 @@ class LatentVariableModule(PlainModule):
 
     def sample(self, n: int, **given: Any) -> Outputs:
         """n latents ``"z"``, drawn from the prior and decoded; ``"x"`` is drawn from p(x | z)."""
+        for name, column in given.items():
+            require(
+                len(column) == n, "n", n, f"must be the number of rows of {name}, {len(column)}"
+            )
         if self.prior_is_conditional:
             z = self.prior.sample(n, self._of_prior(given))
         else:
@@ -172,8 +177,8 @@ class LatentVariableModule(PlainModule):
         if estimator == "dreg":
             zero = 0.0 * lax.stop_gradient(z).sum(-1).astype(jnp.float32)
             z, extra["path"] = losses.scaled_path(z, jnp.stack([zero, zero]))
-        if estimator in ("stl", "dreg"):
-            drawn = lax.stop_gradient(drawn)
+        if estimator in ("stl", "dreg"):  # of q alone: a conditional prior is trained
+            drawn = {**lax.stop_gradient(drawn), **self._of_prior(batch)}
         densities = self._densities({**drawn, "z": z})
         log_likelihood = self._log_likelihood(z, batch)
         log_weight = log_likelihood + densities["log_prior"] - densities["log_posterior"]

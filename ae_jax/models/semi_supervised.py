@@ -13,7 +13,7 @@ from jax import Array
 
 from ae_jax import losses
 from ae_jax.bottlenecks import Gaussian
-from ae_jax.core import Autoencoder, Batch, BatchTerm, Outputs, Term
+from ae_jax.core import Autoencoder, Batch, Outputs, Term
 from ae_jax.likelihoods import Bernoulli, Likelihood
 from ae_jax.likelihoods.module import LikelihoodModule
 from ae_jax.models.condition import check_classes
@@ -32,10 +32,12 @@ class SemiSupervised(Spec):
 
     The column ``label`` is a class y, or -1 where it is unknown. The loss is, in nats per example,
     the negative bound of ``log p(x, y)`` where y is known; elsewhere that of ``log p(x)``, exact in
-    y: ``sum_y q(y | x) (L(x, y) + log q(y | x))``, with L that negative bound and an even p(y).
+    y: ``sum_y q(y | x) (L(x, y) + log q(y | x))``, with L that negative bound and a uniform p(y).
     Labeled examples add ``-weight * log q(y | x)``.
 
-    Latents are the probabilities of the classes, then z given the most likely class.
+    Latents are the probabilities of the classes, then z given the most likely class. The metrics
+    ``labeled`` and ``correct`` are the shares of examples with a known class and with one that the
+    classifier finds: ``correct / labeled`` is its accuracy.
 
     Source: Kingma et al., Semi-supervised learning with deep generative models, 2014, equations 6
     to 9.
@@ -57,7 +59,7 @@ class SemiSupervised(Spec):
     """Of the classification of a labeled example. The paper's is a tenth of the examples over the
     labeled ones; here too the mean is over all examples of a batch."""
     dropout: float = 0.0
-    """The fraction of its features that the classifier does without, in training."""
+    """The fraction of its features that are set to 0 in the classifier, in training."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,13 +94,15 @@ class SemiSupervised(Spec):
                 "classification": Term(_classification, self.weight),
                 "nll": Term(_nll, None),
                 "kl": Term(_kl, None),
-                "accuracy": BatchTerm(_accuracy, None),
+                "labeled": Term(_labeled, None),
+                "correct": Term(_correct, None),
             },
             event_shape=shape,
             spec=self,
             support=likelihood.support,
             output_range=likelihood.output_range,
             columns=dict.fromkeys(self.network.columns, ()),
+            supervised=("label",),
             check=self.check,
         )
 
@@ -114,7 +118,7 @@ class SemiSupervised(Spec):
 
 
 class SemiSupervisedModule(nn.Module):
-    """It knows no label: its outputs are of every class, [B, classes], and terms choose."""
+    """It reads no label: its outputs are of every class, [B, classes], and terms choose."""
 
     encoder: nn.Module
     classifier: nn.Module
@@ -256,9 +260,10 @@ def _classification(outputs: Outputs, batch: Batch) -> Array:
     return jnp.where(known, -_of_label(outputs["log_class"], label), 0.0)
 
 
-def _accuracy(outputs: Outputs, batch: Batch, axis_name: str | None) -> Array:
-    """Of the labeled rows; 0 if there are none."""
+def _labeled(outputs: Outputs, batch: Batch) -> Array:
+    return _known(batch)[1].astype(jnp.float32)
+
+
+def _correct(outputs: Outputs, batch: Batch) -> Array:
     label, known = _known(batch)
-    right = (outputs["log_class"].argmax(1) == label).astype(jnp.float32)
-    where = known * batch.get("mask", jnp.ones(len(label)))
-    return losses.batch_mean(right, where=where, axis_name=axis_name)
+    return (known & (outputs["log_class"].argmax(1) == label)).astype(jnp.float32)

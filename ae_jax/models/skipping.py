@@ -16,7 +16,7 @@ class SkippingState(NamedTuple):
 
 
 def skipping_above(tx: optax.GradientTransformation, limit: ArrayLike) -> Any:
-    """`tx`, but an update whose gradient has a norm above `limit`, or none, changes nothing.
+    """`tx`, but an update changes nothing if its gradient's norm exceeds `limit` or is not finite.
 
     The state counts them: ``optax.tree_utils.tree_get(state.opt_state, "skipped")``. Choose a limit
     far above the usual norm: if all gradients are above it, nothing is ever learned.
@@ -28,15 +28,15 @@ def skipping_above(tx: optax.GradientTransformation, limit: ArrayLike) -> Any:
         return SkippingState(jnp.zeros((), jnp.int32), tx.init(params))
 
     def update(grads: Any, state: SkippingState, params: Any = None) -> tuple[Any, SkippingState]:
-        def moved() -> tuple[Any, SkippingState]:
+        def updated() -> tuple[Any, SkippingState]:
             updates, inner = tx.update(grads, state.inner, params)
             return updates, SkippingState(state.skipped, inner)
 
-        def still() -> tuple[Any, SkippingState]:
+        def unchanged() -> tuple[Any, SkippingState]:
             zeros = jax.tree.map(jnp.zeros_like, grads)
             return zeros, SkippingState(state.skipped + 1, state.inner)
 
-        return lax.cond(_norm(grads) <= limit, moved, still)
+        return lax.cond(_norm(grads) <= limit, updated, unchanged)
 
     return optax.GradientTransformation(init, update)
 

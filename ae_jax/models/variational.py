@@ -45,7 +45,7 @@ class Variational(Preset):
     warmup_steps: int = 0
     """Steps over which beta grows linearly from 0 (see `ELBO`)."""
     free_bits: float = 0.0
-    """Nats per latent below which the batch's mean KL is not pressed further (see `ELBO`)."""
+    """Nats per latent below which the batch's mean KL is not reduced further (see `ELBO`)."""
     likelihood: LikelihoodName = "bernoulli"
     """bernoulli needs data in [0, 1], and so does the density continuous_bernoulli. gaussian has
     the fixed `variance`; learned_gaussian learns one variance for all elements, and

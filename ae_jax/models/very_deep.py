@@ -35,10 +35,10 @@ class VeryDeep(Spec):
     """A hierarchy of latents for images, with residual blocks on the way up and down.
 
     With ``pools=(2, 2, 7)``, images of 28x28 have the resolutions 28, 14, 7 and 1; ``blocks`` are
-    the levels of latents at each. The encoder has as many blocks. On the way down each block draws
-    its latents, given the state, and adds them to the state: from the prior, or in inference from a
-    posterior that reads the encoder's features too. The loss is ``nll + beta * kl`` in nats per
-    example, and ``kl_7x7``, ... are logged for each resolution.
+    the levels of latents at each. The encoder has as many blocks, and at least one. On the way down
+    each block draws its latents, given the state, and adds them to the state: from the prior, or in
+    inference from a posterior that reads the encoder's features too. The loss is
+    ``nll + beta * kl`` in nats per example, and ``kl_7x7``, ... are logged for each resolution.
 
     Source: Child, Very deep VAEs generalize autoregressive models and can outperform them on
     images, 2021.
@@ -63,7 +63,7 @@ class VeryDeep(Spec):
     warmup_steps: int = 0
     """Steps over which beta grows linearly from 0."""
     free_bits: float = 0.0
-    """Nats per resolution below which the batch's mean KL is not pressed further."""
+    """Nats per resolution below which the batch's mean KL is not reduced further."""
     skip_above: float | None = None
     """Skip updates whose gradient has a norm above this (see `skipping_above`)."""
 

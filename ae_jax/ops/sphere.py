@@ -31,7 +31,7 @@ def uniform(key: Array, n: int, m: int) -> Array:
 def geodesic(x: Array, y: Array, t: ArrayLike) -> Array:
     """The point at a share `t` of the great arc from `x` to `y`: [..., m].
 
-    Between opposite points, which many arcs connect, it is not defined.
+    It is not defined between opposite points, because many arcs connect them.
     """
     t = jnp.asarray(t)
     lengths = [jnp.linalg.norm(v, axis=-1, keepdims=True) for v in (x - y, x + y)]

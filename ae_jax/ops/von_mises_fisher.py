@@ -82,7 +82,8 @@ def _angles(key: Array, kappa: Array, m: int) -> Array:
 
     def propose(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         angle, done, turn = state
-        u = jax.random.uniform(jax.random.fold_in(key, turn), (*kappa.shape, 3), minval=TINY)
+        turned, shape = jax.random.fold_in(key, turn), (*kappa.shape, 3)
+        u = jax.random.uniform(turned, shape, jnp.float32, minval=TINY)
         # z_1 of a uniform direction in m - 1 dimensions: (1 + z_1) / 2 is Beta((m-1)/2, (m-1)/2).
         radius = jnp.sqrt(-jnp.expm1(2 / (m - 2) * jnp.log(u[..., 0]))) if m > 2 else 1.0
         beta = (1 + radius * jnp.cos(2 * jnp.pi * u[..., 1])) / 2
@@ -91,13 +92,13 @@ def _angles(key: Array, kappa: Array, m: int) -> Array:
         # log(1 - x w) - log(1 - x^2):
         ratio = jnp.log((away + (1 - away) * far) / (away * (2 - away)))
         accept = kappa * (away - far) + (m - 1) * ratio >= jnp.log(u[..., 2])
-        accept |= jnp.isnan(kappa)  # or a diverged training would wait forever
+        accept |= ~jnp.isfinite(kappa)  # or a diverged training would wait forever
         drawn = 2 * jnp.arctan2(jnp.sqrt(far), jnp.sqrt(near))
         return jnp.where(done, angle, drawn), done | accept, turn + 1
 
     start = jnp.zeros_like(kappa), jnp.zeros(kappa.shape, bool), jnp.int32(0)
     angle: Array = lax.while_loop(lambda state: ~state[1].all(), propose, start)[0]
-    return jnp.where(jnp.isnan(kappa), kappa, angle)
+    return jnp.where(jnp.isfinite(kappa), angle, jnp.nan)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

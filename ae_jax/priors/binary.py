@@ -38,5 +38,5 @@ class BinaryPriorModule(nn.Module):
 
     def sample(self, n: int, posterior: Any = None) -> Array:
         share = jax.nn.sigmoid(self.logits.astype(jnp.float32))
-        bits = jax.random.uniform(self.make_rng("latent"), (n, self.latent_dim)) < share
-        return bits.astype(jnp.float32)
+        bits = jax.random.uniform(self.make_rng("latent"), (n, self.latent_dim), jnp.float32)
+        return (bits < share).astype(jnp.float32)

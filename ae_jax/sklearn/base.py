@@ -105,8 +105,10 @@ class AutoencoderEstimator(BaseEstimator):
         needs = f"must have as many elements as X has columns, {columns}"
         require(math.prod(shape) == columns, "event_shape", shape, needs)
         ae = spec.build(shape)
+        needs = f"is given {', '.join(ae.given)} beside X, which has no place here: use ae_jax.fit"
+        require(not ae.given, "model", type(spec).__name__, needs)
         data = {"x": rows.reshape(-1, *shape)}
-        if "label" in ae.reads:
+        if "label" in (*ae.reads, *ae.supervised):
             require(y is not None, "y", y, "this model needs labels: pass them as y")
             data["label"] = np.asarray(y)
         result = fit(

@@ -61,7 +61,9 @@ class AutoencoderOutlierDetector(OutlierMixin, AutoencoderEstimator):
         self.contamination = contamination
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Train on X [N, D], set the threshold from its scores, and return self; y is ignored.
+        """Train on X [N, D], set the threshold from its scores, and return self.
+
+        `y` are labels for models that learn from them; others ignore it.
 
         Raises the errors of `AutoencoderEstimator.fit`, and `ValueError` if `contamination` is
         neither "auto" nor a fraction.
@@ -69,7 +71,7 @@ class AutoencoderOutlierDetector(OutlierMixin, AutoencoderEstimator):
         fraction = self.contamination
         ok = fraction == "auto" or (isinstance(fraction, Real) and 0 < fraction <= 0.5)
         require(ok, "contamination", fraction, 'must be "auto" or in (0, 0.5]')
-        super().fit(X)
+        super().fit(X, y)
         scores = self.score_samples(X)
         if isinstance(fraction, str):
             first, third = np.percentile(scores, [25, 75])

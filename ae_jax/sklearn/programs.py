@@ -5,10 +5,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from ae_jax.core import Autoencoder, Variables, compute_loss, streams
+from ae_jax.evaluation.latents import from_flat
 
 CHUNK = 256
 """Rows per call. Fewer rows are padded, so that a row's result never depends on other rows."""
@@ -22,9 +24,9 @@ class Programs(NamedTuple):
     """Jitted functions of ``(variables, rows)`` for one specification and event shape."""
 
     encode: Program
-    """[B, *event] -> [B, *latent], without noise."""
+    """[B, *event] -> latents [B, K], flat and without noise."""
     decode: Program
-    """[B, *latent] -> [B, *event], in the units of the data."""
+    """[B, K] -> [B, *event], in the units of the data."""
     score: Program
     """[B, *event] -> [B] (see `AutoencoderEstimator.score_samples`)."""
 
@@ -37,7 +39,15 @@ def programs(spec: Any, event_shape: tuple[int, ...]) -> Programs:
     def score(variables: Variables, x: Array) -> Array:
         return jax.vmap(lambda row: _score(ae, variables, row))(x)
 
-    return Programs(jax.jit(ae.encode), jax.jit(ae.decode), jax.jit(score))
+    def encode(variables: Variables, x: Array) -> Array:
+        leaves = jax.tree.leaves(ae.encode(variables, x))
+        return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+
+    def decode(variables: Variables, flat: Array) -> Array:
+        x = jax.ShapeDtypeStruct((1, *event_shape), jnp.float32)
+        return ae.decode(variables, from_flat(flat, jax.eval_shape(ae.encode, variables, x)))
+
+    return Programs(jax.jit(encode), jax.jit(decode), jax.jit(score))
 
 
 def _score(ae: Autoencoder, variables: Variables, row: Array) -> Array:

@@ -1,6 +1,5 @@
 """Dimensionality reduction with an autoencoder: its latents as features."""
 
-import math
 from typing import Any
 
 import jax
@@ -27,8 +26,7 @@ class AutoencoderTransformer(
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Return the latents [N, latent_dim] of X [N, D], without noise."""
         events = self._events(X)
-        latents = in_chunks(self._programs().encode, self.variables_, events)
-        return latents.reshape(len(latents), -1)
+        return in_chunks(self._programs().encode, self.variables_, events)
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Return the reconstructions [N, D] of latents Z [N, latent_dim], in the data's units.
@@ -42,7 +40,6 @@ class AutoencoderTransformer(
             raise ValueError(
                 f"Z has {latents.shape[1]} columns; this model has {self._n_features_out} latents"
             )
-        latents = latents.reshape(-1, *self._latent_shape)
         rows = in_chunks(self._programs().decode, self.variables_, latents)
         return rows.reshape(len(rows), -1)
 
@@ -55,13 +52,9 @@ class AutoencoderTransformer(
         return float(self.score_samples(X).mean())
 
     @property
-    def _latent_shape(self) -> tuple[int, ...]:
-        event = jax.ShapeDtypeStruct((1, *self.event_shape_), np.float32)
-        return jax.eval_shape(self._programs().encode, self.variables_, event).shape[1:]
-
-    @property
     def _n_features_out(self) -> int:
-        return math.prod(self._latent_shape)
+        event = jax.ShapeDtypeStruct((1, *self.event_shape_), np.float32)
+        return jax.eval_shape(self._programs().encode, self.variables_, event).shape[1]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

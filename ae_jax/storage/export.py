@@ -168,7 +168,7 @@ def _artifacts(ae: Autoencoder, variables: Variables) -> dict[str, bytearray]:
     x = jax.ShapeDtypeStruct((batch, *ae.event_shape), jnp.float32)
     conditions = {
         name: jax.ShapeDtypeStruct((batch, *ae.columns[name]), column.dtype)
-        for name, column in example_columns(ae.columns).items()
+        for name, column in example_columns(ae.columns, ae.integers).items()
         if name in ae.given
     }
     extra = (conditions,) if conditions else ()

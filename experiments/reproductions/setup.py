@@ -106,6 +106,8 @@ class Row:
     seeds: int = 1
     shown: int | None = None
     """Number of metrics in the table; by default all."""
+    long: bool = False
+    """Whether `Setup.long` trains it longer."""
     page: Callable[[Mapping[str, list[float]]], str] | None = None
     """Further Markdown for the page of results, from the metrics of all seeds."""
 

@@ -138,7 +138,8 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
     if "nll" in bound:
         metrics |= {"distortion": _mean(bound["nll"]), "rate": _mean(bound["kl"])}
     posterior = posterior_metrics(ae, variables, data)
-    metrics["active_units"] = posterior["active_units"]
+    if "active_units" in posterior:
+        metrics["active_units"] = posterior["active_units"]
     if "kl" in posterior and len(subject.latent_sizes) > 1 and subject.decodes:
         ends = np.cumsum(subject.latent_sizes)[:-1]
         active = np.split(posterior["kl"] > ACTIVE, ends)
@@ -157,9 +158,9 @@ def _likelihood(subject: Subject, settings: Settings) -> Result:
         "rate": "KL(q(z | x) || p(z))",
         "active_units": "latents whose posterior mean has variance above 0.01 (Burda et al. 2016)",
         "active_units_by_level": "latents with a KL above 0.01 nats, of each level, the lowest "
-        "first (the means of a level also vary with the levels above, so that most are in "
-        "active_units)",
-        "latent_kl": "KL of each latent, nats, mean over examples",
+        "first",
+        "latent_kl": "KL of each latent, nats, mean over examples; of a hierarchy, given the "
+        "centers of the levels above",
         "latent_mean_variance": "variance over examples of each latent's posterior mean",
     }
     if "length" not in data:

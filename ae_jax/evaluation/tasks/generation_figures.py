@@ -1,7 +1,7 @@
 """Figures of decoded latents: samples, the manifold, interpolations and traversals.
 
 Models whose latents do not fill R^n (see ``geodesic`` of `core.Autoencoder`) interpolate along
-their own shortest paths. They decode a latent beside their space, as traversals and fitted
+their own shortest paths. They decode a latent off their space, as traversals and fitted
 densities make, as its projection.
 """
 
