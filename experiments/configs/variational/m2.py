@@ -6,7 +6,8 @@ Two cores: not measured yet.
 Expected: not measured yet; python -m experiments.reproduce m2 does, with more batches that have
 labels.
 
-The weight of the classification is the paper's: 0.1 of the examples over the labeled ones.
+The weight of the classification is the examples over the labeled ones, ten times the paper's (see
+`experiments.reproductions.conditional`).
 """
 
 from ae_jax.likelihoods import Bernoulli
@@ -19,7 +20,7 @@ CONFIG = Config(
         network=MLP(widths=(500,), activation="softplus"),
         latent_dim=50,
         likelihood=Bernoulli(binarize=True),
-        weight=60.0,
+        weight=600.0,
     ),
     data=Data(name="mnist", few_labels=100),
     train=Train(epochs=30, batch_size=200, learning_rate=1e-3, schedule="cosine"),
