@@ -401,6 +401,14 @@ class TestCurves:
         assert ax.get_ylabel() == "test MSE"
         assert texts(ax.get_legend().get_texts()) == ["PCA", "dense"]
 
+    def test_points_that_diverged_change_no_line(self):
+        good, bad = (1.0, 24.0, 75.0), (0.5, np.nan, np.nan)
+        for points in ([good, bad], [bad, good]):
+            (ax,) = plots.rate_distortion({"": points}).axes
+            assert texts(ax.get_legend().get_texts()) == ["ELBO -99"]
+        (ax,) = plots.rate_distortion({"": [bad]}).axes
+        assert len(ax.lines) == 1
+
     def test_nothing_to_draw_is_refused(self):
         with pytest.raises(ValueError, match="rows is empty"):
             plots.loss_curves([])

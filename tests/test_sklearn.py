@@ -14,7 +14,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from ae_jax.models import Convolutional, Sparse, Vanilla, Variational
+from ae_jax.likelihoods import GaussianLikelihood
+from ae_jax.models import (
+    Conditional,
+    Convolutional,
+    Ladder,
+    SemiSupervised,
+    Sparse,
+    Vanilla,
+    Variational,
+)
 from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.sklearn import AutoencoderOutlierDetector, AutoencoderTransformer
 from ae_jax.sklearn import programs as programs_module
@@ -242,6 +251,35 @@ def digits():
 
 
 @pytest.mark.slow
+def test_latents_of_several_levels_are_flat_columns(rows):
+    model = Ladder(widths=(5, 4), latent_dims=(3, 2), likelihood=GaussianLikelihood())
+    fitted = AutoencoderTransformer(model, epochs=2).fit(rows)
+    z = fitted.transform(rows)
+    assert z.shape == (len(rows), 5) and len(fitted.get_feature_names_out()) == 5
+    ae = model.build((rows.shape[1],))
+    latents = ae.encode(fitted.variables_, np.float32(rows))
+    np.testing.assert_allclose(z, np.concatenate(latents, axis=1), rtol=1e-5, atol=1e-6)
+    want = ae.decode(fitted.variables_, latents)
+    np.testing.assert_allclose(fitted.inverse_transform(z), want, rtol=1e-4, atol=1e-5)
+
+
+def test_models_that_learn_from_labels_read_them_from_y(rows):
+    model = SemiSupervised(network=MLP(widths=(6,)), latent_dim=2, classes=2, joint=4)
+    x, y = np.clip(rows, 0, 1), np.arange(len(rows)) % 2
+    fitted = AutoencoderTransformer(model, epochs=2).fit(x, y)
+    assert fitted.transform(x).shape == (len(x), 4)
+    other = AutoencoderTransformer(model, epochs=2).fit(x, 1 - y)
+    assert fitted.loss_curve_ != other.loss_curve_
+    with pytest.raises(ValueError, match="this model needs labels: pass them as y"):
+        AutoencoderTransformer(model).fit(x)
+    assert AutoencoderOutlierDetector(model, epochs=1).fit(x, y).predict(x).shape == (len(x),)
+
+
+def test_models_that_are_given_a_column_are_refused(rows):
+    with pytest.raises(ValueError, match="model='Conditional': is given label beside X"):
+        AutoencoderTransformer(Conditional()).fit(rows, np.zeros(len(rows), int))
+
+
 def test_outliers_of_real_digits(digits):
     """Trained on threes alone; every other digit is an outlier."""
     train, test, label, test_label = digits

@@ -14,7 +14,7 @@ def test_missing_fields_take_defaults():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"kind": "os.system"}, r"kind='os.system'.*known: ae, contractive, "),
+        ({"kind": "os.system"}, r"kind='os.system'.*known: ae, conditional, contractive, "),
         ({"kind": "variationel"}, "did you mean 'variational'"),
         ({}, "kind=None"),
         (3, "kind=None"),

@@ -15,8 +15,8 @@ Batch = Mapping[str, Any]
 PROVIDED = ("mask", "step", "axis_name")
 """What the step gives a module that asks for it; no data set needs to have these."""
 
-RESERVED = ("x", "length", "scored", *PROVIDED)
-RESERVED += ("z", "n", "latents", "variables", "method", "rngs", "mutable")
+_ARGUMENTS = ("z", "n", "latents", "variables", "method", "rngs", "mutable")
+RESERVED = ("x", "length", "scored", *PROVIDED, *_ARGUMENTS)
 """Names with a meaning of their own, or of arguments, which no further column can have."""
 
 Support = Literal["real", "unit_interval", "bytes", "counts"]

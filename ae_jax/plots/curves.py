@@ -128,8 +128,10 @@ def rate_distortion(curves: Mapping[str, Sequence[tuple[float, float, float]]]) 
             )
     sums = [(r + d, r, d) for points in curves.values() for _, r, d in points]
     if finite := [each for each in sums if np.isfinite(each[0])]:  # some may have diverged
-        best, *place = min(finite)
-        ax.axline(place, slope=-1, color="0.6", linestyle=":", label=f"ELBO {-best:.4g}")
+        best, rate, distortion = min(finite)
+        ax.axline(
+            (rate, distortion), slope=-1, color="0.6", linestyle=":", label=f"ELBO {-best:.4g}"
+        )
     ax.margins(x=0.1, y=0.1)
     ax.set_xlabel("rate: KL(q(z | x) || p(z)), nats per example")
     ax.set_ylabel("distortion: -log p(x | z), nats per example")

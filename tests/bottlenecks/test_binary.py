@@ -126,6 +126,13 @@ def test_it_learns_what_two_bits_can_say():
     assert bound > -2.2  # two fair bits: -2 log 2 = -1.39; without latents -8 log 2 = -5.5
 
 
+def test_numbers_between_bits_are_decoded_as_bits(model):
+    ae, variables = model
+    got = ae.decode(variables, jnp.float32([[0.2, 0.7, -3.0], [1.4, 0.49, 0.51]]))
+    want = ae.decode(variables, jnp.float32([[0, 1, 0], [1, 0, 1]]))
+    np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [

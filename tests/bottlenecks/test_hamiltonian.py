@@ -7,11 +7,12 @@ import optax
 import pytest
 from scipy.stats import multivariate_normal
 
+from ae_jax import sweep
 from ae_jax.bottlenecks import Gaussian, Hamiltonian
 from ae_jax.core import init_state
 from ae_jax.evaluation.likelihood import elbo, log_likelihood
 from ae_jax.likelihoods import Bernoulli, GaussianLikelihood
-from ae_jax.models import AE
+from ae_jax.models import AE, IWAE
 from ae_jax.networks import MLP
 
 CURVES = np.array([[2.0, 0.3], [0.3, 0.5]])
@@ -167,9 +168,31 @@ def test_bad_options_are_one_line(options, message):
         Hamiltonian(latent_dim=2, **options)
 
 
-def test_an_estimator_that_needs_the_density_elsewhere_is_refused():
-    from ae_jax.models import IWAE
+def test_its_numbers_are_swept_in_one_program():
+    x = np.float32(np.random.default_rng(0).uniform(size=(16, 4)))
 
+    def make(**options):
+        bottleneck = Hamiltonian(latent_dim=2, steps=1, **options)
+        return AE(network=MLP(), bottleneck=bottleneck, likelihood=Bernoulli()).build((4,))
+
+    grid = {"step_size": [0.01, 0.3], "tempering": [0.5, 0.9]}
+    rows = sweep(make, grid, [0], x, epochs=1, batch_size=8).table()
+    assert len({row["loss"] for row in rows}) == 4
+    alone = sweep(lambda: make(step_size=0.3, tempering=0.9), {}, [0], x, epochs=1, batch_size=8)
+    assert rows[-1]["loss"][0] == pytest.approx(alone.table()[0]["loss"][0], rel=1e-5)
+
+
+def test_chunks_of_samples_are_refused():
+    with pytest.raises(ValueError, match="chunk=1: Hamiltonian decodes all samples at once"):
+        AE(
+            network=MLP(),
+            bottleneck=Hamiltonian(latent_dim=2),
+            likelihood=Bernoulli(),
+            bound=IWAE(samples=2, chunk=1),
+        )
+
+
+def test_an_estimator_that_needs_the_density_elsewhere_is_refused():
     with pytest.raises(ValueError, match="knows its density at its own samples only"):
         AE(
             network=MLP(),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
 
-from ae_jax.bottlenecks import FlowPosterior, FullCovariance, Gaussian
+from ae_jax.bottlenecks import Binary, FlowPosterior, FullCovariance, Gaussian, Hamiltonian
 from ae_jax.priors import StandardNormal
 
 RNG = np.random.default_rng(0)
@@ -21,7 +21,13 @@ def made(spec):
     return module, jax.tree.map(lambda s: jnp.float32(0.5 * RNG.normal(size=s.shape)), shapes)
 
 
-@pytest.mark.parametrize("spec", [Gaussian(), FullCovariance(), FlowPosterior()])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *(Gaussian(), FullCovariance(), FlowPosterior(), Binary()),
+        *(Hamiltonian(), Hamiltonian(tempering=1.0)),
+    ],
+)
 def test_their_parameters_have_the_names_that_are_declared(spec):
     """So that a partial bound can train the encoder by itself."""
     _, variables = made(spec)

@@ -50,7 +50,15 @@ def test_lines_without_a_last_space_are_read(tmp_path, pixels):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n", "0 1 0\n", "0 " * 783 + "2 \n", "0 " * 785 + "\n" + "0 " * 783 + "\n"]
+    "text",
+    [
+        "",
+        "\n",
+        "0 1 0\n",
+        "0 " * 783 + "2 \n",
+        "0 " * 785 + "\n" + "0 " * 783 + "\n",
+        "0 " * 1568 + "\n\n",
+    ],
 )
 def test_damaged_text_is_one_line(tmp_path, text):
     path = tmp_path / "binarized_mnist_train.amat"
@@ -86,6 +94,15 @@ def test_the_published_set_has_its_published_numbers():
         x = load("static_mnist", split, SHARED)["x"]
         assert x.shape == (count, 28, 28, 1)
         assert x.mean() / 255 == pytest.approx(on, abs=5e-5)
+
+
+def test_the_folder_of_another_set_may_hold_it(tmp_path, pixels, idx_bytes):
+    """A path names one set: the idx files in the folder itself."""
+    write_packed(tmp_path / "static_mnist", pixels)
+    images = np.zeros((2, 4, 4), np.uint8)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx_bytes(images))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(images[:, 0, 0]))
+    assert load(f"{tmp_path}{os.sep}", "train").keys() == {"x", "label"}
 
 
 def test_its_folder_is_listed(tmp_path, pixels):

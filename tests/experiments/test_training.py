@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,6 +26,23 @@ def digits():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rate", [None, 0.01])
+def test_muon_moves_matrices_by_their_signs_of_direction(rate):
+    """Its update of a kernel has singular values near 1, and of a bias it is that of Adam."""
+    params = {"kernel": jnp.zeros((6, 4)), "bias": jnp.zeros(4)}
+    grads = {
+        "kernel": jnp.float32(np.random.default_rng(0).normal(size=(6, 4))),
+        "bias": jnp.float32([1.0, -2.0, 3.0, -4.0]),
+    }
+    tx = Train(optimizer="muon", learning_rate=0.01).make_optimizer(
+        10, None if rate is None else jnp.float32(rate)
+    )
+    updates, _ = jax.jit(lambda g: tx.update(g, tx.init(params), params))(grads)
+    values = np.linalg.svd(updates["kernel"] / 0.01, compute_uv=False)
+    assert values.max() < 1.6 * values.min()
+    np.testing.assert_allclose(updates["bias"], -0.01 * np.sign(grads["bias"]), rtol=1e-4)
+
+
 def test_greedy_pretraining_is_the_start(digits, tmp_path):
     # At such a learning rate fine-tuning hardly moves what pretraining found.
     still = replace(GREEDY, train=replace(GREEDY.train, learning_rate=1e-9, optimizer="sgd"))

@@ -75,6 +75,38 @@ def test_a_condition_that_never_changes_is_a_plain_vae():
         np.testing.assert_allclose(*terms, rtol=1e-4)
 
 
+@pytest.mark.parametrize("estimator", ["stl", "dreg"])
+def test_every_estimator_trains_the_prior_as_the_plain_one_does(estimator):
+    """The estimators change the gradient of q alone: that of p(z | c) is the same, draw by draw."""
+
+    def gradient(estimator):
+        bound = IWAE(samples=3, estimator=estimator)
+        ae, variables = made(spec(prior=ConditionalNormal(widths=(4,)), bound=bound))
+
+        def loss(params):
+            outputs = ae.outputs({"params": params}, {"x": X, "label": LABEL}, rngs=NOISE)
+            return ae.objective["iwae"].fn(outputs, {"x": X}).mean()
+
+        return jax.grad(loss)(variables["params"])["prior"]
+
+    got, want = gradient(estimator), gradient("reparametrized")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, want)
+    assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(want))
+
+
+def test_conditions_of_another_number_are_one_line():
+    ae, variables = made(spec())
+    with pytest.raises(ValueError, match="n=4: must be the number of rows of label, 6"):
+        ae.apply(variables, 4, label=LABEL, rngs=NOISE, method="sample")
+
+
+@pytest.mark.parametrize("label", [np.uint8([1] * 6), jnp.uint8([1] * 6), jnp.ones(6)])
+def test_classes_that_are_no_integers_are_one_line(label):
+    ae, variables = made(spec())
+    with pytest.raises(TypeError, match="label has dtype .*: use label.astype"):
+        ae.encode(variables, X, label=label)
+
+
 @pytest.mark.parametrize("model", [spec(), spec(prior=ConditionalNormal(widths=(4,)))])
 def test_the_likelihood_is_that_of_quadrature(model):
     """``log int p(x | z, c) p(z | c) dz`` of one latent, by 2401 points."""

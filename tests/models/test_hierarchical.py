@@ -1,6 +1,7 @@
 """Hierarchies of latents, against closed forms and independent computations in float64."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,13 @@ import pytest
 from scipy.special import expit, logsumexp
 from scipy.stats import multivariate_normal, norm
 
+from ae_jax import losses
 from ae_jax.core import reconstruction
 from ae_jax.likelihoods import Bernoulli, Error, GaussianLikelihood
 from ae_jax.models import Ladder, Variational
 from ae_jax.models.hierarchical import Normal, merged
 from ae_jax.networks import MLP
+from ae_jax.networks.normalized import HiddenLayers
 from ae_jax.training import make_eval_step, make_train_step
 
 RNG = np.random.default_rng(0)
@@ -290,6 +293,35 @@ class TestBatchNorm:
             (padded[0].params, padded[0].model_state, padded[1]),
             (cut[0].params, cut[0].model_state, cut[1]),
         )
+
+    def test_statistics_are_of_real_rows_on_all_devices(self):
+        """Values, averages and gradients, with a device whose rows are all padded."""
+        module = HiddenLayers(widths=(5,), activation="tanh", norm="batch")
+        x = jnp.float32(np.random.default_rng(0).normal(size=(8, 3)))
+        mask = jnp.float32([1, 1, 1, 1, 1, 0, 0, 0])
+        variables = module.init(jax.random.key(0), x)
+
+        def loss(params, x, mask, axis_name=None):
+            collections = {**variables, "params": params}
+            h, state = module.apply(collections, x, mask, axis_name, mutable=["batch_stats"])
+            value = (h**2).sum(1)
+            return losses.batch_mean(value, where=mask, axis_name=axis_name), (h, state)
+
+        both = partial(jax.value_and_grad, has_aux=True)
+        (value, (h, state)), gradient = both(loss)(variables["params"], x, mask)
+
+        def on_a_device(x, mask):
+            params = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, "d", to="varying"), variables)
+            of = both(partial(loss, axis_name="d"))
+            (value, (h, state)), gradient = of(params["params"], x, mask)
+            return value, h, state, jax.lax.pmean(gradient, "d")
+
+        apart = jax.pmap(on_a_device, axis_name="d")(x.reshape(4, 2, 3), mask.reshape(4, 2))
+        close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+        close(apart[0], np.full(4, value))
+        close(apart[1].reshape(8, 5)[:5], h[:5])
+        for device in range(4):
+            jax.tree.map(lambda a, b, d=device: close(a[d], b), apart[2:], (state, gradient))
 
     def test_averages_follow_the_mean_and_the_variance(self, numpy_state):
         ae, state = make(self.spec, numpy_state)

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from ae_jax.core import compute_loss, init_state
+from ae_jax.evaluation.anomaly import model_scores
 from ae_jax.evaluation.likelihood import elbo, log_likelihood
 from ae_jax.likelihoods import Bernoulli, Error, GaussianLikelihood
 from ae_jax.models import SemiSupervised
@@ -87,7 +88,8 @@ def test_the_loss_is_the_sum_written_out():
     loss, metrics = compute_loss(ae.objective, outputs, {**DATA, "x": jnp.asarray(X)})
     np.testing.assert_allclose(loss, (want + 3.0 * classified).mean(), rtol=1e-5)
     right = (log_q.argmax(1) == LABEL)[known].mean()
-    np.testing.assert_allclose(metrics["accuracy"], right, rtol=1e-6)
+    assert metrics["labeled"] == pytest.approx(known.mean())
+    np.testing.assert_allclose(metrics["correct"] / metrics["labeled"], right, rtol=1e-6)
 
 
 def test_the_best_guess_of_a_class_makes_its_bound_exact_in_y():
@@ -115,7 +117,28 @@ def test_a_label_that_is_not_given_is_unknown():
         np.testing.assert_array_equal(
             fn(outputs, {"x": X}), fn(outputs, {"x": X, "label": np.full(7, -1)})
         )
-    assert ae.objective["accuracy"].fn(outputs, {"x": X}, None) == 0.0
+    assert not np.any(ae.objective["labeled"].fn(outputs, {"x": X}))
+
+
+def test_the_accuracy_of_a_run_is_of_all_its_batches():
+    """Two labels in forty rows, in batches of four: most have none."""
+    label = np.full(40, -1)
+    label[[3, 30]] = 0, 1
+    x = np.float32(RNG.uniform(size=(40, *X.shape[1:])))
+    ae = spec(weight=50.0).build(X.shape[1:])
+    data = {"x": x, "label": label}
+    _, history = fit(ae, data, epochs=40, batch_size=4, optimizer=optax.adam(0.03))
+    assert history[-1]["labeled"] == pytest.approx(0.05)
+    assert history[-1]["correct"] == pytest.approx(0.05)  # it has learned both
+
+
+def test_scores_of_anomalies_read_no_label():
+    ae, variables = made()
+    scores = [
+        model_scores(ae, variables, {"x": X, "label": np.full(7, label)}) for label in (0, 2, 99)
+    ]
+    for other in scores[1:]:
+        jax.tree.map(np.testing.assert_array_equal, scores[0], other)
 
 
 def test_the_gradient_of_unlabeled_rows_reaches_the_classifier():

@@ -8,17 +8,22 @@ import numpy as np
 import pytest
 
 from ae_jax import export, fit, load_exported
-from ae_jax.bottlenecks import FlowPosterior, FullCovariance
+from ae_jax.bottlenecks import Binary, FlowPosterior, FullCovariance, Hamiltonian
 from ae_jax.likelihoods import Bernoulli, Error, Likelihood
 from ae_jax.models import (
     AE,
+    IWAE,
     L1,
+    Conditional,
     Contractive,
     Convolutional,
     Denoising,
+    Hyperspherical,
     ImportanceWeighted,
     Ladder,
     Model,
+    Poincare,
+    SemiSupervised,
     Sparse,
     Tied,
     Vanilla,
@@ -26,7 +31,7 @@ from ae_jax.models import (
     VeryDeep,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
-from ae_jax.priors import FlowPrior, MixtureOfGaussians, VampPrior
+from ae_jax.priors import BinaryPrior, FlowPrior, MixtureOfGaussians, VampPrior
 from ae_jax.spec import kinds_of
 
 SMALL = MLP(widths=(5,), activation="tanh")
@@ -68,6 +73,20 @@ SPECS = {
         bottleneck=FlowPosterior(latent_dim=2, flow="radial"),
         likelihood=Bernoulli(),
     ),
+    "hamiltonian": AE(
+        network=SMALL, bottleneck=Hamiltonian(latent_dim=2, steps=1), likelihood=Bernoulli()
+    ),
+    "binary": AE(
+        network=SMALL,
+        bottleneck=Binary(latent_dim=4),
+        prior=BinaryPrior(),
+        likelihood=Bernoulli(),
+        bound=IWAE(samples=2, estimator="vimco"),
+    ),
+    "sphere": Hyperspherical(network=SMALL, latent_dim=3),
+    "ball": Poincare(network=SMALL, latent_dim=2, gyroplanes=3),
+    "conditional": Conditional(network=SMALL, latent_dim=2),
+    "m2": SemiSupervised(network=SMALL, latent_dim=2, classes=3, joint=4),
     "ladder": Ladder(widths=(5, 4), latent_dims=(3, 2), norm="batch"),
     "very-deep": VeryDeep(
         pools=(2,), blocks=(1, 1), width=4, bottleneck=3, latent_channels=2, skip_above=1e6

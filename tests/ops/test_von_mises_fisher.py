@@ -119,9 +119,10 @@ class TestSamples:
         np.testing.assert_array_equal(whole[:, :4], few)
         assert whole.shape == (3, 9, 5) and whole.dtype == np.float32
 
-    def test_not_a_number_does_not_wait_for_ever(self):
+    @pytest.mark.parametrize("kappa", [np.nan, np.inf])
+    def test_what_is_not_finite_does_not_wait_for_ever(self, kappa):
         mean = sphere.uniform(jax.random.key(0), 3, 4)
-        z = sample(jax.random.key(1), mean, jnp.float32([1.0, np.nan, 2.0]))
+        z = sample(jax.random.key(1), mean, jnp.float32([1.0, kappa, 2.0]))
         np.testing.assert_array_equal(np.isnan(z).any(1), [False, True, False])
 
 
