@@ -136,7 +136,8 @@ def rate_distortion(curves: Mapping[str, Sequence[tuple[float, float, float]]]) 
     ax.set_xlabel("rate: KL(q(z | x) || p(z)), nats per example")
     ax.set_ylabel("distortion: -log p(x | z), nats per example")
     tidy(ax)
-    ax.legend(frameon=False, fontsize=9)
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(frameon=False, fontsize=9)
     fig.set_label(f"Rate and distortion by beta: {', '.join(filter(None, curves)) or 'one model'}")
     return fig
 
