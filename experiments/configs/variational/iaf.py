@@ -2,7 +2,7 @@
 
 python -m experiments.train iaf --data.dir STATIC_MNIST --run-dir runs/iaf
 
-Two cores: about 15 minutes.
+Two cores: about 27 minutes, beside other work.
 Expected: -log p(x) of 90.57 nats per test image, by 128 samples, and a negative ELBO of 95.18.
 
 The net is that of mean_field. Source: Kingma et al., Improved variational inference with inverse

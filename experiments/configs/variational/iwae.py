@@ -2,7 +2,7 @@
 
 python -m experiments.train iwae --run-dir runs/iwae
 
-Two cores: about 13 minutes, and more for the 5000 samples.
+Two cores: about 27 minutes, beside other work, and more for the 5000 samples.
 Expected: not measured yet; python -m experiments.reproduce iwae does.
 
 The gradient of the encoder is the doubly reparametrized one (`IWAE`).

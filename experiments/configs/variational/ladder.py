@@ -4,7 +4,7 @@ python -m experiments.train ladder --run-dir runs/ladder
 python -m experiments.evaluate runs/ladder --metrics generation \
     --generation.importance-samples 1000 --generation.likelihood-examples 10000
 
-Two cores: about 80 minutes, and more for the 1000 samples.
+Two cores: about 80 minutes, an estimate, and more for the 1000 samples.
 Expected: not measured yet; python -m experiments.reproduce ladder does.
 
 Sønderby et al. (2016) reach 81.74 with five levels (512-256-128-64-32, latents 64-32-16-8-4), batch

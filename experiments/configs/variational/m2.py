@@ -2,7 +2,7 @@
 
 python -m experiments.train m2 --run-dir runs/m2
 
-Two cores: about 9 minutes.
+Two cores: about 9 minutes, an estimate.
 Expected: not measured yet; python -m experiments.reproduce m2 does, with more batches that have
 labels.
 

@@ -4,7 +4,7 @@ python -m experiments.train poincare --run-dir runs/poincare
 python -m experiments.evaluate runs/poincare --metrics generation \
     --generation.importance-samples 500 --generation.likelihood-examples 10000
 
-Two cores: about 8 minutes.
+Two cores: about 8 minutes, an estimate.
 Expected: not measured yet; python -m experiments.reproduce poincare does.
 
 The decoder is a layer of 600 distances to hyperplanes and a dense one. Gray values are the targets

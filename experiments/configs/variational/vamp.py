@@ -2,7 +2,7 @@
 
 python -m experiments.train vamp --data.dir STATIC_MNIST --run-dir runs/vamp
 
-Two cores: about 40 minutes.
+Two cores: about 40 minutes, an estimate.
 Expected: not measured yet; python -m experiments.reproduce vamp does.
 
 Source: Tomczak & Welling, VAE with a VampPrior, 2018.

@@ -2,7 +2,7 @@ r"""Very deep VAE, small: 5 levels of latents at 14x14, 7x7 and 1x1, on dynamica
 
 python -m experiments.train very_deep --run-dir runs/very_deep
 
-Two cores: about 15 minutes.
+Two cores: about 15 minutes, an estimate.
 Expected: not measured yet; python -m experiments.reproduce very-deep does.
 
 For colors, as of CIFAR-10:
