@@ -22,6 +22,8 @@ class Density(Spec):
     density: ClassVar[bool] = True
     support: ClassVar[Support] = "real"
     output_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    couples_channels: ClassVar[bool] = False
+    """Whether it is one density of the three channels of a pixel."""
 
     def params_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the numbers of one example; by default one number per element."""

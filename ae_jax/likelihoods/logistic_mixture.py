@@ -25,6 +25,7 @@ class DiscretizedLogisticMixture(Levels):
     """
 
     kind: ClassVar[str] = "discretized_logistic_mixture"
+    couples_channels: ClassVar[bool] = True
 
     components: int = 10
 

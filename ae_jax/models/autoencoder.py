@@ -115,6 +115,10 @@ class AE(Spec):
         columns: dict[str, tuple[int, ...]] = dict.fromkeys(self.network.columns, ())
         if condition is not None:
             condition.check_shape(shape)
+            coupled = getattr(self.likelihood, "couples_channels", False) and len(shape) == 3
+            ok = condition.unknown is None or not (coupled and shape[-1] == 3)
+            needs = "has no density of single channels: unknown elements need another likelihood"
+            require(ok, "likelihood", self.likelihood, needs)
             columns[condition.column] = condition.shape
         module = self._module(shape)
         objective: dict[str, Term | BatchTerm] = dict(self.likelihood.terms())

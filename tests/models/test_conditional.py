@@ -12,7 +12,7 @@ import pytest
 from ae_jax.core import init_state, reconstruction
 from ae_jax.evaluation.conditions import shown_conditions
 from ae_jax.evaluation.likelihood import elbo, log_likelihood
-from ae_jax.likelihoods import Bernoulli, GaussianLikelihood
+from ae_jax.likelihoods import Bernoulli, DiscretizedLogisticMixture, GaussianLikelihood
 from ae_jax.models import AE, ELBO, IWAE, Condition, Conditional, Variational
 from ae_jax.networks import MLP, ConvNet
 from ae_jax.priors import ConditionalNormal, MixtureOfGaussians, StandardNormal, VampPrior
@@ -234,6 +234,14 @@ def test_numbers_are_a_condition_too():
     assert ae.decode(variables, z, angle=angle).shape == X.shape
 
 
+def test_unknown_channels_of_colors_are_refused():
+    shape = (4, 4, 3)
+    condition = Condition(column="seen", classes=None, shape=shape, unknown=-1.0)
+    model = spec(condition=condition, likelihood=DiscretizedLogisticMixture())
+    with pytest.raises(ValueError, match="has no density of single channels"):
+        model.build(shape)
+
+
 def test_conditions_to_show():
     ae, _ = made(spec())
     given = shown_conditions(ae, {"x": X, "label": LABEL}, 9)
@@ -250,6 +258,8 @@ def test_conditions_to_show():
     [
         ({"column": "x"}, "column='x': has a meaning of its own: give the column another name"),
         ({"column": "mask"}, "column='mask'"),
+        ({"column": "variables"}, "column='variables'"),
+        ({"classes": None, "shape": (4,), "unknown": np.nan}, "unknown=nan: must be a finite"),
         ({"classes": 1}, "classes=1: must be at least 2, or None"),
         ({"shape": (2,)}, r"shape=\(2,\): is for numbers: use classes=None"),
         ({"unknown": -1.0}, "unknown=-1.0: is for a column of x's own shape"),
