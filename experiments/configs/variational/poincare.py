@@ -4,8 +4,8 @@ python -m experiments.train poincare --run-dir runs/poincare
 python -m experiments.evaluate runs/poincare --metrics generation \
     --generation.importance-samples 500 --generation.likelihood-examples 10000
 
-Two cores: about 8 minutes, an estimate.
-Expected: not measured yet; python -m experiments.reproduce poincare does.
+Two cores: about 16 minutes, beside other work.
+Expected: -log p(x) of 100.2 nats per test image, by 500 samples (a cross-entropy: x is gray).
 
 The decoder is a layer of 600 distances to hyperplanes and a dense one. Gray values are the targets
 of the cross-entropy, as there.
