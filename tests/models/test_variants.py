@@ -30,14 +30,15 @@ from ae_jax.training import make_train_step
 from tests.models.table import ONLY, SHAPES, VARIANTS, network_of
 
 IDEAS = {"vanilla-deep", "sparse-kl", "vae-free-bits", "ae-denoising-vae"}  # each once
-IDEAS |= {"svae", "poincare", "ladder-batch-norm", "conditional", "m2"}
+IDEAS |= {"ladder-batch-norm", "conditional", "m2"}
 NETWORKS = {"conv", "vanilla-gru"}  # likewise
 LONG = {name for name, spec in VARIANTS.items() if network_of(spec) not in (MLP, Ladder)}
 LONG -= NETWORKS | {"ae-recurrent-denoising-vae"}
 LONG |= {"vae-continuous", "vae-beta-binomial", "iwae-categorical", "ae-full-kl", "ae-radial"}
 LONG |= {"ae-maf-maf", "ae-planar", "vae-gaussian", "ae-denoising-vae"}
 LONG |= {"vanilla", "vanilla-mae", "vanilla-huber", "ae-contractive-vae", "vae-gaussian"}
-LONG |= {"svae-stl", "poincare-dreg"}
+LONG |= {"svae-stl", "poincare-dreg", "ladder", "ladder-skip", "conditional-learned"}
+LONG |= {"ae-hamiltonian-iwae", "ae-full-realnvp", "vae-mixture", "vae-poisson"}
 LONG |= {"denoising-mse", "denoising-masking", "denoising-salt", "ae-tied-denoiser"}
 
 TX = optax.chain(optax.trace(decay=0.0), optax.scale(-0.1))  # whose state is the gradient
