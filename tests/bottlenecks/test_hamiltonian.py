@@ -168,6 +168,7 @@ def test_bad_options_are_one_line(options, message):
         Hamiltonian(latent_dim=2, **options)
 
 
+@pytest.mark.slow
 def test_its_numbers_are_swept_in_one_program():
     x = np.float32(np.random.default_rng(0).uniform(size=(16, 4)))
 

@@ -286,7 +286,10 @@ class TestMistakes:
         with pytest.raises(ValueError, match=message):
             make()
 
-    @pytest.mark.parametrize("estimator", ["reparametrized", "stl", "dreg", "vimco", "score"])
+    @pytest.mark.parametrize(
+        "estimator",
+        ["dreg", *(pytest.param(e, marks=pytest.mark.slow) for e in ("stl", "vimco", "score"))],
+    )
     @pytest.mark.parametrize("family", [Hyperspherical, Poincare])
     def test_every_estimator_is_theirs(self, estimator, family):
         """The decoder's gradient is the same with each, draw by draw, and q's is finite."""
@@ -311,6 +314,7 @@ class TestMistakes:
             assert np.isfinite(leaf).all() and np.abs(leaf).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_curvatures_are_swept_in_one_program():
     """The ball's curvature is then traced, in the bottleneck and the prior alike."""
 
