@@ -29,7 +29,6 @@ class Binary(Posterior):
     space: ClassVar[str] = "binary"
     reparametrized: ClassVar[bool] = False
     factorized: ClassVar[bool] = True
-    params: ClassVar[tuple[str, ...]] = ("latent_logits",)
 
     latent_dim: int = 100
 
@@ -37,6 +36,11 @@ class Binary(Posterior):
         super().__post_init__()
         ok = self.latent_dim is not None and self.latent_dim >= 1
         require(ok, "latent_dim", self.latent_dim, "must be at least 1")
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See `Posterior`."""
+        return ("latent_logits",)
 
     def module(self) -> nn.Module:
         """A module ``[B, ...features] -> {"z", "latent_logits"}``, each [B, latent_dim]."""

@@ -33,7 +33,6 @@ class FlowPosterior(Gaussian):
     kind: ClassVar[str] = "flow_posterior"
     density_anywhere: ClassVar[bool] = False
     factorized: ClassVar[bool] = False
-    params: ClassVar[tuple[str, ...]] = ("mean", "logvar", "flow")
 
     flow: Literal["iaf", "maf", "planar", "radial"] = "iaf"
     steps: int = 2
@@ -45,6 +44,11 @@ class FlowPosterior(Gaussian):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sizes(self.steps, self.widths)
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See `Posterior`."""
+        return ("mean", "logvar", "flow")
 
     def module(self) -> nn.Module:
         """A module ``[B, ...features] -> {"z", "mean", "logvar", "log_posterior"}``.

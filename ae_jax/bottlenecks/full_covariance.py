@@ -25,7 +25,6 @@ class FullCovariance(Posterior):
     """
 
     kind: ClassVar[str] = "full_covariance"
-    params: ClassVar[tuple[str, ...]] = ("mean", "log_scale", "below")
 
     latent_dim: int = 20
 
@@ -33,6 +32,11 @@ class FullCovariance(Posterior):
         super().__post_init__()
         ok = self.latent_dim is not None and self.latent_dim >= 2
         require(ok, "latent_dim", self.latent_dim, "must be at least 2: of one, use Gaussian()")
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See `Posterior`."""
+        return ("mean", "log_scale", "below")
 
     def module(self) -> nn.Module:
         """A module ``[B, ...features] -> {"z", "mean", "logvar", "cholesky"}``.

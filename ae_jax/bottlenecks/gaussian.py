@@ -24,7 +24,6 @@ class Gaussian(Posterior):
 
     kind: ClassVar[str] = "gaussian"
     factorized: ClassVar[bool] = True
-    params: ClassVar[tuple[str, ...]] = ("mean", "logvar")
 
     latent_dim: int = 20
 
@@ -33,6 +32,11 @@ class Gaussian(Posterior):
         # None, as deterministic models may have, is for their features: these have no density.
         ok = self.latent_dim is not None and self.latent_dim >= 1
         require(ok, "latent_dim", self.latent_dim, "must be at least 1")
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See `Posterior`."""
+        return ("mean", "logvar")
 
     def module(self) -> nn.Module:
         """A module ``[B, ...features] -> {"z", "mean", "logvar"}``, each [B, latent_dim].

@@ -53,7 +53,8 @@ class Hamiltonian(Gaussian):
             require(0 < self.tempering <= 1, "tempering", self.tempering, "must be in (0, 1]")
 
     @property
-    def params(self) -> tuple[str, ...]:  # type: ignore[override]
+    def params(self) -> tuple[str, ...]:
+        """See `Posterior`."""
         names = ("mean", "logvar", "step_size")
         return (*names, "tempering") if self._tempered else names
 

@@ -34,5 +34,8 @@ class Posterior(Spec):
     factorized: ClassVar[bool] = False
     """Whether the latents of an example are independent, so that a KL divergence is the sum of
     those of each latent."""
-    params: ClassVar[tuple[str, ...]] = ()
-    """The top-level names of the module's parameters."""
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """The top-level names of the module's parameters."""
+        raise NotImplementedError

@@ -28,7 +28,6 @@ class VonMisesFisher(Posterior):
 
     kind: ClassVar[str] = "von_mises_fisher"
     space: ClassVar[str] = "sphere"
-    params: ClassVar[tuple[str, ...]] = ("mean", "concentration")
 
     latent_dim: int = 11
     """The number of coordinates m: the sphere S^{m-1} has one dimension less."""
@@ -38,6 +37,11 @@ class VonMisesFisher(Posterior):
         ok = self.latent_dim is not None and self.latent_dim >= 2
         needs = "must be at least 2: a sphere of one coordinate is two points"
         require(ok, "latent_dim", self.latent_dim, needs)
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See `Posterior`."""
+        return ("mean", "concentration")
 
     def module(self) -> nn.Module:
         """A module ``[B, ...features] -> {"z", "mean", "kappa"}``.

@@ -38,7 +38,6 @@ class WrappedNormal(Posterior):
 
     kind: ClassVar[str] = "wrapped_normal"
     space: ClassVar[str] = "ball"
-    params: ClassVar[tuple[str, ...]] = ("mean", "logvar")
 
     latent_dim: int = 10
     curvature: float = 1.0
@@ -56,6 +55,11 @@ class WrappedNormal(Posterior):
         if isinstance(self.curvature, int | float):  # a sweep's is traced
             needs = "must be positive: of a flat space, use Gaussian()"
             require(self.curvature > 0, "curvature", self.curvature, needs)
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See `Posterior`."""
+        return ("mean", "logvar")
 
     def module(self) -> nn.Module:
         """A module ``[B, ...features] -> {"z", "mean", "logvar"}``, each [B, latent_dim].
