@@ -75,17 +75,24 @@ class ELBO(Spec):
 
     def terms(self, bottleneck: Posterior, prior: Prior) -> dict[str, Term | BatchTerm]:
         """``{"kl": ...}``, in nats, unweighted in the metrics."""
+        return self.kl_terms(_kl(bottleneck, prior), getattr(prior, "latent_kl", None))
+
+    def kl_terms(
+        self,
+        kl: Callable[[Outputs, Batch], Array],
+        parts: Callable[[Outputs], Array] | None,
+    ) -> dict[str, Term | BatchTerm]:
+        """The terms of `kl` [B], in nats; free bits are of each of its `parts` [B, K]."""
         beta: Any = self.beta
         if self.warmup_steps:
             beta = optax.linear_schedule(0.0, self.beta, self.warmup_steps)
-        kl, latent_kl = _kl(bottleneck, prior), getattr(prior, "latent_kl", None)
         if isinstance(self.free_bits, int | float) and self.free_bits <= 0:
             return {"kl": Term(kl, beta)}
 
         def free_kl(outputs: Outputs, batch: Batch, axis_name: str | None) -> Array:
             """``sum_j max(free_bits, mean_B KL_j)``."""
-            assert latent_kl is not None  # checked above
-            each, mask = latent_kl(outputs), batch.get("mask")
+            assert parts is not None  # checked above
+            each, mask = parts(outputs), batch.get("mask")
             each = losses.batch_mean(each, where=mask, axis_name=axis_name)
             return jnp.maximum(each, self.free_bits).sum()
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-import optax
 from jax import Array
 from jax.typing import DTypeLike
 
@@ -19,8 +18,8 @@ from ae_jax import losses
 from ae_jax.bottlenecks.gaussian import sample_noise
 from ae_jax.core import Batch, BatchTerm, Outputs, Term
 from ae_jax.likelihoods.module import LikelihoodModule
+from ae_jax.models.bound import ELBO
 from ae_jax.ops.densities import gaussian_log_prob
-from ae_jax.spec import require
 
 LIMIT = 8.0  # of the log-variances of learned priors
 
@@ -159,39 +158,21 @@ def merged(one: Normal, other: Normal) -> Normal:
     return Normal(share * one.mean + (1.0 - share) * other.mean, logvar)
 
 
-def check_bound(beta: float, warmup_steps: int, free_bits: float) -> None:
-    """Raises `ValueError` for options that `bound_terms` cannot take."""
-    require(warmup_steps >= 0, "warmup_steps", warmup_steps, "must not be negative")
-    for name, value in {"beta": beta, "free_bits": free_bits}.items():
-        if isinstance(value, int | float):  # a sweep's is traced
-            require(value >= 0, name, value, "must be at least 0")
+def bound_terms(bound: ELBO, groups: Mapping[str, Sequence[int]]) -> dict[str, Term | BatchTerm]:
+    """The terms of `bound`, and the KL divergence of each of `groups` in nats as a metric.
 
-
-def bound_terms(
-    groups: Mapping[str, Sequence[int]], *, beta: float, warmup_steps: int, free_bits: float
-) -> dict[str, Term | BatchTerm]:
-    """``kl``, in nats, weighted by `beta`, which grows from 0 over `warmup_steps`; and the metrics
-    of `groups`, which name indices of levels: ``{"kl_1": [0]}``.
-
-    With `free_bits`, ``free_kl`` is trained instead: the sum over groups of
-    ``max(free_bits, mean_B KL)``.
+    A group names indices of levels, ``{"kl_1": [0]}``. Free bits are of each group.
     """
-    weight: Any = optax.linear_schedule(0.0, beta, warmup_steps) if warmup_steps else beta
 
     def of(indices: Sequence[int]) -> Callable[[Outputs, Batch], Array]:
         return lambda outputs, batch: _kl(outputs, indices)
 
+    def each(outputs: Outputs) -> Array:
+        return jnp.stack([_kl(outputs, indices) for indices in groups.values()], axis=1)
+
     every = [index for indices in groups.values() for index in indices]
     metrics = {name: Term(of(indices), None) for name, indices in groups.items()}
-    if isinstance(free_bits, int | float) and free_bits <= 0:
-        return {"kl": Term(of(every), weight), **metrics}
-
-    def free_kl(outputs: Outputs, batch: Batch, axis_name: str | None) -> Array:
-        each = jnp.stack([_kl(outputs, indices) for indices in groups.values()], axis=1)
-        mean = losses.batch_mean(each, where=batch.get("mask"), axis_name=axis_name)
-        return jnp.maximum(mean, free_bits).sum()
-
-    return {"kl": Term(of(every), None), "free_kl": BatchTerm(free_kl, weight), **metrics}
+    return {**bound.kl_terms(of(every), each), **metrics}
 
 
 def _kl(outputs: Outputs, indices: Sequence[int]) -> Array:

@@ -11,13 +11,13 @@ from jax import numpy as jnp
 
 from ae_jax.core import Autoencoder
 from ae_jax.likelihoods import Bernoulli, Likelihood
+from ae_jax.models.bound import ELBO
 from ae_jax.models.hierarchical import (
     Choice,
     HierarchicalModule,
     Level,
     Normal,
     bound_terms,
-    check_bound,
     limited,
     merged,
     standard_normal,
@@ -72,7 +72,10 @@ class Ladder(Spec):
         require(self.layers >= 1, "layers", self.layers, "must be at least 1")
         needs = "latents need a likelihood, such as Bernoulli()"
         require(self.likelihood.density, "likelihood", self.likelihood, needs)
-        check_bound(self.beta, self.warmup_steps, self.free_bits)
+        self._bound()  # which checks its options
+
+    def _bound(self) -> ELBO:
+        return ELBO(beta=self.beta, warmup_steps=self.warmup_steps, free_bits=self.free_bits)
 
     def build(self, event_shape: Sequence[int]) -> Autoencoder:
         """The autoencoder for examples of `event_shape`."""
@@ -80,10 +83,9 @@ class Ladder(Spec):
         encoder = likelihood.encoder(LadderEncoder(self))
         decoder = LadderDecoder(self, likelihood.output_shape(shape))
         groups = {f"kl_{i + 1}": [i] for i in range(len(self.widths))}
-        options: Any = {name: getattr(self, name) for name in ("beta", "warmup_steps", "free_bits")}
         return Autoencoder(
             module=HierarchicalModule(encoder, decoder, likelihood.module(shape)),
-            objective={**likelihood.terms(), **bound_terms(groups, **options)},
+            objective={**likelihood.terms(), **bound_terms(self._bound(), groups)},
             event_shape=shape,
             spec=self,
             support=likelihood.support,

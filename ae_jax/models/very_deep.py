@@ -12,13 +12,13 @@ from jax import Array
 
 from ae_jax.core import Autoencoder
 from ae_jax.likelihoods import Bernoulli, Likelihood
+from ae_jax.models.bound import ELBO
 from ae_jax.models.hierarchical import (
     Choice,
     HierarchicalModule,
     Level,
     Normal,
     bound_terms,
-    check_bound,
     limited,
 )
 from ae_jax.models.skipping import skipping_above
@@ -83,7 +83,10 @@ class VeryDeep(Spec):
         above = self.skip_above
         if isinstance(above, int | float):  # a sweep's is traced
             require(above > 0, "skip_above", above, "must be positive")
-        check_bound(self.beta, self.warmup_steps, self.free_bits)
+        self._bound()  # which checks its options
+
+    def _bound(self) -> ELBO:
+        return ELBO(beta=self.beta, warmup_steps=self.warmup_steps, free_bits=self.free_bits)
 
     def build(self, event_shape: Sequence[int]) -> Autoencoder:
         """The autoencoder for images of `event_shape`.
@@ -94,10 +97,9 @@ class VeryDeep(Spec):
         sizes = self.sizes(shape)
         encoder = likelihood.encoder(VeryDeepEncoder(self))
         decoder = VeryDeepDecoder(self, sizes, likelihood.output_shape(shape))
-        options: Any = {name: getattr(self, name) for name in ("beta", "warmup_steps", "free_bits")}
         return Autoencoder(
             module=HierarchicalModule(encoder, decoder, likelihood.module(shape)),
-            objective={**likelihood.terms(), **bound_terms(self._groups(sizes), **options)},
+            objective={**likelihood.terms(), **bound_terms(self._bound(), self._groups(sizes))},
             event_shape=shape,
             spec=self,
             support=likelihood.support,

@@ -350,7 +350,7 @@ class TestBatchNorm:
         ({"layers": 0}, "layers=0: must be at least 1"),
         ({"norm": "group"}, "norm='group': known: batch, none"),
         ({"warmup_steps": -1}, "warmup_steps=-1: must not be negative"),
-        ({"free_bits": -0.5}, "free_bits=-0.5: must be at least 0"),
+        ({"free_bits": -0.5}, "free_bits=-0.5: must not be negative"),
     ],
 )
 def test_options_are_checked(options, message):

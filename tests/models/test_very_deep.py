@@ -129,7 +129,7 @@ class TestSkipping:
         ({"blocks": (1, 1, 0)}, "blocks=(1, 1, 0): must not be negative, and the last at least 1"),
         ({"latent_channels": 0}, "latent_channels=0: must be at least 1"),
         ({"skip_above": 0.0}, "skip_above=0.0: must be positive"),
-        ({"free_bits": -1.0}, "free_bits=-1.0: must be at least 0"),
+        ({"free_bits": -1.0}, "free_bits=-1.0: must not be negative"),
     ],
 )
 def test_options_are_checked(options, message):
