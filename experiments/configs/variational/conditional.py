@@ -2,7 +2,7 @@
 
 python -m experiments.train conditional --run-dir runs/conditional
 
-Two cores: about 1 minute.
+Two cores: about 1 minute, an estimate.
 Expected: not measured yet.
 
 Its figure of samples has one row for each digit. Other data sets with labels: --data.name digits;
