@@ -15,7 +15,7 @@ LAYERS = [  # each may import those before it
     {"core"},
     {"ops"},
     {"networks"},
-    {"bottlenecks", "likelihoods", "priors"},
+    {"bottlenecks", "likelihoods", "priors", "sparsifiers"},
     {"models"},
     {"data"},
     {"storage"},

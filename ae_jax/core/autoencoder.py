@@ -100,6 +100,9 @@ class Autoencoder:
     """``(columns, training)``: raises `ValueError`, one line, for values that cannot work, such as
     a class that does not exist. `columns` may lack some; `training` is whether they are the
     training set."""
+    initialize: Callable[[Variables, Batch, Array], Variables] | None = None
+    """``(variables, batch, key) -> variables``, pure: what a fresh start takes from the data, such
+    as a mean or a codebook. `batch` is a sample of the training examples."""
     after_update: Callable[..., Any] | None = None
     """``(state, batch, key, axis_name) -> state``, pure: unit-norm rows, revival of dead units. It
     runs in the compiled step after each update, and is undone with it where that is skipped."""

@@ -11,6 +11,7 @@ from ae_jax.models.condition import Condition
 from ae_jax.models.conditional import Conditional
 from ae_jax.models.contractive import Contractive
 from ae_jax.models.corruption import Noise
+from ae_jax.models.dictionaries import Dictionary
 from ae_jax.models.denoising import Denoising
 from ae_jax.models.hyperspherical import Hyperspherical
 from ae_jax.models.importance_weighted import ImportanceWeighted
@@ -41,6 +42,7 @@ Model = (
     | VeryDeep
     | Conditional
     | SemiSupervised
+    | Dictionary
 )
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "Contractive",
     "Convolutional",
     "Denoising",
+    "Dictionary",
     "Hyperspherical",
     "ImportanceWeighted",
     "Jacobian",

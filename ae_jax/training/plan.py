@@ -31,7 +31,7 @@ from ae_jax.training.checks import (
 )
 from ae_jax.training.evaluator import Evaluate, make_evaluator
 from ae_jax.training.loop import Sums, make_train_loop, no_sums
-from ae_jax.training.start import start
+from ae_jax.training.start import sample_of, start
 from ae_jax.training.step import make_train_step
 
 BATCH = 256
@@ -164,6 +164,7 @@ def make_plan(
         ae,
         tx,
         init_key,
+        sample=sample_of(ae, train),
         params=params,
         model_state=model_state,
         ema=ema_decay is not None,

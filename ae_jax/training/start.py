@@ -1,16 +1,38 @@
 """The state that a run starts from."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.sharding import NamedSharding
 
-from ae_jax.core import Autoencoder, TrainState, by_path, init_state, whole_optimizer
+from ae_jax.core import (
+    Autoencoder,
+    Batch,
+    TrainState,
+    by_path,
+    floats_in,
+    init_state,
+    whole_optimizer,
+)
 from ae_jax.devices.mesh import put
+
+INITIALIZE = 2**30  # folds the key of `Autoencoder.initialize` away from that of the module
+SAMPLE = 4096
+"""Training examples that `Autoencoder.initialize` sees, at most."""
+
+
+def sample_of(ae: Autoencoder, data: Mapping[str, Any]) -> Batch | None:
+    """The examples for `Autoencoder.initialize`, evenly spread over the data, where it is used."""
+    if ae.initialize is None:
+        return None
+    rows = np.unique(np.linspace(0, len(data["x"]) - 1, SAMPLE).astype(int))
+    return {name: np.asarray(column[rows]) for name, column in data.items()}
 
 
 def start(
@@ -18,6 +40,7 @@ def start(
     tx: optax.GradientTransformation,
     key: Array,
     *,
+    sample: Batch | None = None,
     params: Any = None,
     model_state: Any = None,
     ema: bool = False,
@@ -25,13 +48,15 @@ def start(
 ) -> TrainState:
     """Return the initial state with sharding `place`.
 
-    Copies of `params` and `model_state` replace the random initial values. Raises `ValueError`
-    unless they have the structure and shapes of the model's own.
+    The model may take its start from a `sample` of the data (see `sample_of`). Copies of `params`
+    and `model_state` replace the initial values. Raises `ValueError` unless they have the structure
+    and shapes of the model's own.
     """
     init = partial(init_state, ae, tx, ema=ema)
-    if params is None and model_state is None:
+    if params is None and model_state is None and sample is None:
         return jax.jit(init, out_shardings=place)(key)
-    initial = put(jax.device_get((params, model_state)), place)  # they may be on another mesh
+    given = jax.device_get((params, model_state, sample))  # they may be on another mesh
+    initial = put(given, place)
     return jax.jit(partial(start_from, ae, tx, ema=ema), out_shardings=place)(key, *initial)
 
 
@@ -41,11 +66,19 @@ def start_from(
     key: Array,
     params: Any = None,
     model_state: Any = None,
+    sample: Batch | None = None,
     *,
     ema: bool = False,
 ) -> TrainState:
     """Return the state of `core.init_state` with these parameters and untrained state. Pure."""
     state = init_state(ae, tx, key, ema=ema)
+    if ae.initialize is not None and sample is not None:
+        variables = {"params": state.params, **state.model_state}
+        key = jax.random.fold_in(key, INITIALIZE)
+        own = dict(_like("initialize", ae.initialize(variables, floats_in(sample), key), variables))
+        params = own["params"] if params is None else params
+        own = {name: own[name] for name in state.model_state}
+        model_state = own if model_state is None else model_state
     if params is not None:
         params = _like("params", params, state.params)
         state = state.replace(params=params, opt_state=whole_optimizer(ae, tx).init(params))

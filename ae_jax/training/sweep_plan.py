@@ -30,7 +30,7 @@ from ae_jax.training.description import digest
 from ae_jax.training.evaluator import Evaluate, evaluator
 from ae_jax.training.loop import Sums, make_eval_loop, make_train_loop, no_sums
 from ae_jax.training.plan import Program, make_sizes
-from ae_jax.training.start import start_from
+from ae_jax.training.start import sample_of, start_from
 from ae_jax.training.step import make_eval_step, make_train_step
 
 MakeAutoencoder = Callable[..., Autoencoder]
@@ -93,13 +93,14 @@ def make_sweep_plan(
         checkpoint_every=checkpoint_every,
     )
     check_average(ema_decay)
+    sample = sample_of(probe, train)
 
     def parts(hp: Mapping[str, Array]) -> tuple[Autoencoder, optax.GradientTransformation]:
         swept = {name: value for name, value in hp.items() if name != "learning_rate"}
         return make_ae(**swept), optimizer(hp.get("learning_rate", learning_rate))
 
     def init(hp: Mapping[str, Array], key: Array) -> TrainState:
-        return start_from(*parts(hp), key, params, model_state, ema=ema_decay is not None)
+        return start_from(*parts(hp), key, params, model_state, sample, ema=ema_decay is not None)
 
     def train_one(state, sums, hp, piece, first, count):
         step = make_train_step(*parts(hp), ema_decay=ema_decay)

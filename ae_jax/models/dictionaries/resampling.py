@@ -1,0 +1,81 @@
+"""Resampling: dead latents start again from examples that are reconstructed badly."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ae_jax.core import Batch, TrainState, by_path
+from ae_jax.models.dictionaries.unit_rows import normalized
+
+ENCODER_SHARE = 0.2
+"""Of the mean norm of live encoder rows, which a new one starts with, so that it disturbs little."""
+
+
+def resampled(
+    spec: Any, state: TrainState, batch: Batch, key: Array, axis_name: str | None
+) -> TrainState:
+    """`state`; at every ``resample_every``-th update with its dead latents resampled.
+
+    Each takes the direction of an example of the batch, drawn with probabilities that are
+    proportional to the squares of their errors. Its optimizer moments and its age become 0.
+
+    Source: Bricken et al., Towards monosemanticity, 2023, appendix on resampling.
+    """
+    due = (state.step + 1) % spec.resample_every == 0
+    dead = state.model_state["latents"]["age"] >= spec.dead_after
+    return lax.cond(
+        due & dead.any(), lambda: _resampled(spec, state, batch, key, axis_name, dead), lambda: state
+    )
+
+
+def _resampled(
+    spec: Any, state: TrainState, batch: Batch, key: Array, axis_name: str | None, dead: Array
+) -> TrainState:
+    columns = {name: batch[name] for name in ("x", "target", "mask") if name in batch}
+    columns.setdefault("mask", jnp.ones(len(batch["x"]), jnp.float32))
+    if axis_name is not None:
+        columns = lax.all_gather(columns, axis_name, tiled=True)
+    ae = spec.build(columns["x"].shape[1:])
+    variables = {"params": state.params, **state.model_state}
+    x, rest = columns["x"], {n: c for n, c in columns.items() if n != "x"}
+    outputs = ae.apply(variables, x, step=state.step, axis_name=None, **rest)
+    error = outputs["error"]
+    squared = jnp.square(error).sum(1) * columns["mask"]
+    # In proportion to the square of the loss: twice the logarithm.
+    drawn = jax.random.categorical(key, 2.0 * jnp.log(squared), shape=dead.shape)
+    new = normalized(error[drawn])
+    params = dict(state.params)
+    params["decoder"] = jnp.where(dead[:, None], new, params["decoder"])
+    params["encoder_bias"] = jnp.where(dead, 0.0, params["encoder_bias"])
+    if "encoder" in params:
+        norms = jnp.linalg.norm(params["encoder"], axis=1)
+        mean = jnp.where(dead, 0.0, norms).sum() / jnp.maximum((~dead).sum(), 1)
+        inputs = new
+        if spec.target_dim:
+            inputs = normalized(x.reshape(len(x), -1)[drawn])
+        new_encoder = ENCODER_SHARE * mean * inputs
+        params["encoder"] = jnp.where(dead[:, None], new_encoder, params["encoder"])
+    latents = dict(state.model_state["latents"])
+    latents["age"] = jnp.where(dead, 0, latents["age"])
+    return state.replace(
+        params=params,
+        model_state={**state.model_state, "latents": latents},
+        opt_state=_forget(state.opt_state, dead),
+    )
+
+
+def _forget(opt_state: Any, dead: Array) -> Any:
+    """The optimizer's arrays with 0 for dead latents, where they are of the tables."""
+    tables = ("decoder", "encoder", "encoder_bias")
+    paths = by_path(opt_state)
+    leaves = []
+    for path, leaf in paths.items():
+        of_table = path.rsplit("/", 1)[-1] in tables and jnp.shape(leaf)[:1] == dead.shape
+        rows = dead.reshape(dead.shape + (1,) * (jnp.ndim(leaf) - 1)) if of_table else None
+        leaves.append(leaf if rows is None else jnp.where(rows, 0, leaf).astype(leaf.dtype))
+    return jax.tree.unflatten(jax.tree.structure(opt_state), leaves)
+
+
+
