@@ -142,7 +142,7 @@ decode_prefixes.defvjp(_prefixes_forward, _prefixes_backward)
 def dense_code(values: Array, indices: Array, width: int) -> Array:
     """The code as an array [B, width], 0 where it is not active."""
     rows = jnp.arange(len(values))[:, None]
-    return jnp.zeros((len(values), width), values.dtype).at[rows, indices].set(values)
+    return jnp.zeros((len(values), width), values.dtype).at[rows, indices].add(values)
 
 
 def _sum_of_rows(values: Array, indices: Array, table: Array) -> Array:

@@ -88,5 +88,3 @@ def nth_largest(x: Array, n: Array, *, rows: Array, axis_name: str | None = None
     ends = (jnp.int32(0), jnp.int32(0x7F7FFFFF))
     _, found = lax.fori_loop(0, 31, halve, ends)
     return lax.bitcast_convert_type(found, jnp.float32)
-
-

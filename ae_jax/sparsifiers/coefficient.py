@@ -13,7 +13,6 @@ from ae_jax.sparsifiers.sparsifier import Context, Sparsifier
 from ae_jax.spec import require
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Penalized(Sparsifier):
     """A sparsifier with a penalty, whose coefficient all of them have in common.

@@ -17,13 +17,14 @@ class MatchingPursuit(Sparsifier):
     """k times, the latent whose direction agrees best with what is left of x is subtracted from it.
 
     The decoder is the encoder as well: the dictionary must be tied and of unit norm. A latent may
-    be selected again, and counts once in the number of active ones.
+    be selected again, and then counts again in the number of active ones.
 
     Source: Mallat & Zhang, Matching pursuits with time-frequency dictionaries, 1993; Costa et al.,
     From flat to hierarchical: extracting sparse representations with matching pursuit, 2025.
     """
 
     kind: ClassVar[str] = "matching_pursuit"
+    biased: ClassVar[bool] = False
     refinable: ClassVar[bool] = False
 
     active: int = 32

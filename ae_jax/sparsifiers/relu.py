@@ -77,7 +77,5 @@ class L1Module(SparsifierModule):
         active = size > SMALLEST
         powers = jnp.where(active, jnp.where(active, size, 1.0) ** power, 0.0).sum(1)
         both = jnp.stack([size.sum(1), powers], axis=1)
-        means = batch_mean(
-            lax.stop_gradient(both), where=context.rows, axis_name=context.axis_name
-        )
+        means = batch_mean(lax.stop_gradient(both), where=context.rows, axis_name=context.axis_name)
         return powers * means[0] / jnp.maximum(means[1], SMALLEST)

@@ -49,6 +49,8 @@ class Sparsifier(Spec):
       unless `refinable` is False.
     """
 
+    biased: ClassVar[bool] = True
+    """Whether the encoder has a bias."""
     refinable: ClassVar[bool] = True
     """Whether a code can be refined (see `Dictionary.refine`)."""
 

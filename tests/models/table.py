@@ -23,6 +23,7 @@ from ae_jax.models import (
     Contractive,
     Convolutional,
     Denoising,
+    Dictionary,
     Hyperspherical,
     ImportanceWeighted,
     Jacobian,
@@ -45,6 +46,7 @@ from ae_jax.priors import (
     MixtureOfGaussians,
     VampPrior,
 )
+from ae_jax.sparsifiers import BatchTopK, Gated, JumpReLU, L1Sparsifier, MatchingPursuit, TopK
 
 DEEP = MLP(widths=(9, 6), activation="tanh")
 WIDE = MLP(widths=(9,))
@@ -152,6 +154,36 @@ VARIANTS = {
     "m2-lstm": SemiSupervised(
         network=LSTM, latent_dim=2, classes=3, joint=5, likelihood=GaussianLikelihood()
     ),
+    "dictionary": Dictionary(width=24, sparsifier=TopK(active=3), dead_after=1),
+    "dictionary-matryoshka": Dictionary(
+        width=24,
+        sparsifier=BatchTopK(active=3),
+        prefixes=(4, 12, 24),
+        center="median",
+        start="data",
+        normalize=True,
+        dead_after=1,
+        resample_every=2,
+    ),
+    "dictionary-sampled": Dictionary(
+        width=24, sparsifier=TopK(active=3), sampled_prefixes=2, unit_norm=False
+    ),
+    "dictionary-jump": Dictionary(
+        width=24, sparsifier=JumpReLU(threshold=0.2, bandwidth=1.0, target_l0=3.0)
+    ),
+    "dictionary-l1": Dictionary(width=24, sparsifier=L1Sparsifier(), unit_norm=False),
+    "dictionary-anneal": Dictionary(
+        width=24, sparsifier=L1Sparsifier(last_power=0.5, anneal_to=2, warmup_steps=3)
+    ),
+    "dictionary-gated": Dictionary(width=24, sparsifier=Gated()),
+    "dictionary-pursuit": Dictionary(width=24, sparsifier=MatchingPursuit(active=3), tied=True),
+    "dictionary-lista": Dictionary(width=24, sparsifier=TopK(active=3), refine=2),
+    "crosscoder": Dictionary(
+        width=24, sparsifier=L1Sparsifier(target_l0=3.0), sources=True, unit_norm=False
+    ),
+    "transcoder": Dictionary(
+        width=24, sparsifier=TopK(active=3), target_dim=5, skip=True, normalize=True
+    ),
     # What no family can say:
     "ae-full-realnvp": AE(
         network=WIDE,
@@ -234,12 +266,15 @@ VARIANTS = {
     ),
 }
 ONLY = {Tied: {MLP}, Convolutional: {ConvNet}}  # the networks of families that do not take all
-ONLY |= {model: {model} for model in (Ladder, VeryDeep)}  # themselves: they have no other network
+ONLY |= {
+    model: {model} for model in (Ladder, VeryDeep, Dictionary)
+}  # themselves: they have no other network
 
 IMAGES = [(7, 9, 3), (5, 5), (8, 8, 1), (28, 28), (1, 1, 2), (2, 3, 1)]
 SHAPES = {
     MLP: [(4, 3), (11,), (1,), *IMAGES[:2]],
     Ladder: [(4, 3), (11,), (1,), *IMAGES[:2]],
+    Dictionary: [(4, 3), (5, 5)],
     ConvNet: IMAGES,
     VeryDeep: [(6, 4, 3), (8, 8), (28, 28, 1), (2, 2, 1)],
     RNN: [(4, 3), (6,), (1, 2), (3, 2, 2), *IMAGES[:2]],

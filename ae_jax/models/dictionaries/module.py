@@ -11,7 +11,6 @@ from jax import Array, lax
 
 from ae_jax.core import Outputs
 from ae_jax.sparsifiers import Code, Context, DenseCode, Tables
-from ae_jax.spec import Spec
 
 LATENTS = "latents"
 """The collection of untrained state: ages, thresholds, coefficients."""
@@ -42,7 +41,8 @@ class DictionaryModule(nn.Module):
 
             self.encoder = self.param("encoder", init, (spec.width, size), jnp.float32)
         zeros = nn.initializers.zeros
-        self.encoder_bias = self.param("encoder_bias", zeros, (spec.width,), jnp.float32)
+        if spec.sparsifier.biased:
+            self.encoder_bias = self.param("encoder_bias", zeros, (spec.width,), jnp.float32)
         if spec.skip:
             self.skip = self.param("skip", zeros, (size, out), jnp.float32)
         self.sparsifier = spec.sparsifier.module(spec.width)
@@ -69,10 +69,11 @@ class DictionaryModule(nn.Module):
         code, extra = self._code(inputs, tables, context)
         wanted = self._flat(x) / self._x_scale if target is None else self._flat(target)
         wanted = wanted if target is None else wanted / self._target_scale
-        constant = self.bias + (inputs @ self.skip if self.spec.skip else 0.0)
-        recon = code.decode(tables.decoder) + constant
+        skip = inputs @ self.skip if self.spec.skip else jnp.zeros(())
+        constant = self.bias + skip
+        recon, z = code.decode(tables.decoder) + constant, code.dense(self.spec.width)
         outputs: dict[str, Any] = {
-            "z": code.dense(self.spec.width),
+            "z": {"z": z, "skip": skip} if self.spec.skip else z,
             "active": lax.stop_gradient(code.active()),
             "error": wanted - recon,
             "recon": self._to_data(recon),
@@ -94,15 +95,22 @@ class DictionaryModule(nn.Module):
             self.age.value = jnp.where(fired, 0, self.age.value + 1)
         return outputs
 
-    def encode(self, x: Array) -> Array:
+    def encode(self, x: Array) -> Any:
+        """z, the activations of all latents: [B, width]; with a skip connection
+        ``{"z", "skip": [B, *target]}``."""
+        z = self.features(x)
+        return {"z": z, "skip": self._inputs(x) @ self.skip} if self.spec.skip else z
+
+    def features(self, x: Array) -> Array:
         """z, the activations of all latents: [B, width]."""
         context = Context(jnp.ones(len(x), jnp.float32), jnp.int32(0), None)
         code, _ = self._code(self._inputs(x), self.tables(), context)
         return code.dense(self.spec.width)
 
-    def decode(self, z: Array) -> Outputs:
-        """The reconstruction of activations [B, width], without the skip connection."""
-        return {"recon": self._to_data(z @ self.tables().decoder + self.bias)}
+    def decode(self, latents: Any) -> Outputs:
+        """The reconstruction of what `encode` returns."""
+        z, skip = (latents["z"], latents["skip"]) if self.spec.skip else (latents, 0.0)
+        return {"recon": self._to_data(z @ self.decoder + self.bias + skip)}
 
     def directions(self) -> Array:
         """What one unit of each latent adds to a reconstruction: [width, *target_shape]."""
@@ -113,8 +121,9 @@ class DictionaryModule(nn.Module):
         """The encoder, its bias, the decoder, and the norms by which latents are compared."""
         spec, decoder = self.spec, self.decoder
         encoder = decoder if spec.tied else self.encoder
+        bias = self.encoder_bias if spec.sparsifier.biased else jnp.zeros(spec.width)
         norms = None if spec.unit_norm else lax.stop_gradient(self._norms())
-        return Tables(encoder, self.encoder_bias, decoder, norms)
+        return Tables(encoder, bias, decoder, norms)
 
     def _norms(self) -> Array:
         if not self.spec.sources:

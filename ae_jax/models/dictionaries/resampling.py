@@ -26,7 +26,9 @@ def resampled(
     due = (state.step + 1) % spec.resample_every == 0
     dead = state.model_state["latents"]["age"] >= spec.dead_after
     return lax.cond(
-        due & dead.any(), lambda: _resampled(spec, state, batch, key, axis_name, dead), lambda: state
+        due & dead.any(),
+        lambda: _resampled(spec, state, batch, key, axis_name, dead),
+        lambda: state,
     )
 
 
@@ -48,7 +50,8 @@ def _resampled(
     new = normalized(error[drawn])
     params = dict(state.params)
     params["decoder"] = jnp.where(dead[:, None], new, params["decoder"])
-    params["encoder_bias"] = jnp.where(dead, 0.0, params["encoder_bias"])
+    if "encoder_bias" in params:
+        params["encoder_bias"] = jnp.where(dead, 0.0, params["encoder_bias"])
     if "encoder" in params:
         norms = jnp.linalg.norm(params["encoder"], axis=1)
         mean = jnp.where(dead, 0.0, norms).sum() / jnp.maximum((~dead).sum(), 1)
@@ -76,6 +79,3 @@ def _forget(opt_state: Any, dead: Array) -> Any:
         rows = dead.reshape(dead.shape + (1,) * (jnp.ndim(leaf) - 1)) if of_table else None
         leaves.append(leaf if rows is None else jnp.where(rows, 0, leaf).astype(leaf.dtype))
     return jax.tree.unflatten(jax.tree.structure(opt_state), leaves)
-
-
-

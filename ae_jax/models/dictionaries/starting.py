@@ -13,9 +13,7 @@ from ae_jax.models.dictionaries.unit_rows import normalized
 MEDIAN_STEPS = 100
 
 
-def started(
-    spec: Any, variables: Mapping[str, Any], batch: Batch, key: Array
-) -> dict[str, Any]:
+def started(spec: Any, variables: Mapping[str, Any], batch: Batch, key: Array) -> dict[str, Any]:
     """`variables` with the scale, the center and the directions that `spec` takes from examples.
 
     `batch` is a sample of the training examples. Pure.

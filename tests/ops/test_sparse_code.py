@@ -1,0 +1,90 @@
+"""Sparse codes and their products equal dense ones, in values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from ae_jax.ops import sparse_code
+
+ROWS, DIM, WIDTH, K = 6, 5, 12, 3
+SIZES = (2, 7, 12)
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    rng = np.random.default_rng(0)
+    shapes = [(ROWS, DIM), (WIDTH, DIM), (WIDTH,), (WIDTH, DIM)]
+    return [jnp.float32(rng.normal(size=shape)) for shape in shapes]
+
+
+def loss(x, encoder, bias, decoder, weights):
+    """Reads the values, a reconstruction and reconstructions of prefixes."""
+    values, indices = sparse_code.encode_top_k(x, encoder, bias, None, K)
+    recon = sparse_code.decode(values, indices, decoder)
+    prefixes = sparse_code.decode_prefixes(values, indices, decoder, jnp.array(SIZES))
+    return (
+        jnp.square(recon - x).sum()
+        + (weights[: len(SIZES), None, None] * jnp.square(prefixes - x)).sum()
+        + jnp.sin(values).sum()
+    )
+
+
+def dense_loss(x, encoder, bias, decoder, weights):
+    pre = jax.nn.relu(x @ encoder.T + bias)
+    least = lax.top_k(lax.stop_gradient(pre), K)[0][:, -1:]
+    z = jnp.where(pre >= least, pre, 0.0)
+    prefixes = jnp.stack([z[:, :size] @ decoder[:size] for size in SIZES])
+    return (
+        jnp.square(z @ decoder - x).sum()
+        + (weights[: len(SIZES), None, None] * jnp.square(prefixes - x)).sum()
+        + jnp.sin(z).sum()
+    )
+
+
+def test_the_sparse_step_equals_the_dense_one(arrays):
+    weights = jnp.array([0.5, 2.0, 1.0])
+    got = jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))(*arrays, weights)
+    want = jax.value_and_grad(dense_loss, (0, 1, 2, 3))(*arrays, weights)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, want)
+
+
+def test_selection_can_weigh_latents(arrays):
+    x, encoder, bias, _ = arrays
+    scale = jnp.float32(np.random.default_rng(1).uniform(0.1, 3.0, WIDTH))
+    values, indices = sparse_code.encode_top_k(x, encoder, bias, scale, K)
+    pre = np.asarray(x @ encoder.T + bias)
+    for row in range(ROWS):
+        order = np.argsort(-pre[row] * np.asarray(scale))[:K]
+        assert set(order) == set(np.asarray(indices[row]))
+        np.testing.assert_allclose(
+            values[row], np.maximum(pre[row][np.asarray(indices[row])], 0), rtol=1e-5
+        )
+
+
+def test_of_equal_numbers_the_first_are_taken():
+    values, indices = sparse_code.top_k(jnp.array([[1.0, 3.0, 1.0, 3.0, 1.0]]), 4)
+    assert indices.tolist() == [[1, 3, 0, 2]] and values.tolist() == [[3.0, 3.0, 1.0, 1.0]]
+
+
+def test_approximate_selection_finds_the_largest_of_few(arrays):
+    x = arrays[0] @ arrays[1].T
+    exact, approximate = (sparse_code.top_k(x, K, how)[0] for how in ("exact", "approximate"))
+    np.testing.assert_array_equal(exact, approximate)  # on a CPU it is exact
+
+
+def test_a_dense_code_adds_repeated_latents():
+    z = sparse_code.dense_code(jnp.array([[1.0, 2.0, 4.0]]), jnp.array([[3, 0, 3]]), 5)
+    assert z.tolist() == [[2.0, 0.0, 0.0, 5.0, 0.0]]
+    decoder = jnp.eye(5)
+    recon = sparse_code.decode(jnp.array([[1.0, 2.0, 4.0]]), jnp.array([[3, 0, 3]]), decoder)
+    assert recon.tolist() == z.tolist()
+
+
+def test_vmap_equals_a_loop(arrays):
+    x, encoder, bias, decoder = arrays
+    encoders = jnp.stack([encoder, 2 * encoder])
+    grad = jax.grad(lambda e: loss(x, e, bias, decoder, jnp.ones(3)))
+    for got, e in zip(jax.jit(jax.vmap(grad))(encoders), encoders, strict=True):
+        np.testing.assert_allclose(got, grad(e), rtol=1e-4, atol=1e-5)
