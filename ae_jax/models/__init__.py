@@ -11,8 +11,8 @@ from ae_jax.models.condition import Condition
 from ae_jax.models.conditional import Conditional
 from ae_jax.models.contractive import Contractive
 from ae_jax.models.corruption import Noise
-from ae_jax.models.dictionaries import Dictionary
 from ae_jax.models.denoising import Denoising
+from ae_jax.models.dictionaries import Dictionary
 from ae_jax.models.hyperspherical import Hyperspherical
 from ae_jax.models.importance_weighted import ImportanceWeighted
 from ae_jax.models.ladder import Ladder

@@ -181,8 +181,8 @@ def test_a_transcoder_starts_from_its_target():
     }
     spec = Dictionary(width=6, sparsifier=TopK(active=2), target_dim=3, center="mean", start="data")
     ae = spec.build((4,))
-    params = {name: jnp.ones(shape) for name, shape in
-              {"decoder": (6, 3), "encoder": (6, 4), "encoder_bias": (6,), "bias": (3,)}.items()}  # fmt: skip
+    params = {"decoder": jnp.ones((6, 3)), "encoder": jnp.ones((6, 4))}
+    params |= {"encoder_bias": jnp.ones(6), "bias": jnp.ones(3)}
     new = started(spec, {"params": params, "latents": {}}, columns, jax.random.key(0))["params"]
     np.testing.assert_allclose(new["bias"], columns["target"].mean(0), rtol=1e-5)
     assert new["encoder"].shape == (6, 4)
@@ -196,7 +196,7 @@ def test_a_transcoder_with_a_skip_connection_learns_a_linear_map():
     data = {"x": x, "target": np.float32(x @ rng.normal(size=(4, 3)))}
     spec = Dictionary(width=6, sparsifier=TopK(active=1), target_dim=3, skip=True, normalize=True)
     ae = spec.build((4,))
-    state, history = fit(ae, data, epochs=60, batch_size=50, optimizer=3e-2)
+    state = fit(ae, data, epochs=60, batch_size=50, optimizer=3e-2).state
     recon = ae.reconstruct(state.variables, x)
     assert np.square(recon - data["target"]).mean() < 1e-3 * np.square(data["target"]).mean()
 

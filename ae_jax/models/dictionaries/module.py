@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ae_jax.core import Outputs
-from ae_jax.sparsifiers import Code, Context, DenseCode, Tables
+from ae_jax.sparsifiers import Code, Context, Tables
 
 LATENTS = "latents"
 """The collection of untrained state: ages, thresholds, coefficients."""

@@ -25,11 +25,11 @@ def resampled(
     """
     due = (state.step + 1) % spec.resample_every == 0
     dead = state.model_state["latents"]["age"] >= spec.dead_after
-    return lax.cond(
-        due & dead.any(),
-        lambda: _resampled(spec, state, batch, key, axis_name, dead),
-        lambda: state,
-    )
+
+    def resample() -> TrainState:
+        return _resampled(spec, state, batch, key, axis_name, dead)
+
+    return lax.cond(due & dead.any(), resample, lambda: state)
 
 
 def _resampled(
