@@ -10,7 +10,7 @@ from ae_jax.core import Batch, TrainState, by_path
 from ae_jax.models.dictionaries.unit_rows import normalized
 
 ENCODER_SHARE = 0.2
-"""Of the mean norm of live encoder rows, which a new one starts with, so that it disturbs little."""
+"""The norm of a new encoder row, over the mean of live ones: it disturbs little."""
 
 
 def resampled(
