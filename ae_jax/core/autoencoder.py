@@ -103,6 +103,9 @@ class Autoencoder:
     initialize: Callable[[Variables, Batch, Array], Variables] | None = None
     """``(variables, batch, key) -> variables``, pure: what a fresh start takes from the data, such
     as a mean or a codebook. `batch` is a sample of the training examples."""
+    exported: Callable[[Variables], tuple["Autoencoder", Variables]] | None = None
+    """``variables -> (autoencoder, variables)``: the same function of x for inference alone, which
+    is exported instead, such as one with its statistics folded into its weights."""
     after_update: Callable[..., Any] | None = None
     """``(state, batch, key, axis_name) -> state``, pure: unit-norm rows, revival of dead units. It
     runs in the compiled step after each update, and is undone with it where that is skipped."""

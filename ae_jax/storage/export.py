@@ -34,6 +34,7 @@ from safetensors.numpy import save_file
 from ae_jax.core import Autoencoder, Variables, by_path, example_columns, init_state
 from ae_jax.files import finite, read_json, require_regular, user_path, writable_folder
 from ae_jax.models import Model
+from ae_jax.spec import to_dict
 from ae_jax.storage.manifest import DamagedError, verify, write_manifest
 from ae_jax.storage.runs import Run, build_model, load_run
 
@@ -78,9 +79,13 @@ def export(
         raise ValueError(f"{directory} exists and is not empty: choose another")
     writable_folder(directory.parent)
     ae, state, config = load_run(run_dir, step, models=models, ae=ae)
-    variables = jax.device_get(state.variables)
+    variables = state.variables
     described: dict[str, Any] = {"format": FORMAT, "step": int(state.step)}
     described |= {name: config.get(name) for name in ("model", "event_shape", "statistics")}
+    if ae.exported is not None:
+        ae, variables = ae.exported(variables)
+        described["model"] = to_dict(ae.spec)
+    variables = jax.device_get(variables)
     described["dtype"] = str(jnp.dtype(ae.dtype))
     with tempfile.TemporaryDirectory(".tmp", directory.name, directory.parent) as temporary:
         folder = Path(temporary, directory.name)

@@ -14,7 +14,14 @@ from ae_jax.models import Dictionary
 from ae_jax.models.dictionaries.resampling import resampled
 from ae_jax.models.dictionaries.starting import geometric_median, started
 from ae_jax.models.dictionaries.unit_rows import unit_rows
-from ae_jax.sparsifiers import BatchTopK, Gated, L1Sparsifier, MatchingPursuit, TopK
+from ae_jax.sparsifiers import (
+    BatchTopK,
+    Gated,
+    JumpReLU,
+    L1Sparsifier,
+    MatchingPursuit,
+    TopK,
+)
 from ae_jax.training import fit, make_train_step
 
 TOP = Dictionary(width=12, sparsifier=TopK(active=3), dead_weight=0.0)
@@ -270,6 +277,42 @@ def test_padding_is_never_resampled(x, numpy_state):
     error = np.array(spec.build((DIM,)).outputs(state.variables, {"x": x})["error"][0])
     error /= np.linalg.norm(error)
     np.testing.assert_allclose(new.params["decoder"][:4], [error] * 4, rtol=1e-5)
+
+
+FOLDED = {
+    "batch-top-k": {"sparsifier": BatchTopK(active=2), "normalize": True},
+    "weighed": {"sparsifier": BatchTopK(active=2), "normalize": True, "unit_norm": False},
+    "top-k": {"normalize": True},
+    "jump-relu": {"sparsifier": JumpReLU(threshold=0.1), "normalize": True},
+    "gated": {"sparsifier": Gated(target_l0=2.0), "normalize": True},
+    "tied": {"sparsifier": MatchingPursuit(active=2), "normalize": True, "tied": True},
+    "transcoder": {"normalize": True, "target_dim": 3, "skip": True},
+    "refined": {"sparsifier": BatchTopK(active=2), "normalize": True, "refine": 1},
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_an_exported_dictionary_is_the_same_function(name, numpy_state):
+    rng = np.random.default_rng(0)
+    x = jnp.float32(rng.normal(3.0, 2.0, size=(9, DIM)))
+    ae = replace(TOP, **FOLDED[name]).build((DIM,))
+    state = numpy_state(ae, optax.sgd(0.1))
+    # Thresholds, scales and other state that a run could have learned.
+    model_state = jax.tree.map(
+        lambda leaf: leaf + 2 if leaf.dtype == jnp.int32 else leaf + 0.3, state.model_state
+    )
+    variables = {"params": state.params, **model_state}
+    folded, new = ae.exported(variables)
+    assert not folded.spec.normalize and "statistics" not in new
+    assert not isinstance(folded.spec.sparsifier, BatchTopK)
+    np.testing.assert_allclose(
+        folded.reconstruct(new, x), ae.reconstruct(variables, x), rtol=1e-4, atol=1e-4
+    )
+    fires = ae.features(variables, x) != 0
+    assert 0 < fires.mean() < 1
+    np.testing.assert_array_equal(folded.features(new, x) != 0, fires)
+    shapes = jax.tree.map(jnp.shape, numpy_state(folded, optax.sgd(0.1)).variables)
+    assert jax.tree.map(jnp.shape, new) == shapes
 
 
 @pytest.mark.parametrize(

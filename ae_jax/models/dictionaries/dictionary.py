@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from ae_jax.core import Autoencoder, Batch, BatchTerm, Outputs, Term
+from ae_jax.models.dictionaries.folding import folded
 from ae_jax.models.dictionaries.module import DictionaryModule
 from ae_jax.models.dictionaries.resampling import resampled
 from ae_jax.models.dictionaries.starting import started
@@ -158,6 +159,7 @@ class Dictionary(Spec):
             target="x" if self.target_dim is None else "target",
             optimizer=unit_rows if self.unit_norm else None,
             initialize=partial(started, self),
+            exported=partial(folded, self, shape),
             check=_check,
             after_update=partial(resampled, self) if self.resample_every else None,
         )
