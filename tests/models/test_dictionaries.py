@@ -62,6 +62,24 @@ def test_refinement_is_iterative_thresholding(x, outputs_of):
     np.testing.assert_allclose(outputs["z"], z, rtol=1e-4, atol=1e-5)
 
 
+def test_pruned_latents_explain_little_alone(x, outputs_of):
+    """Of a dictionary of norm 1, the change of the squared error without a latent says the same."""
+    _, state, outputs = outputs_of(replace(TOP, tied=True), x)
+    decoder = np.float64(state.params["decoder"])
+    z, error = np.float64(outputs["z"]), np.float64(outputs["error"])
+    without = error[:, None] + z[:, :, None] * decoder  # [B, W, D]
+    gain = np.square(without).sum(2) - np.square(error).sum(1)[:, None]
+    scale = np.where(z > 0, 2 * z, 1.0)
+    alone = gain / scale + z * np.square(decoder).sum(1) / 2  # (x - recon).d + z |d|^2
+    threshold = float(np.median(alone[z > 0]))
+    pruned = replace(TOP, tied=True, prune=threshold).build((DIM,))
+    want = np.where((alone > threshold) & (z > 0), z, 0)
+    np.testing.assert_allclose(pruned.features(state.variables, x), want, rtol=1e-5)
+    columns = {"mutable": ["latents"]}
+    trained, _ = pruned.apply(state.variables, x, **columns)
+    np.testing.assert_allclose(trained["z"], z, rtol=1e-5)  # not while training
+
+
 def test_prefixes_alone_must_reconstruct(x, outputs_of):
     spec = replace(TOP, prefixes=(2, 6, 12))
     ae, state, outputs = outputs_of(spec, x)
@@ -287,6 +305,7 @@ FOLDED = {
     "gated": {"sparsifier": Gated(target_l0=2.0), "normalize": True},
     "tied": {"sparsifier": MatchingPursuit(active=2), "normalize": True, "tied": True},
     "transcoder": {"normalize": True, "target_dim": 3, "skip": True},
+    "pruned": {"sparsifier": BatchTopK(active=2), "normalize": True, "prune": 0.2},
     "refined": {"sparsifier": BatchTopK(active=2), "normalize": True, "refine": 1},
 }
 
@@ -327,6 +346,7 @@ def test_an_exported_dictionary_is_the_same_function(name, numpy_state):
         (lambda: replace(TOP, target_dim=3, sources=True), "sources=True"),
         (lambda: replace(TOP, target_dim=3, tied=True), "tied=True"),
         (lambda: replace(TOP, target_dim=3, refine=1), "refine=1"),
+        (lambda: replace(TOP, target_dim=3, prune=0.1), "prune=0.1"),
         (lambda: replace(TOP, sparsifier=Gated(), refine=1), "Gated codes cannot be refined"),
         (lambda: replace(TOP, dead_after=0), "dead_after=0"),
         (lambda: replace(TOP, dead_weight=-1.0), "dead_weight=-1.0"),

@@ -74,6 +74,9 @@ class Dictionary(Spec):
     refine: int = 0
     """Steps of iterative thresholding (LISTA): z becomes the code of z plus the encoder's product
     with what z does not reconstruct."""
+    prune: float | None = None
+    """After training, a latent is active only if ``(x - recon).d + z |d|^2`` exceeds this, with its
+    direction d: what it explains of x when all others stay."""
     dead_after: int = 1000
     """Updates after which a latent that was never active is dead."""
     dead_weight: float = 1 / 32
@@ -119,6 +122,8 @@ class Dictionary(Spec):
         require(self.refine == 0 or sparsifier.refinable, "refine", self.refine, needs)
         needs = "a transcoder reconstructs something else, so that codes cannot be refined: use 0"
         require(self.refine == 0 or not transcodes, "refine", self.refine, needs)
+        needs = "a transcoder's codes cannot be pruned, since they do not reconstruct x: use None"
+        require(self.prune is None or not transcodes, "prune", self.prune, needs)
         if isinstance(sparsifier, MatchingPursuit):
             needs = "MatchingPursuit needs a tied dictionary"
             require(self.tied, "tied", self.tied, needs)

@@ -47,7 +47,8 @@ def folded(
         params["sparsifier"] = own
     if of_sparsifier:
         latents["sparsifier"] = of_sparsifier
-    new = replace(spec, sparsifier=sparsifier, normalize=False)
+    prune = None if spec.prune is None else float(scale * spec.prune)
+    new = replace(spec, sparsifier=sparsifier, normalize=False, prune=prune)
     return new.build(event_shape), {"params": params, "latents": latents}
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ae_jax.core import Outputs
-from ae_jax.sparsifiers import Code, Context, Tables
+from ae_jax.sparsifiers import Code, Context, DenseCode, Tables
 
 LATENTS = "latents"
 """The collection of untrained state: ages, thresholds, coefficients."""
@@ -139,6 +139,11 @@ class DictionaryModule(nn.Module):
             product = lax.dot_general(rest, tables.encoder, (((1,), (1,)), ((), ())))
             pre = code.dense(self.spec.width) + product
             code, extra = self.sparsifier.activate(pre, tables, context)
+        if self.spec.prune is not None and not self.is_mutable_collection(LATENTS):
+            z = code.dense(self.spec.width)
+            rest = inputs - code.decode(tables.decoder)
+            alone = rest @ tables.decoder.T + z * jnp.square(tables.decoder).sum(1)
+            code = DenseCode(jnp.where(alone > self.spec.prune, z, 0.0))
         return code, extra
 
     def _dead_error(self, inputs: Array, tables: Tables, dead: Array, error: Array) -> Array:
