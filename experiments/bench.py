@@ -8,6 +8,7 @@ python -m experiments.bench simple conv --against torch torch-compile keras
 python -m experiments.bench hinton --dataset mnist --rounds 29 --against torch-compile torch-flush
 python -m experiments.bench deep --turns 3 --against torch torch-compile
 python -m experiments.bench vae16 iwae5 --turns 3 --against pythae
+python -m experiments.bench dictionary --turns 3 --against torch-dictionary sae-lens sparsify
 python -m experiments.bench --compare before.json after.json
 
 Each measurement runs in a process of its own, one after another. On a shared machine only ratios
@@ -47,12 +48,11 @@ PEERS = {
     "torch-bfloat16": ("torch_baseline.py", "--bfloat16"),
     "keras": ("keras_baseline.py",),
     "pythae": ("pythae_baseline.py",),
+    # Of TopK dictionaries:
+    "torch-dictionary": ("dictionary_baselines.py", "torch"),
+    "sae-lens": ("dictionary_baselines.py", "sae-lens"),
+    "sparsify": ("dictionary_baselines.py", "sparsify"),
 }
-OF_PYTHAE = ("vae16", "iwae5")  # the nets that pythae has, and that the other peers lack
-LACKING = {
-    peer: tuple(set(NETS) - set(OF_PYTHAE)) if peer == "pythae" else OF_PYTHAE for peer in PEERS
-}
-LACKING["keras"] += ("vae",)  # Keras needs a custom model class with its own step for it
 LIMIT = 1800  # seconds; a slower measurement is stopped
 
 
@@ -140,7 +140,7 @@ def _measure(options: Options, console: Console, folder: Path) -> Iterator[list[
             for dtype in options.dtype
             for mode in options.mode
         ]
-        peers = [peer for peer in options.against if net not in LACKING.get(peer, ())]
+        peers = [peer for peer in options.against if peer in NETS[net].peers]
         measurements += [partial(_peer, net, peer, options, common) for peer in peers]
         data = {"dataset": options.dataset or "random", "images": images[net]}
         turns: list[list[Result]] = [[] for _ in measurements]

@@ -71,7 +71,7 @@ ACCELERATORS = {
 def exchanged_bytes(net: str) -> int:
     """Bytes that a device contributes to the all-reduces of one step, compiled for two devices."""
     mesh, tx = data_mesh(2), optax.adam(1e-3)
-    ae, batch = NETS[net].model.build((28, 28, 1)), NETS[net].batch
+    ae, batch = NETS[net].model.build(NETS[net].shape), NETS[net].batch
     here = partial(jax.ShapeDtypeStruct, sharding=replicated(mesh))
     state = jax.tree.map(
         lambda leaf: here(leaf.shape, leaf.dtype),
@@ -159,9 +159,9 @@ def main(argv: Sequence[str]) -> None:
 
 def _size(net: str) -> tuple[int, int]:
     """The number of parameters, and the FLOPs of a step with the net's own batch size."""
-    ae, tx = NETS[net].model.build((28, 28, 1)), optax.adam(1e-3)
+    ae, tx = NETS[net].model.build(NETS[net].shape), optax.adam(1e-3)
     state = jax.eval_shape(lambda: init_state(ae, tx, jax.random.key(0)))
-    x = jax.ShapeDtypeStruct((NETS[net].batch, 28, 28, 1), np.float32)
+    x = jax.ShapeDtypeStruct((NETS[net].batch, *NETS[net].shape), np.float32)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     return parameters, count_flops(make_train_step(ae, tx), state, {"x": x})
 

@@ -77,7 +77,7 @@ def measure(
 ) -> dict[str, Any]:
     """Train one epoch that is not counted, then `rounds` epochs; the result is JSON-ready.
 
-    The images are random, or the first ones in the file `data`, uint8 [N, 28, 28, 1]. Speeds are
+    Examples are random, or the first images in the file `data`, uint8 [N, 28, 28, 1]. Speeds are
     images/s of full epochs, until all results are ready. FLOPs are those of the products and
     convolutions of one step (see `flops`); bytes are counted by XLA (None if the program has loops,
     whose bytes it does not count). Utilization is relative to a matrix product on this device, of
@@ -87,14 +87,20 @@ def measure(
     require(batch <= images, "batch", batch, f"must be at most {images}, the images of an epoch")
     ok = mode != "pmap" or batch % devices == 0
     require(ok, "batch", batch, f"pmap splits it over {devices} devices evenly")
-    ae = replace(NETS[net].model.build((28, 28, 1)), dtype=jnp.dtype(dtype))
+    shape = NETS[net].shape
+    is_images = len(shape) == 3
+    needs = f"{net} is of vectors: use random ones, and no mode of images"
+    require(is_images or (data is None and mode != "records"), "net", net, needs)
+    ae = replace(NETS[net].model.build(shape), dtype=jnp.dtype(dtype))
     if mode == "records":
         x = load("mnist", "train", decode="always")["x"]
         images = len(x)
     elif data is not None:
         x = np.load(data, allow_pickle=False)[:images]
+    elif is_images:
+        x = np.random.default_rng(0).integers(0, 256, (images, *shape), np.uint8)
     else:
-        x = np.random.default_rng(0).integers(0, 256, (images, 28, 28, 1), np.uint8)
+        x = np.random.default_rng(0).standard_normal((images, *shape), np.float32)
     if mode == "stream":
         x = _on_disk(x)
     if mode == "sweep":
