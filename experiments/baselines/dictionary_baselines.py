@@ -1,8 +1,8 @@
 """Train the benchmark's TopK dictionaries with other libraries, and print the speed as JSON.
 
-python experiments/baselines/dictionary_baselines.py dictionary torch
-python experiments/baselines/dictionary_baselines.py dictionary sae-lens     (pip install sae-lens)
-python experiments/baselines/dictionary_baselines.py dictionary sparsify     (pip install eai-sparsify)
+python dictionary_baselines.py dictionary torch
+python dictionary_baselines.py dictionary sae-lens     (pip install sae-lens)
+python dictionary_baselines.py dictionary sparsify     (pip install eai-sparsify)
 
 All take the same step: a TopK encoder, its decoder with rows of norm 1, and Adam. torch is the step
 that one writes first, with dense products; the others are the libraries' own.
