@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_jax.data.generated import Column
 from ae_jax.data.records import Records
 from ae_jax.data.validate import BLOCK
 from ae_jax.files import CHUNK
@@ -17,13 +18,16 @@ from ae_jax.files import CHUNK
 log = logging.getLogger(__name__)
 Fingerprint = Mapping[str, str]
 """Column -> dtype, shape and a checksum of all its values: "float32[240, 6] 8f3a01c7"."""
-_PARTS = re.compile(r"(?P<dtype>\w+)\[(?P<rows>\d+)(?P<event>[\d, ]*)\] (?P<sum>(files )?\w+)")
+_PARTS = re.compile(
+    r"(?P<dtype>\w+)\[(?P<rows>\d+)(?P<event>[\d, ]*)\] (?P<sum>((files|rule) )?\w+)"
+)
 
 
-def fingerprint(data: Mapping[str, np.ndarray | Records]) -> dict[str, str]:
+def fingerprint(data: Mapping[str, np.ndarray | Records | Column]) -> dict[str, str]:
     """The fingerprint of columns [N, ...], each read completely.
 
-    The checksum is a CRC-32: of the values, or of the files of `Records`, which are not decoded.
+    The checksum is a CRC-32: of the values, of the files of `Records`, which are not decoded, or of
+    the identity of `ae_jax.data.generated.Generated`, of which no value is computed.
     """
     return {
         name: f"{column.dtype}{list(column.shape)} {_checksum(column)}"
@@ -76,8 +80,10 @@ def require_unchanged(
     log.warning("%s", message)
 
 
-def _checksum(column: np.ndarray | Records) -> str:
+def _checksum(column: np.ndarray | Records | Column) -> str:
     value = 0
+    if isinstance(column, Column):
+        return f"rule {column.data.checksum()}"
     if isinstance(column, Records):
         for path in column.files:
             with path.open("rb") as file:

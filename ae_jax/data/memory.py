@@ -1,11 +1,13 @@
 """The in-memory pipeline: the data set is on the device, and the program gathers the batches.
 
 The order of the examples is a pure function of ``(key, epoch)``, and a batch is a pure function of
-its position in the epoch. So no iterator has a state that could be lost.
+its position in the epoch. So no iterator has a state that could be lost. The rows of `Generated`
+data are computed instead of gathered.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,12 +18,14 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.typing import ArrayLike
 
+from ae_jax.data.generated import Generated
 from ae_jax.devices.mesh import put, replicated, split
 
-Order = Callable[[ArrayLike], Array]
+Order = Callable[[ArrayLike], Any]
 """A traceable function: epoch -> example indices of its batches, [steps, width].
 
-A negative index is padding: a copy of example ``-1 - index`` (see `row_of`).
+A negative index is padding: a copy of example ``-1 - index`` (see `row_of`). It is an array, or
+`Consecutive`, which is indexed like one.
 """
 
 
@@ -34,7 +38,7 @@ class InMemory:
 
     def __init__(
         self,
-        data: Mapping[str, np.ndarray],
+        data: Mapping[str, np.ndarray] | Generated,
         order: Order,
         *,
         padded: bool,
@@ -90,25 +94,81 @@ def shuffled(key: Array, count: int) -> Array:
     return order.astype(jnp.int32)
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Consecutive:
+    """The order of rows in turn, not stored: ``order[i]`` are the indices of batch i, [width].
+
+    The leaves have the rank of an order, so that they are split over devices in the same way.
+    """
+
+    start: Array
+    """The first row of the epoch, for every column of a batch: [1, width] of uint32."""
+    column: Array
+    """0 .. width - 1: [1, width] of uint32."""
+    count: int = field(metadata={"static": True})
+    batch_size: int = field(metadata={"static": True})
+
+    def __getitem__(self, i: ArrayLike) -> Array:
+        column = self.column[0]
+        position = jnp.asarray(i).astype(jnp.uint32) * self.batch_size + column
+        real = (column < self.batch_size) & (position < self.count)
+        row = (self.start[0] + position % self.count) & jnp.uint32(2**31 - 1)
+        row = row.astype(jnp.int32)
+        return jnp.where(real, row, -1 - row)
+
+
+def consecutive(epoch: ArrayLike, *, count: int, batch_size: int, multiple: int = 1) -> Consecutive:
+    """The order of an epoch that has the `count` rows after those of the epoch before it.
+
+    Row numbers are modulo 2^31. The width of a batch is that of `epoch_order`.
+    """
+    width = batch_size + -batch_size % multiple
+    start = jnp.asarray(epoch).astype(jnp.uint32) * jnp.uint32(count)
+    column = jnp.arange(width, dtype=jnp.uint32)[None]
+    return Consecutive(jnp.broadcast_to(start, (1, width)), column, count, batch_size)
+
+
+def draws_fresh(data: Mapping[str, Any]) -> bool:
+    """Whether each epoch of this set has rows of its own, in turn (see `Generated.fresh`)."""
+    return isinstance(data, Generated) and data.fresh
+
+
+def training_order(data: Mapping[str, Any], key: Array, epoch: ArrayLike, **sizes: int) -> Any:
+    """The order of an epoch of `data`: `epoch_order`, or `consecutive` for fresh draws."""
+    return consecutive(epoch, **sizes) if draws_fresh(data) else epoch_order(key, epoch, **sizes)
+
+
+def evaluation_order(data: Mapping[str, Any], **sizes: int) -> Any:
+    """The order of the data itself: `sequential_order`, not stored if the rows are computed."""
+    return consecutive(0, **sizes) if isinstance(data, Generated) else sequential_order(**sizes)
+
+
 def sequential_order(*, count: int, batch_size: int, multiple: int = 1) -> Array:
     """The example indices of an epoch in the order of the data: [steps, width]; -1 is padding."""
     return _batched(jnp.arange(count), count, batch_size, multiple)
 
 
 def batch_at(
-    data: tuple[Mapping[str, Array], Array], i: ArrayLike, *, padded: bool
+    data: tuple[Mapping[str, Array] | Generated, Any], i: ArrayLike, *, padded: bool
 ) -> dict[str, Array]:
     """Batch i of ``data = (arrays, order)``, to be called inside the compiled program."""
     arrays, order = data
     return take(arrays, order[i], padded=padded)
 
 
-def take(data: Mapping[str, Array], indices: Array, *, padded: bool) -> dict[str, Array]:
+def take(
+    data: Mapping[str, Array] | Generated, indices: Array, *, padded: bool
+) -> dict[str, Array]:
     """The batch of the rows `indices` [B].
 
     With `padded`, its ``mask`` [B] is 0 where the index is negative or the data's own mask is 0.
     """
-    batch = {name: _rows(rows, row_of(indices)) for name, rows in data.items()}
+    rows = row_of(indices)
+    if isinstance(data, Generated):
+        batch = data.at(rows)
+    else:
+        batch = {name: _rows(column, rows) for name, column in data.items()}
     if padded:
         batch["mask"] = batch.get("mask", 1.0) * (indices >= 0).astype(jnp.float32)
     return batch

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from jax.sharding import Mesh
 
+from ae_jax.data.generated import Generated
 from ae_jax.data.records import Records
 from ae_jax.devices.memory import SHARE, data_bytes, device_bytes, size
 
@@ -20,7 +21,8 @@ def which_to_stream(
     Args:
       sets: the data sets.
       mesh: the devices.
-      stream: True or False for all of them. With None, the largest sets are streamed until the
+      stream: True or False for all of them, except for those that are `Generated`, which have
+        nothing on the host to stream. With None, the largest sets are streamed until the
         others fit into `SHARE` of a device's memory; a warning says so.
 
     Raises:
@@ -31,7 +33,10 @@ def which_to_stream(
     total = 0
     for name, data in sorted(sets.items(), key=lambda item: data_bytes(item[1])):
         need = data_bytes(data)
-        if any(isinstance(array, Records) for array in data.values()):
+        if isinstance(data, Generated):
+            streamed[name] = False
+            total += need
+        elif any(isinstance(array, Records) for array in data.values()):
             if stream is False:
                 raise ValueError(
                     f"{name}: is decoded while training, so it must be streamed: remove "

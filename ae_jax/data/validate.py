@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ae_jax.core import Support
+from ae_jax.data.generated import Generated
 from ae_jax.data.real import real_rows, real_steps
 from ae_jax.data.records import Records
 
 KEYS = ("x", "label", "length", "mask")
 """The columns that mean the same everywhere. Any other is for the model that reads it."""
 BLOCK = 2**26  # bytes that are checked at a time: a mapped set may be larger than the memory
+LOOK = 1024
+"""Rows of a generated set that are checked: all of them would have to be computed."""
 _NEEDS = {
     "unit_interval": "the loss needs [0, 1]: rescale it (pixels: divide by 255) or train with a "
     "squared error",
@@ -24,10 +27,11 @@ _NEEDS = {
 
 
 def validated(
-    data: ArrayLike | Mapping[str, ArrayLike | Records],
+    data: ArrayLike | Mapping[str, ArrayLike | Records] | Generated,
     *,
     support: Support = "real",
     records: bool = False,
+    generated: bool = False,
 ) -> dict[str, np.ndarray]:
     """The data set as a dict of checked NumPy arrays; errors are one line.
 
@@ -39,6 +43,7 @@ def validated(
       support: refuse other values of "x" in real rows and steps (see `ae_jax.core.Support`). uint8
         values 0..255 stand for [0, 1]: they are refused as counts only.
       records: accept `Records` as "x", which are returned unchanged.
+      generated: accept `Generated`, which is returned unchanged. Its first rows are checked.
 
     Returns:
       "x" as uint8 (unchanged) or float32 (from bool and other floats), and, if present, "label" and
@@ -54,6 +59,9 @@ def validated(
         raise TypeError(
             f"data is the string {data!r}: load it first with ae_jax.data.load({data!r}, 'train')"
         )
+    if generated and isinstance(data, Generated):
+        validated(first_rows(data), support=support)
+        return cast(dict[str, np.ndarray], data)  # which has the same interface here
     arrays = dict(data) if isinstance(data, Mapping) else {"x": data}
     if reserved := [key for key in arrays if key in ("step", "axis_name")]:
         raise ValueError(f"data has the key {reserved[0]!r}: rename it, the train step provides it")
@@ -75,6 +83,13 @@ def validated(
         _require_range("mask", checked["mask"], 0, 1)
     _require_support(checked, support)
     return checked
+
+
+def first_rows(data: Mapping[str, np.ndarray] | Generated) -> dict[str, np.ndarray]:
+    """The columns of `data` if they are arrays, and the first rows of a `Generated` set."""
+    if isinstance(data, Generated):
+        return data.read(np.arange(min(LOOK, data.length)))
+    return dict(data)
 
 
 def _examples(data: ArrayLike | Records, records: bool) -> np.ndarray:

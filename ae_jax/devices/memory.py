@@ -36,8 +36,8 @@ def local_bytes(mesh: Mesh) -> int | None:
 
 
 def data_bytes(data: Mapping[str, Any]) -> int:
-    """Bytes of the arrays of a data set."""
-    return sum(array.nbytes for array in data.values())
+    """Bytes of the arrays of a data set; of a generated one, those of the arrays that it reads."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(data))
 
 
 def check_batch(program: Any, mesh: Mesh, batch_size: int, *, beside: int = 0) -> None:

@@ -8,10 +8,12 @@ from jax.typing import ArrayLike
 
 from ae_jax.core import Autoencoder
 from ae_jax.data import validated
+from ae_jax.data.generated import Generated
 from ae_jax.data.real import value_range
+from ae_jax.data.validate import first_rows
 from ae_jax.spec import require
 
-Examples = ArrayLike | Mapping[str, ArrayLike]
+Examples = ArrayLike | Mapping[str, ArrayLike] | Generated
 log = logging.getLogger(__name__)
 LARGEST_SEED = 2**32
 SLACK = 0.01  # of the range of the data, which an output may miss
@@ -22,7 +24,7 @@ def checked_data(
 ) -> dict[str, np.ndarray]:
     """`data` validated: of the shape the model was built for, with the columns that it reads."""
     try:
-        data = validated(data, support=ae.support, records=records)
+        data = validated(data, support=ae.support, records=records, generated=True)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
     if "length" in data and "length" not in ae.columns:
@@ -44,7 +46,7 @@ def checked_data(
             )
     if ae.check is not None:
         try:
-            ae.check(data, name == "train")
+            ae.check(first_rows(data), name == "train")
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     if name == "train":
@@ -64,7 +66,7 @@ def check_reach(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:
     low, high = ae.output_range
     if ae.target not in train or np.isinf(ae.output_range).all():
         return
-    least, largest = value_range(train, ae.target)
+    least, largest = value_range(first_rows(train), ae.target)
     slack = SLACK * (largest - least)
     if least < low - slack or largest > high + slack:
         raise ValueError(

@@ -42,7 +42,7 @@ def diagnosis(plan: Plan, state: TrainState, step: int, run: Run | None) -> Dive
     batch are written to ``nonfinite.json`` in the directory of `run`.
     """
     epoch, first = divmod(step, plan.sizes.per_epoch)
-    examples = np.asarray(jax.jit(plan.order)(epoch))[first]
+    examples = np.asarray(jax.jit(plan.order)(epoch)[first])
     value, terms = None, dict[str, float]()
     try:
         data, index, _ = next(plan.feed.pieces(epoch, first, 1))

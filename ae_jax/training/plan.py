@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from ae_jax.core import Autoencoder, Batch, TrainState, metric_names
-from ae_jax.data.memory import InMemory, Order, epoch_order, steps_per_epoch
+from ae_jax.data.memory import InMemory, Order, steps_per_epoch, training_order
 from ae_jax.data.pipeline import which_to_stream
 from ae_jax.data.stream import Streamed
 from ae_jax.devices.compilation import compile_program
@@ -171,7 +171,12 @@ def make_plan(
         place=everywhere,
     )
     order = partial(
-        epoch_order, order_key, count=sizes.examples, batch_size=sizes.batch_size, multiple=multiple
+        training_order,
+        train,
+        order_key,
+        count=sizes.examples,
+        batch_size=sizes.batch_size,
+        multiple=multiple,
     )
     padded = sizes.examples % sizes.batch_size != 0 or sizes.batch_size % multiple != 0
     feed = (Streamed if streamed["train"] else InMemory)(train, order, padded=padded, mesh=mesh)

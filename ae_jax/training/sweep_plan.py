@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -14,7 +15,13 @@ from jax.sharding import Mesh
 
 from ae_jax.core import Autoencoder, TrainState, metric_names
 from ae_jax.data.fingerprint import fingerprint
-from ae_jax.data.memory import InMemory, epoch_order, sequential_order, steps_per_epoch
+from ae_jax.data.memory import (
+    InMemory,
+    draws_fresh,
+    evaluation_order,
+    steps_per_epoch,
+    training_order,
+)
 from ae_jax.devices.compilation import compile_program
 from ae_jax.devices.mesh import data_mesh, put, replicated, split
 from ae_jax.spec import require
@@ -123,15 +130,19 @@ def make_sweep_plan(
     of_runs = jax.tree.map(lambda zero: jnp.zeros(len(rows), zero.dtype), zeros)
     zeros = jax.device_put(of_runs._replace(skips=zeros.skips), sums)
 
-    def orders(epoch: Any) -> Array:
+    # Fresh draws come in one order, so all runs train on the same batches, each computed once.
+    fresh = draws_fresh(train)
+    order_axis = None if fresh else 0
+
+    def orders(epoch: Any) -> Any:
         size, count = sizes.batch_size, sizes.examples
-        return jax.vmap(lambda key: epoch_order(key, epoch, count=count, batch_size=size))(
-            order_keys
-        )
+        one = partial(training_order, train, count=count, batch_size=size)
+        return one(order_keys, epoch) if fresh else jax.vmap(one, (0, None))(order_keys, epoch)
 
     padded = sizes.examples % sizes.batch_size != 0
-    feed = InMemory(train, orders, padded=padded, mesh=mesh, place=per_run)
-    axes = (STATE, SUMS, 0, (None, 0), None, None)
+    place = shared if fresh else per_run
+    feed = InMemory(train, orders, padded=padded, mesh=mesh, place=place)
+    axes = (STATE, SUMS, 0, (None, order_axis), None, None)
     jitted = jax.jit(
         jax.vmap(train_one, in_axes=axes, out_axes=(STATE, SUMS)),
         donate_argnums=0,
@@ -154,8 +165,9 @@ def make_sweep_plan(
         return make_train_step(*parts(hp), ema_decay=ema_decay)(state, batch)
 
     def describe() -> dict[str, Any]:
-        batch = jax.eval_shape(jax.vmap(feed.batch_at, ((None, 0), None)), piece, zero)
-        step = jax.vmap(step_one, (STATE, 0, 0), (STATE, 0))
+        batch_at = feed.batch_at if fresh else jax.vmap(feed.batch_at, ((None, 0), None))
+        batch = jax.eval_shape(batch_at, piece, zero)
+        step = jax.vmap(step_one, (STATE, 0, order_axis), (STATE, 0))
         sets = {"train": train, "test": eval_data}
         points = {name: list(map(float, points)) for name, points in hparams.items()}
         return {
@@ -197,7 +209,7 @@ def _evaluator(
     """Compile the evaluation of all runs on `data`, each with the noise of its own key."""
     rows = len(data["x"])
     batch_size = min(batch_size, rows)
-    order = sequential_order(count=rows, batch_size=batch_size)
+    order = evaluation_order(data, count=rows, batch_size=batch_size)
     feed = InMemory(data, lambda _: order, padded=True, mesh=mesh, place=replicated(mesh))
 
     def one(state, sums, hp, piece, first, count, key, position):

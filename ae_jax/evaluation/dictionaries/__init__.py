@@ -1,0 +1,1 @@
+"""Questions to ask of a dictionary: one a file."""
