@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ae_jax.data.records import Records
-from ae_jax.data.validate import BLOCK
+from ae_jax.data.scan import blocks
+from ae_jax.data.shards import Shards
 from ae_jax.files import CHUNK
 
 log = logging.getLogger(__name__)
@@ -20,10 +21,11 @@ Fingerprint = Mapping[str, str]
 _PARTS = re.compile(r"(?P<dtype>\w+)\[(?P<rows>\d+)(?P<event>[\d, ]*)\] (?P<sum>(files )?\w+)")
 
 
-def fingerprint(data: Mapping[str, np.ndarray | Records]) -> dict[str, str]:
+def fingerprint(data: Mapping[str, np.ndarray | Records | Shards]) -> dict[str, str]:
     """The fingerprint of columns [N, ...], each read completely.
 
     The checksum is a CRC-32: of the values, or of the files of `Records`, which are not decoded.
+    That of `Shards` is that of one array with their rows.
     """
     return {
         name: f"{column.dtype}{list(column.shape)} {_checksum(column)}"
@@ -76,7 +78,9 @@ def require_unchanged(
     log.warning("%s", message)
 
 
-def _checksum(column: np.ndarray | Records) -> str:
+def _checksum(column: np.ndarray | Records | Shards) -> str:
+    if isinstance(column, Shards):
+        return f"{column.scan.checksum:08x}"
     value = 0
     if isinstance(column, Records):
         for path in column.files:
@@ -84,9 +88,8 @@ def _checksum(column: np.ndarray | Records) -> str:
                 while block := file.read(CHUNK):
                     value = zlib.crc32(block, value)
         return f"files {value:08x}"
-    rows = max(1, BLOCK * len(column) // max(column.nbytes, 1))
-    for start in range(0, len(column), rows):
-        value = zlib.crc32(np.ascontiguousarray(column[start : start + rows]).data, value)
+    for _, block in blocks(column):
+        value = zlib.crc32(np.ascontiguousarray(block).data, value)
     return f"{value:08x}"
 
 
