@@ -73,6 +73,12 @@ def opened(folder: Path) -> dict[str, list[Mapped]]:
         event shapes, or from the manifest.
     """
     files = shard_files(folder)
+    manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
+    if manifest is not None and len(manifest["shards"]) != manifest["count"]:
+        raise ValueError(
+            f"{folder} is incomplete, with {len(manifest['shards'])} of {manifest['count']} "
+            "shards: write it to its end with the same call"
+        )
     if not files:
         raise FileNotFoundError(
             f"{folder} holds no shards: needs files such as x-00000.npy or shard-00000.safetensors"
@@ -85,7 +91,7 @@ def opened(folder: Path) -> dict[str, list[Mapped]]:
     found: dict[str, list[Mapped]] = {}
     previous: tuple[Path, list[str]] | None = None
     for path in files:
-        arrays = _npy(path) if path.suffix == ".npy" else _safetensors(path)
+        arrays = open_shard(path)
         if path.suffix != ".npy":
             names = sorted(arrays)
             if previous is not None and previous[1] != names:
@@ -102,9 +108,14 @@ def opened(folder: Path) -> dict[str, list[Mapped]]:
                     f"{_kind(part)} in {path.name}: give all shards one dtype and width"
                 )
             parts.append(part)
-    if (folder / MANIFEST).exists():
-        _require_as_written(folder, read_manifest(folder), found)
+    if manifest is not None:
+        _require_as_written(folder, manifest, found)
     return found
+
+
+def open_shard(path: Path) -> dict[str, Mapped]:
+    """The columns of one file. Raises `ValueError`, one line, if it is damaged."""
+    return _npy(path) if path.suffix == ".npy" else _safetensors(path)
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -154,12 +165,7 @@ def verify_shards(folder: Path) -> None:
 def _require_as_written(
     folder: Path, manifest: Mapping[str, Any], found: Mapping[str, list[Mapped]]
 ) -> None:
-    shards, count = manifest["shards"], manifest["count"]
-    if len(shards) != count:
-        raise ValueError(
-            f"{folder} is incomplete, with {len(shards)} of {count} shards: write it to its end "
-            "with the same call"
-        )
+    shards = manifest["shards"]
     names = {path.name for path in shard_files(folder)}
     for name in sorted(names ^ shards.keys()):
         problem = "is missing" if name in shards else f"is not in {MANIFEST}"

@@ -6,6 +6,7 @@ shard[np.array([70_001, 3])]  # float32 [2, ...event]
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ae_jax.data.scan import BLOCK, Scan, scan
-from ae_jax.data.shard_files import Mapped, opened
+from ae_jax.data.shard_files import MANIFEST, Mapped, opened, shard_files
 from ae_jax.data.splits import held_out, require_split
 from ae_jax.devices.memory import size
 from ae_jax.files import memory_limit
@@ -121,11 +122,11 @@ class Shards:
         rows = rows if self._rows is None else self._rows[rows]
         order = np.argsort(rows, kind="stable")  # files are read forwards
         ordered = rows[order]
-        cuts = np.searchsorted(ordered, self._starts)
-        for i, part in enumerate(self._parts):
-            mine = slice(cuts[i], cuts[i + 1])
-            if mine.start < mine.stop:
-                out[order[mine]] = _in_range(part, part.read(ordered[mine] - self._starts[i]))
+        numbers = np.searchsorted(self._starts, ordered, side="right") - 1
+        cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(ordered)]
+        for mine in (slice(*cut) for cut in itertools.pairwise(cuts) if len(ordered)):
+            part, start = self._parts[numbers[mine][0]], self._starts[numbers[mine][0]]
+            out[order[mine]] = _in_range(part, part.read(ordered[mine] - start))
         return out
 
 
@@ -195,7 +196,7 @@ def holds_shards(folder: Path, *, deep: bool = True) -> bool:
     """Whether a folder holds shards, or (`deep`) one of its subfolders does."""
     if not folder.is_dir():
         return False
-    if any(each.suffix in (".npy", ".safetensors") for each in folder.iterdir()):
+    if shard_files(folder) or (folder / MANIFEST).exists():
         return True
     return deep and any(holds_shards(each, deep=False) for each in folder.iterdir())
 

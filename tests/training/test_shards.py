@@ -45,7 +45,7 @@ def assert_same(a, b):
     assert rows[0] == rows[1]
 
 
-@pytest.mark.parametrize("streamed", [True, False, None])
+@pytest.mark.parametrize("streamed", [True, False])
 def test_a_run_on_shards_is_that_on_the_concatenated_array(tmp_path, streamed):
     data = columns(write(tmp_path / "acts"))
     one = train(X, eval_data=X, epochs=2, stream=streamed)
