@@ -12,7 +12,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from ae_jax.data import load, stream
+from ae_jax.data.pipeline import which_to_stream
 from ae_jax.data.shards import Shards, columns
+from ae_jax.devices import memory
+from ae_jax.devices.mesh import data_mesh
 from ae_jax.models import Vanilla
 from ae_jax.networks import MLP
 from ae_jax.training import fit, sweep
@@ -103,6 +106,18 @@ def test_what_is_refused_or_said(tmp_path, caplog):
         train(columns(write(tmp_path / "off", x)), epochs=1)
     assert [record.getMessage() for record in caplog.records] == [
         "train: 2 of the 6 elements of x have zero variance, the first is 2, always 0"
+    ]
+
+
+def test_large_shards_are_streamed_and_that_is_said(tmp_path, monkeypatch, caplog):
+    data, mesh = columns(write(tmp_path / "acts")), data_mesh(1)  # 1200 bytes as float32
+    choose = partial(which_to_stream, {"train": data}, mesh)
+    assert choose(None) == {"train": False} and choose(True) == {"train": True}
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 4700)
+    assert choose(None) == {"train": True} and choose(False) == {"train": False}
+    assert [record.getMessage() for record in caplog.records] == [
+        "train takes 1.2 kB, more than a quarter of this machine's memory: it is streamed from its "
+        "shards"
     ]
 
 
