@@ -68,10 +68,12 @@ def opened(folder: Path) -> dict[str, list[Mapped]]:
     """The parts of each column of a folder, in their order.
 
     Raises:
-      FileNotFoundError: there are no shards.
+      FileNotFoundError: there is no folder, or no shard in it.
       ValueError: one line, for a damaged file, or files that differ in their columns, dtypes or
         event shapes, or from the manifest.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: give the folder of the shards")
     files = shard_files(folder)
     manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
     if manifest is not None and len(manifest["shards"]) != manifest["count"]:
