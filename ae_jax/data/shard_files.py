@@ -55,7 +55,8 @@ class Mapped:
         """These rows, which are in ascending order."""
         if (np.diff(rows) == 1).all():
             return self.array[int(rows[0]) : int(rows[-1]) + 1]
-        if _WILL_NEED is not None and self.array.flags.c_contiguous:
+        scattered = rows[-1] - rows[0] > 4 * len(rows)
+        if scattered and _WILL_NEED is not None and self.array.flags.c_contiguous:
             # Without this the disk reads one row at a time, and much around each that nobody needs.
             width = self.array[:1].nbytes
             pages = np.unique((self.offset + rows * width) // mmap.PAGESIZE * mmap.PAGESIZE)

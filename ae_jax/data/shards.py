@@ -40,7 +40,8 @@ class Shards:
     """
 
     def __init__(self, parts: Sequence[Mapped], rows: np.ndarray | None = None) -> None:
-        self._parts, self._rows = tuple(parts), rows
+        self._parts = tuple(parts)
+        self._rows = None if rows is None else rows.astype(np.int32)
         self._starts = np.cumsum([0, *(len(part.array) for part in parts)])
         count = int(self._starts[-1]) if rows is None else len(rows)
         stored = parts[0].array.dtype
@@ -119,14 +120,16 @@ class Shards:
                 "this machine's memory: stream them (fit does), or read fewer at a time"
             )
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        rows = rows if self._rows is None else self._rows[rows]
+        rows = rows if self._rows is None else self._rows[rows].astype(np.int64)
         order = np.argsort(rows, kind="stable")  # files are read forwards
         ordered = rows[order]
         numbers = np.searchsorted(self._starts, ordered, side="right") - 1
         cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(ordered)]
         for mine in (slice(*cut) for cut in itertools.pairwise(cuts) if len(ordered)):
             part, start = self._parts[numbers[mine][0]], self._starts[numbers[mine][0]]
-            out[order[mine]] = _in_range(part, part.read(ordered[mine] - start))
+            values = _in_range(part, part.read(ordered[mine] - start))
+            with np.errstate(over="ignore"):  # a float64 may become infinite: `scan` counts it
+                out[order[mine]] = values
         return out
 
 

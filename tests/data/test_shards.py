@@ -269,6 +269,17 @@ def test_rows_that_are_not_finite_are_counted_and_named(tmp_path, value, monkeyp
         check_activations({"x": x})
 
 
+def test_what_is_too_large_for_float32_is_not_finite(tmp_path):
+    x = X.astype(np.float64)
+    x[21, 3] = 1e300
+    with pytest.raises(
+        ValueError,
+        match=r"^1 of the 23 rows of x .* too large for float32, the fir"
+        r"st is row 13 of .*x-10.npy",
+    ):
+        validated(columns(write_npy(tmp_path, x=x)), records=True)  # fmt: skip
+
+
 def test_columns_without_variance_are_counted_and_named(tmp_path, monkeypatch):
     monkeypatch.setattr(scan, "BLOCK", 60)
     x, same = X.copy(), np.tile(X[:1], (23, 1))
@@ -284,3 +295,14 @@ def test_columns_without_variance_are_counted_and_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="x has zero variance: its 23 rows are all equal to row 0"):
         check_activations({"x": same})
     check_activations({"x": X, "label": LABEL, "target": TARGET[:1], "mask": np.ones(23)})
+
+
+def test_scattered_rows_of_a_large_file(tmp_path):
+    x = np.arange(30_000, dtype=np.float64).reshape(3000, 10)
+    np.save(tmp_path / "0.npy", x[:1000])
+    np.save(tmp_path / "1.npy", x[1000:])
+    column, rows = columns(tmp_path)["x"], RNG.permutation(3000)
+    for start in range(0, 3000, 37):
+        np.testing.assert_array_equal(column[rows[start : start + 37]], x[rows[start : start + 37]])
+    every = column.select(np.arange(0, 3000, 7))
+    np.testing.assert_array_equal(every[rows[:60] % 400], x[::7][rows[:60] % 400])
