@@ -125,13 +125,14 @@ def finite(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Write a text file atomically: a reader sees the old content or the new, never a part of it.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file atomically: a reader sees the old content or the new, never a part of it.
 
     A link is replaced, not followed. Raises `OSError` with the file, the bytes needed and the bytes
     free.
     """
-    temporary, data = path.with_name(path.name + ".tmp"), content.encode()
+    temporary = path.with_name(path.name + ".tmp")
+    data = content.encode() if isinstance(content, str) else content
     try:
         temporary.unlink(missing_ok=True)
         with open(temporary, "xb", buffering=0) as file:
@@ -166,8 +167,9 @@ def append_whole(path: Path, line: str) -> None:
 
 
 def _write_all(file: Any, data: bytes) -> None:
-    while data:
-        data = data[file.write(data) :]
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _cannot_write(path: Path, need: int, error: OSError) -> OSError:

@@ -2,10 +2,22 @@
 
 `load("digits", "train")` returns `{"x": [N, H, W, C] uint8, "label": [N] int32}`. `validated` turns
 an array, or a mapping of arrays, into such a dict, or raises an error that says what is wrong.
+`write_activations(layer_of(ae, variables, path), data, folder)` writes what a layer of a model, or
+any other function, gives for a data set. `load(folder, "train")` reads it, however large it is.
 TensorFlow Datasets and scikit-learn are imported only when a data set needs them.
 """
 
+from ae_jax.data.activations import write_activations
+from ae_jax.data.layers import layer_names, layer_of
+from ae_jax.data.scan import check_activations
 from ae_jax.data.sources import load
 from ae_jax.data.validate import validated
 
-__all__ = ["load", "validated"]
+__all__ = [
+    "check_activations",
+    "layer_names",
+    "layer_of",
+    "load",
+    "validated",
+    "write_activations",
+]

@@ -1,4 +1,4 @@
-"""`python -m ae_jax.data`: prepare a data set, or list the prepared ones."""
+"""`python -m ae_jax.data`: prepare a data set, list the prepared ones, or check shards."""
 
 from __future__ import annotations
 
@@ -35,13 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument(
             "--data-dir", metavar="DIR", help="folder of sets; default: $AE_JAX_DATA, else TFDS's"
         )
+    check_args = commands.add_parser(
+        "check",
+        help="read a folder of shards",
+        description="Read a folder of shards: SHA-256 (of those that `write_activations` wrote), "
+        "rows that are not finite, elements without variance.",
+    )
+    check_args.add_argument("folder", type=Path)
     options = parser.parse_args(arguments)
-    root = catalog.data_root(options.data_dir)
     try:
-        if options.command == "list":
-            _list(root)
+        if options.command == "check":
+            _check(options.folder)
+        elif options.command == "list":
+            _list(catalog.data_root(options.data_dir))
         else:
-            _prepare(options.name, root, options.source)
+            _prepare(options.name, catalog.data_root(options.data_dir), options.source)
     except (OSError, TypeError, ValueError) as error:
         parser.error(" ".join(str(error).split()))
     except KeyboardInterrupt:
@@ -57,6 +65,19 @@ def _prepare(name: str, root: Path, source: Path | None) -> None:
 
         tfds.disable_progress_bar()
     print(f"{name} is in {prepare(name, root, source)}")
+
+
+def _check(folder: Path) -> None:
+    from ae_jax.data.scan import check_activations
+    from ae_jax.data.shard_files import MANIFEST, verify_shards
+    from ae_jax.data.shards import columns
+
+    found = columns(folder)
+    if (folder / MANIFEST).exists():
+        verify_shards(folder)
+    check_activations(found)
+    for name, column in found.items():
+        print(f"{name}: {column.dtype}{list(column.shape)} in {len(column.files)} files")
 
 
 def _list(root: Path) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from ae_jax.data.generated import Column
 from ae_jax.data.records import Records
-from ae_jax.data.validate import BLOCK
+from ae_jax.data.scan import blocks
+from ae_jax.data.shards import Shards
 from ae_jax.files import CHUNK
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,12 @@ _PARTS = re.compile(
 )
 
 
-def fingerprint(data: Mapping[str, np.ndarray | Records | Column]) -> dict[str, str]:
+def fingerprint(data: Mapping[str, np.ndarray | Records | Shards | Column]) -> dict[str, str]:
     """The fingerprint of columns [N, ...], each read completely.
 
     The checksum is a CRC-32: of the values, of the files of `Records`, which are not decoded, or of
-    the identity of `ae_jax.data.generated.Generated`, of which no value is computed.
+    the identity of `ae_jax.data.generated.Generated`, of which no value is computed. That of
+    `Shards` is that of one array with their rows.
     """
     return {
         name: f"{column.dtype}{list(column.shape)} {_checksum(column)}"
@@ -80,7 +82,9 @@ def require_unchanged(
     log.warning("%s", message)
 
 
-def _checksum(column: np.ndarray | Records | Column) -> str:
+def _checksum(column: np.ndarray | Records | Shards | Column) -> str:
+    if isinstance(column, Shards):
+        return f"{column.scan.checksum:08x}"
     value = 0
     if isinstance(column, Column):
         return f"rule {column.data.checksum()}"
@@ -90,9 +94,8 @@ def _checksum(column: np.ndarray | Records | Column) -> str:
                 while block := file.read(CHUNK):
                     value = zlib.crc32(block, value)
         return f"files {value:08x}"
-    rows = max(1, BLOCK * len(column) // max(column.nbytes, 1))
-    for start in range(0, len(column), rows):
-        value = zlib.crc32(np.ascontiguousarray(column[start : start + rows]).data, value)
+    for _, block in blocks(column):
+        value = zlib.crc32(np.ascontiguousarray(block).data, value)
     return f"{value:08x}"
 
 

@@ -32,6 +32,8 @@ A negative index is padding: a copy of example ``-1 - index`` (see `row_of`). It
 class InMemory:
     """Batches of data that is on every device; `ae_jax.data.stream.Streamed` has the same methods.
 
+    `ae_jax.data.shards.Shards` in `data` are read as a whole.
+
     With `padded`, batches have a ``mask`` (see `take`), which is needed if `order` has padding.
     `place` is the sharding of the order; by default that of its batches, which are split.
     """
@@ -46,7 +48,7 @@ class InMemory:
         place: NamedSharding | None = None,
     ) -> None:
         self.batch_at = partial(batch_at, padded=padded)
-        self._data = put(data, replicated(mesh))
+        self._data = put({k: np.asarray(column) for k, column in data.items()}, replicated(mesh))
         self._order_of = jax.jit(order, out_shardings=place or split(mesh, 1))
         self._epoch, self._order = 0, self._order_of(0)
 

@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
 from ae_jax.data.generated import Generated
 from ae_jax.data.records import Records
-from ae_jax.devices.memory import SHARE, data_bytes, device_bytes, size
+from ae_jax.data.shards import Shards
+from ae_jax.devices.memory import SHARE, data_bytes, device_bytes, host_bytes, size
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,8 @@ def which_to_stream(
       mesh: the devices.
       stream: True or False for all of them, except for those that are `Generated`, which have
         nothing on the host to stream. With None, the largest sets are streamed until the
-        others fit into `SHARE` of a device's memory; a warning says so.
+        others fit into `SHARE` of a device's memory; a warning says so. So are shards that take
+        more than a quarter of the memory of this machine.
 
     Raises:
       ValueError: `stream` is False and a set is of `Records`, which are always streamed.
@@ -43,6 +46,14 @@ def which_to_stream(
                     "stream=False, or load it with decode='once'"
                 )
             streamed[name] = True
+        elif stream is None and _are_large_shards(data, need):
+            log.warning(
+                "%s takes %s, more than a quarter of this machine's memory: it is streamed from "
+                "its shards",
+                name,
+                size(need),
+            )
+            streamed[name] = True
         elif memory is not None and total + need > SHARE * memory:
             beside = f" and {size(total)} beside it" if total else ""
             log.warning(
@@ -57,3 +68,11 @@ def which_to_stream(
             streamed[name] = bool(stream)
             total += need
     return streamed
+
+
+def _are_large_shards(data: Mapping[str, Any], need: int) -> bool:
+    """Whether shards of `need` bytes are too large to be read and copied to a device.
+
+    They and their copy may fill `SHARE` of the memory of this machine.
+    """
+    return any(isinstance(c, Shards) for c in data.values()) and 2 * need > SHARE * host_bytes()

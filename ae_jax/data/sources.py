@@ -12,6 +12,7 @@ from ae_jax.data import array_record, catalog, idx, originals, static_mnist
 from ae_jax.data.array_record import Decode
 from ae_jax.data.csv import load_csv
 from ae_jax.data.npz import load_npy, load_npz
+from ae_jax.data.shards import holds_shards, load_shards
 from ae_jax.data.splits import require_split
 from ae_jax.files import user_path
 
@@ -38,6 +39,7 @@ def load(
           may be its file or folder;
         - a path to a folder of raw idx files, gzipped or not ("./fashion" if it is one word), or to
           the file or folder of static_mnist;
+        - a path to a folder of shards, .npy or .safetensors (`shards.load_shards`);
         - a path to an .npz or .npy file (`npz.load_npz`), or to a table, .csv or .tsv, gzipped or
           not (`csv.load_csv`).
       split: "train", "test", or another split of static_mnist ("valid") or of a TFDS set.
@@ -50,7 +52,8 @@ def load(
     Returns:
       {"x": uint8 [N, H, W, C], "label": int32 [N]} in the order of the files. From a file, "x" may
       also be float32 `[N, ...event]`. Sets without labels have no "label". With decode="always",
-      "x" is a `records.Records`, from which `ae_jax.training.fit` streams.
+      "x" is a `records.Records`, from which `ae_jax.training.fit` streams. The columns of shards
+      are `shards.Shards`, which it streams or reads, whatever fits the memory.
 
     Raises:
       FileNotFoundError: the set does not exist; the message contains the command to run.
@@ -68,6 +71,13 @@ def load(
             return static_mnist.load_static(place, split)
         if (reader := READERS.get(_suffix(path))) is None and path.is_file():
             raise ValueError(f"{path}: is not read by its name: use one of {', '.join(READERS)}")
+        if path.is_dir() and holds_shards(path):
+            return load_shards(path, split)
+        if path.is_dir() and not idx.holds_idx(path):
+            raise FileNotFoundError(
+                f"{path} holds neither shards, such as x-00000.npy or shard-00000.safetensors, nor "
+                f"idx files, such as {idx.PREFIXES['train']}-images-idx3-ubyte"
+            )
         return (reader or idx.load_folder)(path, split)
     name = str(name)
     if name == "digits":

@@ -21,12 +21,16 @@ def hold_out(arrays: Mapping[str, np.ndarray], split: str) -> dict[str, np.ndarr
     numbers never change between versions of NumPy. The draw depends on the position of a row alone,
     so rows that are appended to a file leave the others in their split. Labels are not stratified.
     """
-    n = len(arrays["x"])
+    rows = held_out(len(arrays["x"]), split)
+    return {key: value[rows] for key, value in arrays.items()}
+
+
+def held_out(n: int, split: str) -> np.ndarray:
+    """The rows among n of the "train" or the "test" split (see `hold_out`), ascending."""
     # Of seed 7, because it draws the first row of all: two rows are enough for two splits.
     drawn = (5 * np.random.RandomState(7).random_sample(-(-n // 5))).astype(int)
     tested = np.arange(n) % 5 == np.repeat(drawn, 5)[:n]
-    rows = np.flatnonzero(tested == (split == "test"))
-    return {key: value[rows] for key, value in arrays.items()}
+    return np.flatnonzero(tested == (split == "test"))
 
 
 def with_labels(data: Mapping[str, np.ndarray], labels: Sequence[int]) -> dict[str, np.ndarray]:

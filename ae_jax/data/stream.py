@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 
 from ae_jax.data.memory import Order, row_of
 from ae_jax.data.records import Records
+from ae_jax.data.shards import Shards
 from ae_jax.devices.mesh import split
 
 CHUNK_BYTES = 4 * 2**20
@@ -32,12 +33,12 @@ class Streamed:
     """Batches of data on the host; only a few chunks are on the devices at a time.
 
     The methods are those of `ae_jax.data.memory.InMemory`. The values of `data` are arrays [N, ...]
-    (parts of memory-mapped ones are read from disk when they are needed), or `Records`.
+    (parts of memory-mapped ones are read from disk when they are needed), `Records` or `Shards`.
     """
 
     def __init__(
         self,
-        data: Mapping[str, np.ndarray | Records],
+        data: Mapping[str, np.ndarray | Records | Shards],
         order: Order,
         *,
         padded: bool,
@@ -109,7 +110,7 @@ class Streamed:
 class _Reader:
     """Reads chunks. It is separate so that the threads end when a `Streamed` is deleted."""
 
-    data: Mapping[str, np.ndarray | Records]
+    data: Mapping[str, np.ndarray | Records | Shards]
     padded: bool
     order_of: Callable[[int], np.ndarray]
     columns: np.ndarray

@@ -12,10 +12,11 @@ from ae_jax.core import Support
 from ae_jax.data.generated import Generated
 from ae_jax.data.real import real_rows, real_steps
 from ae_jax.data.records import Records
+from ae_jax.data.scan import BLOCK, require_finite
+from ae_jax.data.shards import Shards
 
 KEYS = ("x", "label", "length", "mask")
 """The columns that mean the same everywhere. Any other is for the model that reads it."""
-BLOCK = 2**26  # bytes that are checked at a time: a mapped set may be larger than the memory
 LOOK = 1024
 """Rows of a generated set that are checked: all of them would have to be computed."""
 _NEEDS = {
@@ -27,7 +28,7 @@ _NEEDS = {
 
 
 def validated(
-    data: ArrayLike | Mapping[str, ArrayLike | Records] | Generated,
+    data: ArrayLike | Mapping[str, ArrayLike | Records | Shards] | Generated,
     *,
     support: Support = "real",
     records: bool = False,
@@ -42,7 +43,8 @@ def validated(
         model reads: NumPy arrays, JAX arrays, or anything that `np.asarray` accepts.
       support: refuse other values of "x" in real rows and steps (see `ae_jax.core.Support`). uint8
         values 0..255 stand for [0, 1]: they are refused as counts only.
-      records: accept `Records` as "x", which are returned unchanged.
+      records: accept `Records` as "x" and `Shards` as any column that is not of `KEYS[1:]`. They
+        are returned unchanged. Otherwise the rows of shards are read into memory.
       generated: accept `Generated`, which is returned unchanged. Its first rows are checked.
 
     Returns:
@@ -76,7 +78,7 @@ def validated(
             checked[key] = column.astype(np.float32 if key == "mask" else np.int32, copy=False)
     for key in arrays.keys() - set(KEYS):
         if arrays[key] is not None:
-            checked[key] = _further_column(key, arrays[key], len(x))
+            checked[key] = _further_column(key, arrays[key], len(x), records)
     if "length" in checked:
         _require_range("length", checked["length"], 1, x.shape[1])
     if "mask" in checked:
@@ -92,11 +94,11 @@ def first_rows(data: Mapping[str, np.ndarray] | Generated) -> dict[str, np.ndarr
     return dict(data)
 
 
-def _examples(data: ArrayLike | Records, records: bool) -> np.ndarray:
+def _examples(data: ArrayLike | Records | Shards, records: bool) -> np.ndarray:
     """The examples as uint8 or finite float32 `[N, ...event]`."""
     if records and isinstance(data, Records):
         return cast(np.ndarray, data)  # which has the same interface here
-    x = _as_array("x", data)
+    x = _as_array("x", data, records)
     if x.dtype.kind in "iu" and x.dtype != np.uint8:
         raise TypeError(
             f"x has dtype {x.dtype}: use x.astype(np.uint8) for pixels 0..255, "
@@ -115,7 +117,7 @@ def _examples(data: ArrayLike | Records, records: bool) -> np.ndarray:
 
 def _floats(key: str, x: np.ndarray) -> np.ndarray:
     """`x` as uint8 (kept) or float32, with no NaN or infinity."""
-    if x.dtype == np.uint8:
+    if x.dtype == np.uint8 or isinstance(x, Shards):  # which are checked already
         return x
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
@@ -144,6 +146,8 @@ def _require_support(data: Mapping[str, np.ndarray], support: Support) -> None:
         )
     if support == "real" or pixels:
         return
+    if isinstance(data["x"], Shards) and ("mask" in data or "length" in data):
+        data = {**data, "x": np.asarray(data["x"])}
     data = real_rows(data)
     x, real = data["x"], real_steps(data)
     x = x if real is None else x[real]
@@ -161,20 +165,24 @@ def _require_support(data: Mapping[str, np.ndarray], support: Support) -> None:
             raise ValueError(f"x has the value {value:.6g}, and {_NEEDS[support]}")
 
 
-def _further_column(key: str, data: ArrayLike | Records, n: int) -> np.ndarray:
+def _further_column(
+    key: str, data: ArrayLike | Records | Shards, n: int, records: bool
+) -> np.ndarray:
     """A column `[N, ...]` that only some models read."""
-    column = _as_array(key, data)
+    column = _as_array(key, data, records)
     if column.ndim == 0 or len(column) != n:
         shape = list(column.shape)
         raise ValueError(f"{key} has shape {shape} but x has {n} rows: needs [{n}, ...]")
     if column.dtype == np.uint8 or column.dtype.kind not in "iu":
         return _floats(key, column)
+    if isinstance(column, Shards):
+        return column
     limits = np.iinfo(np.int32)
     _require_range(key, column.reshape(-1), limits.min, limits.max)
     return column.astype(np.int32, copy=False)
 
 
-def _column(key: str, data: ArrayLike | Records, n: int) -> np.ndarray:
+def _column(key: str, data: ArrayLike | Records | Shards, n: int) -> np.ndarray:
     """One number per example, `[N]`; integers, except for "mask"."""
     column = _as_array(key, data)
     if column.dtype.kind not in "iub" and key != "mask":
@@ -191,7 +199,10 @@ def _column(key: str, data: ArrayLike | Records, n: int) -> np.ndarray:
     return column
 
 
-def _as_array(key: str, data: ArrayLike | Records) -> np.ndarray:
+def _as_array(key: str, data: ArrayLike | Records | Shards, records: bool = False) -> np.ndarray:
+    if isinstance(data, Shards):
+        require_finite(key, data)
+        return cast(np.ndarray, data) if records else np.asarray(data)
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(f"{key} is a masked array: fill it, its mask would be ignored")
     try:

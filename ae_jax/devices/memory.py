@@ -20,7 +20,16 @@ def device_bytes(mesh: Mesh) -> int | None:
     All processes call this together and get the minimum over them. The CPU devices of a process
     share the memory of the machine evenly.
     """
-    memory = local_bytes(mesh)
+    return _least(local_bytes(mesh))
+
+
+def host_bytes() -> int:
+    """Memory of this machine in bytes; with several processes the minimum over them, as above."""
+    return _least(memory_bytes()) or 0
+
+
+def _least(memory: int | None) -> int | None:
+    """The minimum over all processes, or None if one does not know."""
     if jax.process_count() > 1:
         least = int(process_allgather(np.int64(-1 if memory is None else memory)).min())
         memory = None if least < 0 else least

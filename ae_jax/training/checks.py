@@ -10,6 +10,8 @@ from ae_jax.core import Autoencoder
 from ae_jax.data import validated
 from ae_jax.data.generated import Generated
 from ae_jax.data.real import value_range
+from ae_jax.data.scan import describe_constant, require_varied
+from ae_jax.data.shards import Shards
 from ae_jax.data.validate import first_rows
 from ae_jax.spec import require
 
@@ -44,14 +46,28 @@ def checked_data(
                 f"{name}: {column} has shape {list(data[column].shape)}; the model was built for "
                 f"[{', '.join(['N', *map(str, shape)])}]"
             )
-    if ae.check is not None:
-        try:
+    try:
+        if ae.check is not None:
             ae.check(first_rows(data), name == "train")
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        if not isinstance(data, Generated):
+            _check_variance(data, name)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     if name == "train":
         _warn_of_channels_first(ae.event_shape)
     return data
+
+
+def _check_variance(data: Mapping[str, np.ndarray], name: str) -> None:
+    """Raises `ValueError` for float columns of shards that never vary. Warns of single elements.
+
+    Shards hold activations. Pixels and columns of a table may be constant.
+    """
+    for key, column in data.items():
+        if isinstance(column, Shards) and column.dtype == np.float32 and column.ndim > 1:
+            require_varied(key, column)
+            if name == "train" and (constant := describe_constant(key, column)):
+                log.warning("%s: %s", name, constant)
 
 
 def check_examples(ae: Autoencoder, train: Mapping[str, np.ndarray]) -> None:

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from ae_jax.data import fingerprint as module
-from ae_jax.data import load, prepare
+from ae_jax.data import load, prepare, scan
 from ae_jax.data.fingerprint import changes, fingerprint, require_unchanged
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
@@ -23,7 +22,7 @@ def test_every_value_counts(monkeypatch):
         other[i, i % 3] += 1e-6
         assert changed(x=other) == ["test 'x' has other values"]
     assert changed(x=np.asfortranarray(X)) == changed(label=DATA["label"].copy()) == []
-    monkeypatch.setattr(module, "BLOCK", 7)  # bytes: a row at a time
+    monkeypatch.setattr(scan, "BLOCK", 7)  # bytes: a row at a time
     assert fingerprint(DATA) == whole
 
 

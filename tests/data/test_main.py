@@ -1,8 +1,11 @@
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from ae_jax.data import write_activations
 from ae_jax.data.__main__ import main
 
 
@@ -28,6 +31,7 @@ def test_help_imports_nothing_heavy():
         (["prepaer", "mnist"], "invalid choice: 'prepaer'"),
         (["prepare", "mnits"], "did you mean 'mnist'"),
         (["prepare", "mnist", "--from", "nowhere"], "nowhere is not a folder"),
+        (["check", "nowhere"], "nowhere is not a folder: give the folder of the shards"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(arguments, message, capsys):
@@ -46,6 +50,26 @@ def test_mistakes_as_the_user_sees_them(tmp_path):
     assert len(result.stderr.splitlines()) == 1
     assert "train-images-idx3-ubyte.gz is missing" in result.stderr
     assert not result.stdout
+
+
+def test_check(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    folder = write_activations(lambda batch: batch["x"], x, tmp_path / "a", rows_per_shard=16)
+    assert main(["check", str(folder)]) == 0
+    assert capsys.readouterr().out == "x: float32[30, 4] in 2 files\n"
+    (folder / "shards.json").unlink()
+    for column, value, message in (
+        (x[:, 2], 0.5, "x have zero variance, the first is 2, always 0.5: drop them"),
+        (x[9:], np.nan, "rows of x have values that are NaN, .*the first is row 9 of .*x-0.npy"),
+    ):
+        column[:] = value
+        for path in folder.iterdir():
+            path.unlink()
+        np.save(folder / "x-0.npy", x)
+        with pytest.raises(SystemExit):
+            main(["check", str(folder)])
+        err = capsys.readouterr().err
+        assert re.search(message, err) and len(err.splitlines()) == 1
 
 
 def test_list(prepared, idx_folder, tmp_path, capsys):
