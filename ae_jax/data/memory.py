@@ -48,7 +48,9 @@ class InMemory:
         place: NamedSharding | None = None,
     ) -> None:
         self.batch_at = partial(batch_at, padded=padded)
-        self._data = put({k: np.asarray(column) for k, column in data.items()}, replicated(mesh))
+        if not isinstance(data, Generated):
+            data = {name: np.asarray(column) for name, column in data.items()}
+        self._data = put(data, replicated(mesh))
         self._order_of = jax.jit(order, out_shardings=place or split(mesh, 1))
         self._epoch, self._order = 0, self._order_of(0)
 

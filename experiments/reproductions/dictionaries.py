@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
@@ -17,7 +16,7 @@ from ae_jax.evaluation.dictionaries.ground_truth import scores
 from ae_jax.models import Dictionary
 from ae_jax.sparsifiers import BatchTopK, Gated, JumpReLU, L1Sparsifier, TopK
 from ae_jax.training import fit
-from experiments.reproductions.setup import Metrics, Row, Setup
+from experiments.reproductions.setup import Metrics, Setup
 
 LAW = SynthSAE(features=1024, dim=64, roots=32, children=4, depth=1)
 WIDTH, ACTIVE, BATCH = 256, 12, 1024
@@ -119,5 +118,3 @@ def unit(rows: np.ndarray) -> np.ndarray:
     """Rows of norm 1."""
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
-
-_ = jax
