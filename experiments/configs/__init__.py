@@ -19,6 +19,7 @@ from experiments.configs.canon import (
     stacked,
     tied,
 )
+from experiments.configs.dictionaries import dictionary
 from experiments.configs.variational import (
     conditional,
     digits,
@@ -44,6 +45,7 @@ CONFIGS: dict[str, Config] = {
     "conv": conv.CONFIG,
     "deep": deep.CONFIG,
     "denoise": denoise.CONFIG,
+    "dictionary": dictionary.CONFIG,
     "digits": digits.CONFIG,
     "few_labels": few_labels.CONFIG,
     "greedy": greedy.CONFIG,
