@@ -2,10 +2,12 @@
 
 `load("digits", "train")` returns `{"x": [N, H, W, C] uint8, "label": [N] int32}`. `validated` turns
 an array, or a mapping of arrays, into such a dict, or raises an error that says what is wrong.
+`Generated` is data that is computed from row numbers where it is used, as that of `synthetic`.
 TensorFlow Datasets and scikit-learn are imported only when a data set needs them.
 """
 
+from ae_jax.data.generated import Generated
 from ae_jax.data.sources import load
 from ae_jax.data.validate import validated
 
-__all__ = ["load", "validated"]
+__all__ = ["Generated", "load", "validated"]

@@ -68,7 +68,7 @@ def fit(
       ae: from ``spec.build(event_shape)``, or made by hand.
       train: an array [N, *event_shape], uint8 or float, or a mapping with that as ``"x"`` and any
         further columns [N, ...], such as ``"label"``, ``"length"`` and what the model reads.
-        Arrays may be mapped into memory from disk. Or `ae_jax.data.generated.Generated`, whose rows
+        Arrays may be mapped into memory from disk. Or `ae_jax.data.Generated`, whose rows
         are computed in the compiled step.
       epochs, steps: how long; exactly one of them.
       batch_size: examples per update, by default 256, or all of a smaller set; the last batch of
