@@ -53,7 +53,8 @@ class Generated(Mapping[str, "Column"]):
     """Which rows an epoch has. False: rows 0 .. length - 1, in a new random order each epoch, as of
     an array; that order is an array. True: epoch e has the rows e * length .. (e + 1) * length - 1
     modulo 2^31, in this order, which needs no memory. It is for rows that are independent draws:
-    no row is seen twice."""
+    before the numbers run out, no row is seen twice. As `eval_data`, a set has its first rows every
+    time."""
 
     def __post_init__(self) -> None:
         ok = isinstance(self.length, int | np.integer) and 1 <= self.length <= MOST_ROWS
@@ -63,11 +64,14 @@ class Generated(Mapping[str, "Column"]):
             json.dumps(self.identity)
         except (TypeError, ValueError) as error:
             raise TypeError(f"identity: must be JSON-ready data: {error}") from None
+        for leaf in jax.tree.leaves(self.arrays):
+            if not isinstance(leaf, np.ndarray | np.generic | Array):
+                raise TypeError(f"arrays: {leaf!r} is no array: use np.asarray({leaf!r})")
         shapes = self.shapes
         if not isinstance(shapes, Mapping) or "x" not in shapes:
             raise ValueError(f"fn: must return a mapping with 'x', and returns {shapes}")
         for name, column in shapes.items():
-            needs = [1, "..."] if name == "x" else [1]
+            needs = "[1, ...event]" if name == "x" else "[1, ...]"
             if column.shape[:1] != (1,) or (name == "x" and len(column.shape) < 2):
                 raise ValueError(
                     f"fn: {name} has shape {list(column.shape)} for one row: needs {needs}"

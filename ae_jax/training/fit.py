@@ -69,7 +69,7 @@ def fit(
       train: an array [N, *event_shape], uint8 or float, or a mapping with that as ``"x"`` and any
         further columns [N, ...], such as ``"label"``, ``"length"`` and what the model reads.
         Arrays may be mapped into memory from disk, or be `ae_jax.data.shards.Shards`. Or
-        `ae_jax.data.generated.Generated`, whose rows are computed in the compiled step.
+        `ae_jax.data.Generated`, whose rows are computed in the compiled step.
       epochs, steps: how long; exactly one of them.
       batch_size: examples per update, by default 256, or all of a smaller set; the last batch of
         an epoch is padded and masked.

@@ -102,7 +102,8 @@ def sweep(
         to `make_ae`. The grid is the product of the lists, the last varying fastest. It may be
         empty.
       seeds: one or more seeds (see `fit`).
-      train, epochs, batch_size, eval_data, ema_decay, log_every, checkpoint_every: see `fit`.
+      train, epochs, batch_size, eval_data, ema_decay, log_every, checkpoint_every: see `fit`. Fresh
+        rows (see `ae_jax.data.Generated`) have one order, so all runs share their batches.
       optimizer: ``optimizer(learning_rate) -> optax optimizer``.
       learning_rate: the learning rate if it is not in the grid.
       params, model_state: initial values for every run, instead of random ones (see `fit`).

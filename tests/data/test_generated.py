@@ -106,6 +106,7 @@ def test_the_fingerprint_is_that_of_the_identity():
         ({"length": 2**31}, ValueError, "length=2147483648"),
         ({"length": 2.0}, ValueError, "length=2.0"),
         ({"fn": 3}, ValueError, "fn=3: must be a function"),
+        ({"arrays": 0.5}, TypeError, r"arrays: 0.5 is no array: use np.asarray\(0.5\)"),
         ({"identity": {1, 2}}, TypeError, "identity: must be JSON-ready data"),
         ({"fn": lambda a, r: r}, ValueError, "fn: must return a mapping with 'x'"),
         ({"fn": lambda a, r: {"y": r}}, ValueError, "fn: must return a mapping with 'x'"),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ae_jax.data.synthetic.directions import PRECISE
 from ae_jax.data.synthetic.law import Constants, FeatureSpec, feature_words
 from ae_jax.data.synthetic.tree import Forest
 from ae_jax.ops.threefry import Pair, uniform
@@ -94,5 +95,5 @@ class MatryoshkaToy(FeatureSpec):
         child = parent[..., None] & (chosen == jnp.arange(self.children))
         alone = first[:, size:] < self.alone
         a = jnp.concatenate([parent, child.reshape(len(parent), -1), alone], 1).astype(jnp.float32)
-        x = a @ constants["features"] + constants["bias"]
+        x = jnp.matmul(a, constants["features"], precision=PRECISE) + constants["bias"]
         return {"x": x, "activations": a} if activations else {"x": x}

@@ -52,7 +52,10 @@ class Superposition(FeatureSpec):
 
     def constants(self, key: Array) -> dict[str, Array]:
         count = self.features
-        return {"features": jnp.eye(count), "bias": jnp.zeros(count, jnp.float32)}
+        return {
+            "features": jnp.eye(count, dtype=jnp.float32),
+            "bias": jnp.zeros(count, jnp.float32),
+        }
 
     def draw(self, constants: Constants, key: Pair, *, activations: bool) -> dict[str, Array]:
         words = feature_words(key, jnp.arange(self.features)[None])

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array, lax
 from scipy.special import ndtri
 
-from ae_jax.data.synthetic.directions import orthogonalized, unit_rows
+from ae_jax.data.synthetic.directions import PRECISE, orthogonalized, unit_rows
 from ae_jax.data.synthetic.law import Constants, FeatureSpec, feature_words, row_words
 from ae_jax.data.synthetic.tree import Forest
 from ae_jax.ops.threefry import Pair, normal, uniform
@@ -136,7 +136,7 @@ class SynthSAE(FeatureSpec):
         head = jnp.concatenate(
             [jnp.arange(self.roots), jnp.arange(forest.size, self.features)]
         ).astype(jnp.int32)
-        shift = eps @ heads(constants["factor"]).T  # [B, heads]
+        shift = jnp.matmul(eps, heads(constants["factor"]).T, precision=PRECISE)  # [B, heads]
         fires = uniform(feature_words(key, head[None])[0])
         fires = fires < _upper_tail(heads(constants["threshold"]) - shift)
         # Scores that are positive where a feature fires, and larger for lower numbers. They are
@@ -186,7 +186,7 @@ class SynthSAE(FeatureSpec):
 
         child = first + within[..., None] * c + jnp.arange(c)  # [B, K, c]
         words = feature_words(key, child)
-        shift = jnp.einsum("br,bkcr->bkc", eps, under(constants["factor"]))
+        shift = jnp.einsum("br,bkcr->bkc", eps, under(constants["factor"]), precision=PRECISE)
         q = _upper_tail(under(constants["threshold"]) - shift)
         size = jax.nn.relu(under(constants["mean"]) + under(constants["spread"]) * normal(words[1]))
         # Where a child fires, u / q is uniform in [0, 1): the least is one of those at random.

@@ -13,7 +13,7 @@ from ae_jax.training import fit
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 SPECS = {
-    "synth_sae": SynthSAE(features=60, dim=7, roots=4, children=3, depth=2, rank=4, steps=3),
+    "synth_sae": SynthSAE(features=60, dim=7, roots=8, children=3, depth=1, rank=4, steps=3),
     "matryoshka_toy": MatryoshkaToy(),
     "superposition": Superposition(features=6, sparsity=0.7),
 }
@@ -58,6 +58,16 @@ def test_jit_equals_eager(law):
         eager = data.at(rows)
     for name in data:
         np.testing.assert_allclose(compiled[name], eager[name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_rows_are_the_same_in_double_precision_mode(kind):
+    want = SPECS[kind].build(7).data(50, activations=True).read(np.arange(5))
+    with jax.enable_x64(True):
+        got = SPECS[kind].build(7).data(50, activations=True).read(np.arange(5))
+    for name, column in want.items():
+        assert got[name].dtype == column.dtype == np.float32
+        np.testing.assert_allclose(got[name], column, rtol=1e-5, atol=1e-5)
 
 
 def test_seeds_and_rows_give_independent_draws(law):
