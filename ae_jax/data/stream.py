@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 
 from ae_jax.data.memory import Order, row_of
 from ae_jax.data.records import Records
-from ae_jax.devices.mesh import split
+from ae_jax.devices.mesh import AXIS, split
 
 CHUNK_BYTES = 4 * 2**20
 """Size of a chunk on one device; large enough to make the cost of a transfer and a call small."""
@@ -51,7 +51,7 @@ class Streamed:
         starts = sorted({i[1].indices(self._width)[:2] for i in indices if i is not None})
         row = sum(array.nbytes // len(array) for array in data.values())
         # Computed from the mesh, so that all processes use the same chunks.
-        length = min(max(CHUNK_BYTES // (row * self._width // mesh.size), 1), steps)
+        length = min(max(CHUNK_BYTES // (row * self._width // mesh.shape[AXIS]), 1), steps)
         self._reader = _Reader(
             data=data,
             padded=padded,

@@ -19,7 +19,7 @@ from ae_jax.data.pipeline import which_to_stream
 from ae_jax.data.stream import Streamed
 from ae_jax.devices.compilation import compile_program
 from ae_jax.devices.memory import check_batch, data_bytes
-from ae_jax.devices.mesh import data_mesh, put, replicated
+from ae_jax.devices.mesh import AXIS, data_mesh, put, replicated
 from ae_jax.spec import require
 from ae_jax.training.checks import (
     Examples,
@@ -122,6 +122,7 @@ def make_plan(
     ema_decay: float | None = None,
     accumulate: int = 1,
     devices: int | None = 1,
+    model_devices: int = 1,
     stream: bool | None = None,
 ) -> Plan:
     """Check, size and compile what `fit` runs, with the arguments of `fit`.
@@ -149,13 +150,13 @@ def make_plan(
     )
     check_average(ema_decay)
     check_seed(seed)
-    mesh = data_mesh(devices)
+    mesh = data_mesh(devices, model_devices)
     rate = None if isinstance(optimizer, optax.GradientTransformation) else float(optimizer)
     tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optax.adam(optimizer)
     init_key, order_key, eval_key = jax.random.split(jax.random.key(seed), 3)
     streamed = which_to_stream(sets, mesh, stream)
 
-    everywhere, multiple = replicated(mesh), mesh.size * sizes.accumulate
+    everywhere, multiple = replicated(mesh), mesh.shape[AXIS] * sizes.accumulate
     # Made before the data is on the device: a model that cannot be made fails in an instant.
     # Without skips the next loss ends the run: nothing that overflowed is ever saved.
     guard: bool | Literal["whole"] = "whole" if sizes.max_skips else True
@@ -168,7 +169,7 @@ def make_plan(
         params=params,
         model_state=model_state,
         ema=ema_decay is not None,
-        place=everywhere,
+        mesh=mesh,
     )
     order = partial(
         epoch_order, order_key, count=sizes.examples, batch_size=sizes.batch_size, multiple=multiple
@@ -179,7 +180,7 @@ def make_plan(
     jitted = jax.jit(
         make_train_loop(step, feed.batch_at, max_skips=sizes.max_skips),
         donate_argnums=0,
-        out_shardings=everywhere,
+        out_shardings=(jax.tree.map(lambda leaf: leaf.sharding, state), everywhere),
     )
     piece, _, _ = next(feed.pieces(0, 0, 1))
     began = time.perf_counter()

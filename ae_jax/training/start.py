@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh
 
 from ae_jax.core import (
     Autoencoder,
@@ -20,7 +20,8 @@ from ae_jax.core import (
     init_state,
     whole_optimizer,
 )
-from ae_jax.devices.mesh import put
+from ae_jax.devices.mesh import put, replicated
+from ae_jax.training.placement import check_partition, is_split, placed
 
 INITIALIZE = 2**30  # folds the key of `Autoencoder.initialize` away from that of the module
 SAMPLE = 4096
@@ -44,19 +45,24 @@ def start(
     params: Any = None,
     model_state: Any = None,
     ema: bool = False,
-    place: NamedSharding,
+    mesh: Mesh,
 ) -> TrainState:
-    """Return the initial state with sharding `place`.
+    """Return the initial state, placed on `mesh` (see `placed`).
 
     The model may take its start from a `sample` of the data (see `sample_of`). Copies of `params`
     and `model_state` replace the initial values. Raises `ValueError` unless they have the structure
     and shapes of the model's own.
     """
     init = partial(init_state, ae, tx, ema=ema)
+    place = replicated(mesh)
+    if is_split(mesh):
+        shapes = jax.eval_shape(init, key)
+        check_partition(ae, mesh, shapes)
+        place = placed(ae, mesh, shapes)
     if params is None and model_state is None and sample is None:
         return jax.jit(init, out_shardings=place)(key)
     given = jax.device_get((params, model_state, sample))  # they may be on another mesh
-    initial = put(given, place)
+    initial = put(given, placed(ae, mesh, given))
     return jax.jit(partial(start_from, ae, tx, ema=ema), out_shardings=place)(key, *initial)
 
 
