@@ -4,6 +4,7 @@ The same program as that of `fit` is compiled, and run for about a second on a t
 the caches of programs and of decoded data sets are written; there is no run directory.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,7 +37,7 @@ class Estimate(NamedTuple):
     parameters: int
     """Number of parameters."""
     memory: dict[str, int]
-    """Bytes per use: parameters, optimizer, data (or a chunk of it), temporary."""
+    """Bytes on a device per use: parameters, optimizer, data (or a chunk of it), temporary."""
     flops: int
     """FLOPs of products and convolutions in one update (see `experiments.benchmarks.flops`)."""
     xla_flops: float | None
@@ -55,6 +56,7 @@ def estimate(
     test: Mapping[str, np.ndarray],
     *,
     devices: int | None = 1,
+    model_devices: int = 1,
 ) -> Estimate:
     """Compile and time the training of `config`, without its pretraining.
 
@@ -76,12 +78,15 @@ def estimate(
         ema_decay=settings.ema_decay,
         accumulate=settings.accumulate,
         devices=devices,
+        model_devices=model_devices,
         stream=settings.stream,
     )
     streamed = plan.streamed
     test_bytes = 0 if streamed["eval_data"] else data_bytes(plan.eval_data or {})
 
-    state = jax.eval_shape(lambda: plan.state)
+    first = plan.state
+    assert first is not None
+    state = jax.eval_shape(lambda: first)
     piece, _, _ = next(plan.feed.pieces(0, 0, 1))
     batch_shapes = plan.example_batch()
     shapes = {path: leaf.shape for path, leaf in by_path(state.params).items()}
@@ -90,8 +95,8 @@ def estimate(
         module, _, name = path.rpartition("/")
         modules.setdefault(module, {})[name] = shape
     memory = {
-        "parameters": _bytes((state.params, state.ema, state.model_state)),
-        "optimizer": _bytes(state.opt_state),
+        "parameters": _bytes((first.params, first.ema, first.model_state)),
+        "optimizer": _bytes(first.opt_state),
         "training data" + (", a chunk" if streamed["train"] else ""): _bytes(piece),
     }
     if test_bytes:
@@ -103,7 +108,7 @@ def estimate(
     # A step without the check for finite values, whose products are not part of the model.
     step = make_train_step(ae, tx, accumulate=settings.accumulate)
     flops = count_flops(step, state, batch_shapes)
-    del piece
+    del piece, first
     measured, seconds = _measure(plan)
     return Estimate(
         modules=modules,
@@ -146,9 +151,11 @@ def _measure(plan: Plan) -> tuple[int, float]:
 
 
 def _bytes(tree: Any) -> int:
+    """The bytes of arrays on one device."""
     keys = jax.dtypes.prng_key
     leaves = [leaf for leaf in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(leaf.dtype, keys)]
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    parts = [(leaf.sharding.shard_shape(leaf.shape), leaf.dtype.itemsize) for leaf in leaves]
+    return sum(math.prod(shape) * size for shape, size in parts)
 
 
 def show(
