@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.core import by_path
+from ae_jax.core import TrainState, by_path
 from ae_jax.devices.memory import data_bytes, device_bytes, size
 from ae_jax.devices.mesh import data_mesh
 from ae_jax.devices.names import device_name
@@ -84,9 +84,7 @@ def estimate(
     streamed = plan.streamed
     test_bytes = 0 if streamed["eval_data"] else data_bytes(plan.eval_data or {})
 
-    first = plan.state
-    assert first is not None
-    state = jax.eval_shape(lambda: first)
+    state = jax.eval_shape(lambda: plan.state)
     piece, _, _ = next(plan.feed.pieces(0, 0, 1))
     batch_shapes = plan.example_batch()
     shapes = {path: leaf.shape for path, leaf in by_path(state.params).items()}
@@ -95,8 +93,7 @@ def estimate(
         module, _, name = path.rpartition("/")
         modules.setdefault(module, {})[name] = shape
     memory = {
-        "parameters": _bytes((first.params, first.ema, first.model_state)),
-        "optimizer": _bytes(first.opt_state),
+        **_state_bytes(plan.state),
         "training data" + (", a chunk" if streamed["train"] else ""): _bytes(piece),
     }
     if test_bytes:
@@ -108,7 +105,7 @@ def estimate(
     # A step without the check for finite values, whose products are not part of the model.
     step = make_train_step(ae, tx, accumulate=settings.accumulate)
     flops = count_flops(step, state, batch_shapes)
-    del piece, first
+    del piece
     measured, seconds = _measure(plan)
     return Estimate(
         modules=modules,
@@ -148,6 +145,12 @@ def _measure(plan: Plan) -> tuple[int, float]:
     while (took := run(count)) < SECONDS / 2:
         count *= 2
     return count, took / count
+
+
+def _state_bytes(state: TrainState | None) -> dict[str, int]:
+    assert state is not None
+    variables = state.params, state.ema, state.model_state
+    return {"parameters": _bytes(variables), "optimizer": _bytes(state.opt_state)}
 
 
 def _bytes(tree: Any) -> int:

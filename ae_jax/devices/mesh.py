@@ -9,6 +9,7 @@ several processes (`jax.distributed`): each process then makes the same calls in
 with the same data.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -27,8 +28,7 @@ MODEL = "model"
 def data_mesh(devices: int | None = None, model_devices: int = 1) -> Mesh:
     """The mesh over the first `devices` devices of all processes (by default over all).
 
-    Groups of `model_devices` neighbors form its ``model`` axis. Raises `ValueError` if fewer
-    devices exist, or they do not divide into such groups.
+    Raises `ValueError` if fewer devices exist, and as `mesh_over`.
     """
     known = jax.devices()
     count = len(known) if devices is None else devices
@@ -36,11 +36,19 @@ def data_mesh(devices: int | None = None, model_devices: int = 1) -> Mesh:
     if known[0].platform == "cpu":
         remedy += "; for more CPU devices: jax.config.update('jax_num_cpu_devices', N) at the start"
     require(1 <= count <= len(known), "devices", devices, remedy)
+    return mesh_over(known[:count], model_devices)
+
+
+def mesh_over(devices: Sequence[Any], model_devices: int = 1) -> Mesh:
+    """The mesh over `devices`, of which groups of `model_devices` neighbors are ``model`` axes.
+
+    Raises `ValueError` if they do not divide into such groups.
+    """
+    count = len(devices)
     ok = isinstance(model_devices, int) and model_devices >= 1 and count % model_devices == 0
     require(ok, "model_devices", model_devices, f"must divide {count}, the number of devices")
     shape = (count // model_devices, model_devices)
-    types = (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh(shape, (AXIS, MODEL), types, devices=known[:count])
+    return jax.make_mesh(shape, (AXIS, MODEL), (AxisType.Auto,) * 2, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

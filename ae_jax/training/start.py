@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from ae_jax.core import (
     Autoencoder,
@@ -56,14 +56,34 @@ def start(
     init = partial(init_state, ae, tx, ema=ema)
     place = replicated(mesh)
     if is_split(mesh):
-        shapes = jax.eval_shape(init, key)
-        check_partition(ae, mesh, shapes)
-        place = placed(ae, mesh, shapes)
+        place = shardings_of(shapes_of(ae, tx, mesh, ema=ema))
     if params is None and model_state is None and sample is None:
         return jax.jit(init, out_shardings=place)(key)
     given = jax.device_get((params, model_state, sample))  # they may be on another mesh
     initial = put(given, placed(ae, mesh, given))
     return jax.jit(partial(start_from, ae, tx, ema=ema), out_shardings=place)(key, *initial)
+
+
+def shapes_of(
+    ae: Autoencoder, tx: optax.GradientTransformation, mesh: Mesh, *, ema: bool = False
+) -> TrainState:
+    """Shapes, dtypes and shardings of the state that `start` returns. Nothing is computed.
+
+    Raises `ValueError` for a model that does not split over the ``model`` axis of `mesh`.
+    """
+    state = jax.eval_shape(partial(init_state, ae, tx, ema=ema), jax.random.key(0))
+    if is_split(mesh):
+        check_partition(ae, mesh, state)
+
+    def one(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(one, state, placed(ae, mesh, state))
+
+
+def shardings_of(tree: Any) -> Any:
+    """The sharding of each array of a tree."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
 def start_from(
