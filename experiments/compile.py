@@ -121,14 +121,21 @@ def compiled(config: Config, shape: Sequence[int], target: Target, options: Opti
     settings = config.train
     ae = replace(config.model.build(tuple(shape)), dtype=jnp.dtype(settings.dtype))
     tx = settings.make_optimizer(STEPS)
-    kept = {"ema_decay": settings.ema_decay, "max_skips": settings.max_skips}
     state = shapes_of(ae, tx, mesh, ema=settings.ema_decay is not None)
     multiple = mesh.shape[AXIS] * settings.accumulate
     width = -(-(settings.batch_size or 256) * settings.accumulate // multiple) * multiple
     piece = _chunk(ae, width, mesh)
     began = time.perf_counter()
     lowered = lower_loop(
-        ae, tx, Streamed.batch_at, state, piece, mesh=mesh, accumulate=settings.accumulate, **kept
+        ae,
+        tx,
+        Streamed.batch_at,
+        state,
+        piece,
+        mesh=mesh,
+        max_skips=settings.max_skips,
+        ema_decay=settings.ema_decay,
+        accumulate=settings.accumulate,
     )
     sizes = {"data": mesh.shape[AXIS], "model": mesh.shape[MODEL], "memory": target.memory}
     try:
@@ -144,6 +151,7 @@ def compiled(config: Config, shape: Sequence[int], target: Target, options: Opti
             **sizes,
         )
     seconds, analysis = time.perf_counter() - began, program.memory_analysis()
+    assert analysis is not None
     return Compiled(
         target=target.name,
         seconds=seconds,

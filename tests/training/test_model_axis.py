@@ -8,18 +8,22 @@ import optax
 import pytest
 
 from ae_jax.core import by_path
+from ae_jax.devices.mesh import data_mesh
 from ae_jax.models import Dictionary, Vanilla
 from ae_jax.sparsifiers import BatchTopK, Gated, JumpReLU, L1Sparsifier, MatchingPursuit, TopK
 from ae_jax.training import fit
+from ae_jax.training.start import shapes_of
 
 DIM, WIDTH = 6, 16
 X = np.random.default_rng(0).normal(size=(26, DIM)).astype(np.float32)
 TOP = Dictionary(width=WIDTH, sparsifier=TopK(active=3), dead_after=2)
+LIVE = replace(TOP, dead_weight=0.0)
 SPECS = {
-    "top_k": replace(TOP, prefixes=(4, WIDTH), unit_norm=False, refine=1),
-    "batch_top_k": replace(TOP, sparsifier=BatchTopK(active=3)),
-    "jump_relu": replace(TOP, sparsifier=JumpReLU(bandwidth=1.0, target_l0=4.0), resample_every=3),
-    "l1": replace(TOP, sparsifier=L1Sparsifier(weight=0.1), unit_norm=False, start="data"),
+    "top_k": replace(TOP, unit_norm=False),
+    "matryoshka": replace(LIVE, prefixes=(4, WIDTH), unit_norm=False, refine=1),
+    "batch_top_k": replace(LIVE, sparsifier=BatchTopK(active=3)),
+    "jump_relu": replace(LIVE, sparsifier=JumpReLU(bandwidth=1.0, target_l0=4.0), resample_every=3),
+    "l1": replace(LIVE, sparsifier=L1Sparsifier(weight=0.1), unit_norm=False, start="data"),
     "gated": replace(TOP, sparsifier=Gated(), center="median", normalize=True),
     "matching_pursuit": replace(TOP, sparsifier=MatchingPursuit(active=3), tied=True),
 }
@@ -52,18 +56,30 @@ def test_latents_on_two_devices_and_batches_on_two_equal_one_device(name):
     assert_same(train(devices=4, model_devices=2), train())
 
 
+def parts_of(state):
+    """How many arrays four devices share: all that have an entry for each latent."""
+    shared = 0
+    for path, leaf in by_path(state).items():
+        by_latent = leaf.shape[:1] == (WIDTH,)
+        part = (WIDTH // 4, *leaf.shape[1:]) if by_latent else leaf.shape
+        assert leaf.sharding.shard_shape(leaf.shape) == part, path
+        shared += by_latent
+    return shared
+
+
 def test_a_run_resumes_on_another_mesh(tmp_path):
     train = partial(trained, run_dir=tmp_path / "run")
     train(epochs=1, devices=4, model_devices=2)
     wide = train(epochs=2, devices=4, model_devices=4, resume=True)
     assert_same(train(epochs=3, resume=True), trained())
-    parts = 0
-    for path, leaf in by_path(wide.state).items():
-        by_latent = leaf.shape[:1] == (WIDTH,)
-        part = (WIDTH // 4, *leaf.shape[1:]) if by_latent else leaf.shape
-        assert leaf.sharding.shard_shape(leaf.shape) == part, path
-        parts += by_latent
-    assert parts == 3 * 4 + 2  # tables, moments and averages; ages and their copy
+    assert parts_of(wide.state) == 3 * 4 + 2  # tables, moments and averages; ages and their copy
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_devices_share_everything_with_an_entry_for_each_latent(name):
+    spec, mesh = SPECS[name], data_mesh(4, 4)
+    for tx in (optax.adam(1e-3), optax.contrib.muon(1e-3)):
+        assert parts_of(shapes_of(spec.build((DIM,)), tx, mesh, ema=True)) >= 5
 
 
 @pytest.mark.slow
