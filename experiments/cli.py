@@ -52,6 +52,9 @@ class Command(Processes, Config):
     """A run directory to continue with its own configuration (instead of CONFIG)."""
     devices: int = 1
     """Number of devices to split each batch over (0: all). A CPU simulates this number."""
+    model_devices: int = 1
+    """Number of these devices that share what is too wide for one, as the latents of a dictionary.
+    Batches are then split over DEVICES / MODEL_DEVICES."""
     allow_changes: bool = False
     """With --resume: continue even if settings or data have changed since the run began."""
     deterministic: bool = False
@@ -66,6 +69,8 @@ class Command(Processes, Config):
         self.check()
         ok = 0 <= self.devices <= MOST_DEVICES
         require(ok, "devices", self.devices, f"must be in 0 .. {MOST_DEVICES}")
+        ok = self.model_devices >= 1
+        require(ok, "model_devices", self.model_devices, "must be at least 1")
 
 
 def parse(

@@ -4,6 +4,7 @@ The same program as that of `fit` is compiled, and run for about a second on a t
 the caches of programs and of decoded data sets are written; there is no run directory.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ae_jax.core import by_path
+from ae_jax.core import TrainState, by_path
 from ae_jax.devices.memory import data_bytes, device_bytes, size
 from ae_jax.devices.mesh import data_mesh
 from ae_jax.devices.names import device_name
@@ -36,7 +37,7 @@ class Estimate(NamedTuple):
     parameters: int
     """Number of parameters."""
     memory: dict[str, int]
-    """Bytes per use: parameters, optimizer, data (or a chunk of it), temporary."""
+    """Bytes on a device per use: parameters, optimizer, data (or a chunk of it), temporary."""
     flops: int
     """FLOPs of products and convolutions in one update (see `experiments.benchmarks.flops`)."""
     xla_flops: float | None
@@ -55,6 +56,7 @@ def estimate(
     test: Mapping[str, np.ndarray],
     *,
     devices: int | None = 1,
+    model_devices: int = 1,
 ) -> Estimate:
     """Compile and time the training of `config`, without its pretraining.
 
@@ -76,6 +78,7 @@ def estimate(
         ema_decay=settings.ema_decay,
         accumulate=settings.accumulate,
         devices=devices,
+        model_devices=model_devices,
         stream=settings.stream,
     )
     streamed = plan.streamed
@@ -90,8 +93,7 @@ def estimate(
         module, _, name = path.rpartition("/")
         modules.setdefault(module, {})[name] = shape
     memory = {
-        "parameters": _bytes((state.params, state.ema, state.model_state)),
-        "optimizer": _bytes(state.opt_state),
+        **_state_bytes(plan.state),
         "training data" + (", a chunk" if streamed["train"] else ""): _bytes(piece),
     }
     if test_bytes:
@@ -145,10 +147,18 @@ def _measure(plan: Plan) -> tuple[int, float]:
     return count, took / count
 
 
+def _state_bytes(state: TrainState | None) -> dict[str, int]:
+    assert state is not None
+    variables = state.params, state.ema, state.model_state
+    return {"parameters": _bytes(variables), "optimizer": _bytes(state.opt_state)}
+
+
 def _bytes(tree: Any) -> int:
+    """The bytes of arrays on one device."""
     keys = jax.dtypes.prng_key
     leaves = [leaf for leaf in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(leaf.dtype, keys)]
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    parts = [(leaf.sharding.shard_shape(leaf.shape), leaf.dtype.itemsize) for leaf in leaves]
+    return sum(math.prod(shape) * size for shape, size in parts)
 
 
 def show(

@@ -25,6 +25,7 @@ _FLAGS = {  # Python arguments in the library's messages -> options of the comma
     "devices": "--devices",
     "few_labels": "--data.few-labels",
     "keep_labels": "--data.keep-labels",
+    "model_devices": "--model-devices",
     "output_activation": "--model.output-activation",
     "resume": "--resume RUN",
     "run_dir": "--run-dir",

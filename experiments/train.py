@@ -105,7 +105,9 @@ def _run(
     console.print(f"{name}: {len(data['x'])} + {len(test['x'])} examples of {data['x'].shape[1:]}")
     devices = None if command.several else command.devices or None
     if command.dry_run:
-        estimated = estimate(config, data, test, devices=devices)
+        estimated = estimate(
+            config, data, test, devices=devices, model_devices=command.model_devices
+        )
         show(estimated, config, len(data["x"]), len(test["x"]), console, devices)
         return
 
@@ -121,11 +123,12 @@ def _run(
             callbacks=[progress],
             trackers=trackers,
             devices=devices,
+            model_devices=command.model_devices,
         )
+    state = local(state)
     if not is_first_process():
         return
     release_freed_memory()  # the evaluation below compiles further programs
-    state = local(state)
     run = Run.open(run_dir)
     for line in draw_run(run, ae, state, test, history):
         console.print(line)

@@ -33,6 +33,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     trackers: Sequence[Tracker] = (),
     devices: int | None = 1,
+    model_devices: int = 1,
     allow_changes: bool = False,
 ) -> tuple[Autoencoder, FitResult]:
     """Train the model of `config`, and return it with the result of `fit`.
@@ -68,6 +69,7 @@ def train(
         ema_decay=settings.ema_decay,
         accumulate=settings.accumulate,
         devices=devices,
+        model_devices=model_devices,
         stream=settings.stream,
     )
     return ae, result

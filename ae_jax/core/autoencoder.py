@@ -89,6 +89,10 @@ class Autoencoder:
     it."""
     target: str = "x"
     """The column that reconstructions are of (a transcoder's is not ``x``)."""
+    partition: Mapping[str, int] = field(default_factory=dict)
+    """The axis of each array that several devices may share, by the end of its path:
+    ``{"decoder": 0}``. So are its averages and the optimizer's arrays of that name. Without, every
+    device holds it in full."""
     players: Mapping[str, Player] = field(default_factory=dict)
     """Beside the main one (see `Player`)."""
     optimizer: Optimizer | None = None

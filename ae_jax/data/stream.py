@@ -21,12 +21,20 @@ from jax.typing import ArrayLike
 from ae_jax.data.memory import Order, row_of
 from ae_jax.data.records import Records
 from ae_jax.data.shards import Shards
-from ae_jax.devices.mesh import split
+from ae_jax.devices.mesh import AXIS, split
 
 CHUNK_BYTES = 4 * 2**20
 """Size of a chunk on one device; large enough to make the cost of a transfer and a call small."""
 AHEAD = 2  # chunks that are read in advance
 _FOREVER = 2**62
+
+
+def chunk_steps(row: int, width: int, mesh: Mesh) -> int:
+    """Batches in a chunk, of `width` examples of `row` bytes each.
+
+    It depends on the mesh alone, so that all processes use the same chunks.
+    """
+    return max(CHUNK_BYTES // max(row * width // mesh.shape[AXIS], 1), 1)
 
 
 class Streamed:
@@ -51,8 +59,7 @@ class Streamed:
         indices = self._sharding.addressable_devices_indices_map((1, self._width)).values()
         starts = sorted({i[1].indices(self._width)[:2] for i in indices if i is not None})
         row = sum(array.nbytes // len(array) for array in data.values())
-        # Computed from the mesh, so that all processes use the same chunks.
-        length = min(max(CHUNK_BYTES // (row * self._width // mesh.size), 1), steps)
+        length = min(chunk_steps(row, self._width, mesh), steps)
         self._reader = _Reader(
             data=data,
             padded=padded,

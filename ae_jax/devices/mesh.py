@@ -1,30 +1,34 @@
 """The mesh of devices that a run uses, and the placement of arrays on it.
 
-The mesh has one axis, ``data``. Every device holds the parameters and the data set; a batch is
-split over the devices. Under jit, XLA computes the same as one device would and inserts the sums
-over devices. Noise is drawn for the whole batch. So results do not depend on the number of devices,
-except for the rounding of sums. The devices may belong to several processes (`jax.distributed`):
-each process then makes the same calls in the same order, with the same data.
+The mesh has two axes. A batch is split over ``data``. Arrays of a model that are too wide for a
+device are split over ``model`` (see `Autoencoder.partition`); that axis has length 1 unless a run
+asks for more. Every device holds all other parameters, and the data set. Under jit, XLA computes
+the same as one device would and inserts the sums over devices. Noise is drawn for the whole batch.
+So results do not depend on the mesh, except for the rounding of sums. The devices may belong to
+several processes (`jax.distributed`): each process then makes the same calls in the same order,
+with the same data.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
-from jax.experimental.multihost_utils import broadcast_one_to_all
+from jax.experimental.multihost_utils import broadcast_one_to_all, process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ae_jax.spec import require
 
 AXIS = "data"
+MODEL = "model"
 
 
-def data_mesh(devices: int | None = None) -> Mesh:
+def data_mesh(devices: int | None = None, model_devices: int = 1) -> Mesh:
     """The mesh over the first `devices` devices of all processes (by default over all).
 
-    Raises `ValueError` if fewer devices exist.
+    Raises `ValueError` if fewer devices exist, and as `mesh_over`.
     """
     known = jax.devices()
     count = len(known) if devices is None else devices
@@ -32,7 +36,19 @@ def data_mesh(devices: int | None = None) -> Mesh:
     if known[0].platform == "cpu":
         remedy += "; for more CPU devices: jax.config.update('jax_num_cpu_devices', N) at the start"
     require(1 <= count <= len(known), "devices", devices, remedy)
-    return jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=known[:count])
+    return mesh_over(known[:count], model_devices)
+
+
+def mesh_over(devices: Sequence[Any], model_devices: int = 1) -> Mesh:
+    """The mesh over `devices`, of which groups of `model_devices` neighbors are ``model`` axes.
+
+    Raises `ValueError` if they do not divide into such groups.
+    """
+    count = len(devices)
+    ok = isinstance(model_devices, int) and model_devices >= 1 and count % model_devices == 0
+    require(ok, "model_devices", model_devices, f"must divide {count}, the number of devices")
+    shape = (count // model_devices, model_devices)
+    return jax.make_mesh(shape, (AXIS, MODEL), (AxisType.Auto,) * 2, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -40,14 +56,14 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
-def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """The sharding of an array whose axis `axis` is split over the devices."""
-    return NamedSharding(mesh, P(*[None] * axis, AXIS))
+def split(mesh: Mesh, axis: int = 0, *, over: str = AXIS) -> NamedSharding:
+    """The sharding of an array whose axis `axis` is split over the axis `over` of the mesh."""
+    return NamedSharding(mesh, P(*[None] * axis, over))
 
 
-def put(tree: Any, sharding: NamedSharding) -> Any:
-    """Arrays that every process holds, placed with `sharding`."""
-    if sharding.is_fully_addressable:
+def put(tree: Any, sharding: Any) -> Any:
+    """Arrays that every process holds, placed with `sharding`, or a tree of shardings."""
+    if all(one.is_fully_addressable for one in jax.tree.leaves(sharding)):
         return jax.device_put(tree, sharding)
     return jax.jit(lambda tree: tree, out_shardings=sharding)(tree)
 
@@ -70,6 +86,24 @@ def refuse_together(error: str) -> None:
         raise ValueError(error)
 
 
+def on_host(array: Array) -> np.ndarray:
+    """The whole of an array. Where processes hold parts of it, all of them call this together."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    if array.is_fully_replicated:
+        return np.asarray(array.addressable_data(0))
+    return np.asarray(process_allgather(array, tiled=True))
+
+
 def local(tree: Any) -> Any:
-    """This process's own copy of arrays that every device holds in full."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+    """Copies of arrays, whole, on the first device of this process.
+
+    Where processes hold parts of them, all of them call this together.
+    """
+
+    def one(leaf: Array) -> Array:
+        if leaf.is_fully_replicated:
+            return leaf.addressable_data(0)
+        return jax.device_put(on_host(leaf), jax.local_devices()[0])
+
+    return jax.tree.map(one, tree)

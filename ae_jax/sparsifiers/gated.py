@@ -28,6 +28,7 @@ class Gated(Penalized):
 
     kind: ClassVar[str] = "gated"
     refinable: ClassVar[bool] = False
+    by_latent: ClassVar[tuple[str, ...]] = ("log_scale", "magnitude_bias")
 
     weight: float = 1e-2
 

@@ -27,6 +27,7 @@ class JumpReLU(Penalized):
     """
 
     kind: ClassVar[str] = "jump_relu"
+    by_latent: ClassVar[tuple[str, ...]] = ("log_threshold",)
 
     weight: float = 1e-2
     """Of one active latent."""

@@ -53,6 +53,8 @@ class Sparsifier(Spec):
     """Whether the encoder has a bias."""
     refinable: ClassVar[bool] = True
     """Whether a code can be refined (see `Dictionary.refine`)."""
+    by_latent: ClassVar[tuple[str, ...]] = ()
+    """The names of the module's parameters with an entry for each latent."""
 
     @property
     def k(self) -> int | None:

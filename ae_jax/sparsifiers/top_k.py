@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ae_jax.ops.sparse_code import Selection, encode_top_k
+from ae_jax.ops.sparse_code import Selection, at_indices, encode_top_k
 from ae_jax.ops.sparse_code import top_k as largest
 from ae_jax.ops.thresholds import nth_largest
 from ae_jax.sparsifiers.code import DenseCode, SparseCode
@@ -65,7 +65,7 @@ class TopKModule(SparsifierModule):
 
     def activate(self, pre: Array, tables: Tables, context: Context) -> tuple[SparseCode, Outputs]:
         _, indices = largest(lax.stop_gradient(sizes_of(pre, tables)), self.k, self.selection)
-        values = jnp.take_along_axis(pre, indices, axis=1)
+        values = at_indices(pre, indices)
         return SparseCode(jnp.maximum(values, 0.0), indices), {}
 
 

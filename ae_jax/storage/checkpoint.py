@@ -36,7 +36,7 @@ from jax.experimental.multihost_utils import broadcast_one_to_all
 
 from ae_jax.core import TrainState, by_path
 from ae_jax.devices.memory import size
-from ae_jax.devices.mesh import is_first_process
+from ae_jax.devices.mesh import is_first_process, on_host
 from ae_jax.files import user_path
 from ae_jax.storage.arrays import read_arrays, write_arrays
 from ae_jax.storage.manifest import DamagedError, read_manifest, verify, write_manifest
@@ -91,7 +91,7 @@ class Checkpoints:
         """Save `state` as the checkpoint of ``state.step``, unless that checkpoint exists.
 
         Args:
-          state: arrays that are replicated on every device.
+          state: arrays on any mesh. They are stored whole, so another mesh can restore them.
           notes: JSON-ready data to store with them.
           finite: refuse a state that is not finite. The states of a sweep may contain one.
 
@@ -102,7 +102,7 @@ class Checkpoints:
         """
         step = int(state.step)
         # The first process writes each array from its own host memory, into one file.
-        copies = jax.tree.map(_on_host, _split(state))
+        copies = jax.tree.map(on_host, _split(state))
         parts = dict(zip(("model", "training"), copies, strict=True))
         if finite:
             _require_finite(step, parts)
@@ -252,10 +252,6 @@ def _require_finite(step: int, parts: Mapping[str, Any]) -> None:
                     f"step {step}: {part}/{path} is not finite, so no checkpoint is saved: resume "
                     "from an earlier one"
                 )
-
-
-def _on_host(array: jax.Array) -> np.ndarray:
-    return np.asarray(array if array.is_fully_addressable else array.addressable_data(0))
 
 
 def _split(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -13,7 +13,7 @@ from ae_jax.core import Autoencoder, TrainState, metric_names
 from ae_jax.data.memory import InMemory, evaluation_order, steps_per_epoch
 from ae_jax.data.stream import Streamed
 from ae_jax.devices.compilation import compile_program
-from ae_jax.devices.mesh import put, replicated
+from ae_jax.devices.mesh import AXIS, put, replicated
 from ae_jax.training.drive import Pace, drive
 from ae_jax.training.loop import Sums, make_eval_loop, no_sums
 from ae_jax.training.step import make_eval_step
@@ -46,7 +46,8 @@ def make_evaluator(
     everywhere, rows = replicated(mesh), len(data["x"])
     batch_size = min(batch_size, rows)
     batches = steps_per_epoch(rows, batch_size)
-    order = partial(evaluation_order, data, count=rows, batch_size=batch_size, multiple=mesh.size)
+    multiple = mesh.shape[AXIS]
+    order = partial(evaluation_order, data, count=rows, batch_size=batch_size, multiple=multiple)
     pipeline = Streamed if stream else InMemory
     feed = pipeline(data, lambda _: order(), padded=True, mesh=mesh)
     zeros, key = put((no_sums(metric_names(ae.objective)), key), everywhere)

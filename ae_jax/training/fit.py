@@ -49,6 +49,7 @@ def fit(
     ema_decay: float | None = None,
     accumulate: int = 1,
     devices: int | None = 1,
+    model_devices: int = 1,
     stream: bool | None = None,
 ) -> FitResult:
     """Train `ae` on `train`: a pure function of its arguments, bit for bit on CPU.
@@ -104,6 +105,11 @@ def fit(
       devices: how many to split every batch over (None: all there are). The result is that of one
         device, to the accuracy of sums (see `ae_jax.devices.mesh`); with `accumulate` a stochastic
         model's noise differs if its batch does not divide by ``devices * accumulate``.
+      model_devices: how many of the devices share the arrays that a model can split, such as the
+        latents of a `Dictionary` that is too wide for one (see `Autoencoder.partition`). Each holds
+        its part of them, of their averages and of the optimizer's; batches are split over the
+        other ``devices / model_devices``. The result is the same again, and a run may resume with
+        other numbers.
       stream: whether to leave the data on the host. By default a set is streamed, with a warning in
         the log, if it would take more than half of a device's memory.
 
@@ -143,6 +149,7 @@ def fit(
             ema_decay=ema_decay,
             accumulate=accumulate,
             devices=devices,
+            model_devices=model_devices,
             stream=stream,
         )
         run = resumed = None

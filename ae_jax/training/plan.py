@@ -6,7 +6,7 @@
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from ae_jax.data.pipeline import which_to_stream
 from ae_jax.data.stream import Streamed
 from ae_jax.devices.compilation import compile_program
 from ae_jax.devices.memory import check_batch, data_bytes
-from ae_jax.devices.mesh import data_mesh, put, replicated
+from ae_jax.devices.mesh import AXIS, data_mesh, put, replicated
 from ae_jax.spec import require
 from ae_jax.training.checks import (
     Examples,
@@ -30,9 +30,9 @@ from ae_jax.training.checks import (
     checked_data,
 )
 from ae_jax.training.evaluator import Evaluate, make_evaluator
-from ae_jax.training.loop import Sums, make_train_loop, no_sums
+from ae_jax.training.loop import Sums, no_sums
+from ae_jax.training.lowering import lower_loop
 from ae_jax.training.start import sample_of, start
-from ae_jax.training.step import make_train_step
 
 BATCH = 256
 """Examples to a batch, of a set that has as many."""
@@ -122,6 +122,7 @@ def make_plan(
     ema_decay: float | None = None,
     accumulate: int = 1,
     devices: int | None = 1,
+    model_devices: int = 1,
     stream: bool | None = None,
 ) -> Plan:
     """Check, size and compile what `fit` runs, with the arguments of `fit`.
@@ -149,17 +150,14 @@ def make_plan(
     )
     check_average(ema_decay)
     check_seed(seed)
-    mesh = data_mesh(devices)
+    mesh = data_mesh(devices, model_devices)
     rate = None if isinstance(optimizer, optax.GradientTransformation) else float(optimizer)
     tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else optax.adam(optimizer)
     init_key, order_key, eval_key = jax.random.split(jax.random.key(seed), 3)
     streamed = which_to_stream(sets, mesh, stream)
 
-    everywhere, multiple = replicated(mesh), mesh.size * sizes.accumulate
+    everywhere, multiple = replicated(mesh), mesh.shape[AXIS] * sizes.accumulate
     # Made before the data is on the device: a model that cannot be made fails in an instant.
-    # Without skips the next loss ends the run: nothing that overflowed is ever saved.
-    guard: bool | Literal["whole"] = "whole" if sizes.max_skips else True
-    step = make_train_step(ae, tx, ema_decay=ema_decay, accumulate=sizes.accumulate, guard=guard)
     state = start(
         ae,
         tx,
@@ -168,7 +166,7 @@ def make_plan(
         params=params,
         model_state=model_state,
         ema=ema_decay is not None,
-        place=everywhere,
+        mesh=mesh,
     )
     order = partial(
         training_order,
@@ -181,14 +179,20 @@ def make_plan(
     padded = sizes.examples % sizes.batch_size != 0 or sizes.batch_size % multiple != 0
     feed = (Streamed if streamed["train"] else InMemory)(train, order, padded=padded, mesh=mesh)
     zeros = put(no_sums(metric_names(ae.objective)), everywhere)
-    jitted = jax.jit(
-        make_train_loop(step, feed.batch_at, max_skips=sizes.max_skips),
-        donate_argnums=0,
-        out_shardings=everywhere,
-    )
     piece, _, _ = next(feed.pieces(0, 0, 1))
     began = time.perf_counter()
-    loop = compile_program(jitted.lower(state, zeros, piece, np.int32(0), np.int32(0)))
+    lowered = lower_loop(
+        ae,
+        tx,
+        feed.batch_at,
+        state,
+        piece,
+        mesh=mesh,
+        max_skips=sizes.max_skips,
+        ema_decay=ema_decay,
+        accumulate=sizes.accumulate,
+    )
+    loop = compile_program(lowered)
     compile_seconds = time.perf_counter() - began
     evaluate, beside = None, 0
     if eval_data is not None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
 from ae_jax.core import (
     Autoencoder,
@@ -20,7 +20,8 @@ from ae_jax.core import (
     init_state,
     whole_optimizer,
 )
-from ae_jax.devices.mesh import put
+from ae_jax.devices.mesh import put, replicated
+from ae_jax.training.placement import check_partition, is_split, placed
 
 INITIALIZE = 2**30  # folds the key of `Autoencoder.initialize` away from that of the module
 SAMPLE = 4096
@@ -44,20 +45,45 @@ def start(
     params: Any = None,
     model_state: Any = None,
     ema: bool = False,
-    place: NamedSharding,
+    mesh: Mesh,
 ) -> TrainState:
-    """Return the initial state with sharding `place`.
+    """Return the initial state, placed on `mesh` (see `placed`).
 
     The model may take its start from a `sample` of the data (see `sample_of`). Copies of `params`
     and `model_state` replace the initial values. Raises `ValueError` unless they have the structure
     and shapes of the model's own.
     """
     init = partial(init_state, ae, tx, ema=ema)
+    place = replicated(mesh)
+    if is_split(mesh):
+        place = shardings_of(shapes_of(ae, tx, mesh, ema=ema))
     if params is None and model_state is None and sample is None:
         return jax.jit(init, out_shardings=place)(key)
     given = jax.device_get((params, model_state, sample))  # they may be on another mesh
-    initial = put(given, place)
+    initial = put(given, placed(ae, mesh, given))
     return jax.jit(partial(start_from, ae, tx, ema=ema), out_shardings=place)(key, *initial)
+
+
+def shapes_of(
+    ae: Autoencoder, tx: optax.GradientTransformation, mesh: Mesh, *, ema: bool = False
+) -> TrainState:
+    """Shapes, dtypes and shardings of the state that `start` returns. Nothing is computed.
+
+    Raises `ValueError` for a model that does not split over the ``model`` axis of `mesh`.
+    """
+    state = jax.eval_shape(partial(init_state, ae, tx, ema=ema), jax.random.key(0))
+    if is_split(mesh):
+        check_partition(ae, mesh, state)
+
+    def one(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(one, state, placed(ae, mesh, state))
+
+
+def shardings_of(tree: Any) -> Any:
+    """The sharding of each array of a tree."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
 def start_from(

@@ -1,11 +1,14 @@
 """Sparse codes and their products equal dense ones, in values and gradients."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
+from ae_jax.devices.mesh import MODEL, data_mesh, replicated, split
 from ae_jax.ops import sparse_code
 
 ROWS, DIM, WIDTH, K = 6, 5, 12, 3
@@ -88,3 +91,52 @@ def test_vmap_equals_a_loop(arrays):
     grad = jax.grad(lambda e: loss(x, e, bias, decoder, jnp.ones(3)))
     for got, e in zip(jax.jit(jax.vmap(grad))(encoders), encoders, strict=True):
         np.testing.assert_allclose(got, grad(e), rtol=1e-4, atol=1e-5)
+
+
+def shared(mesh, arrays):
+    """Arrays of `loss` on a mesh: rows split by ``data``, latents by ``model``."""
+    latents = split(mesh, over=MODEL)
+    places = [split(mesh), latents, latents, latents, replicated(mesh)]
+    return [jax.device_put(array, place) for array, place in zip(arrays, places, strict=True)]
+
+
+GRADIENTS = jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))
+
+
+@pytest.mark.parametrize("model_devices", [2, 4])
+def test_devices_that_share_the_latents_equal_one(model_devices, arrays):
+    arrays = [*arrays, jnp.array([0.5, 2.0, 1.0])]
+    got = GRADIENTS(*shared(data_mesh(4, model_devices), arrays))
+    want = GRADIENTS(*arrays)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, want)
+    assert got[1][1].sharding.shard_shape((WIDTH, DIM)) == (WIDTH // model_devices, DIM)
+
+
+def test_devices_exchange_candidates_and_gradients_and_neither_tables_nor_activations():
+    """Sizes that tell apart 8 rows on each device of 128 latents, of 32 dimensions."""
+    shapes = [(16, 32), (256, 32), (256,), (256, 32), (3,)]
+    arrays = shared(data_mesh(4, 2), [jnp.ones(shape) for shape in shapes])
+    text = GRADIENTS.lower(*arrays).compile().as_text()
+    collectives = re.findall(r"= (.*?) ([a-z]+-[a-z]+)(?:-start)?\(.*channel_id", text)
+    gathered = {shape for shape, kind in collectives if kind != "all-reduce"}
+    summed = "".join(shape for shape, kind in collectives if kind == "all-reduce")
+    assert gathered and all(re.match(rf"\(?[fs]32\[8,{2 * K}\]", shape) for shape in gathered)
+    assert summed.count("f32[128,32]") == 3  # the encoder's gradient, and two of the decoder
+    assert "256" not in summed
+
+
+@pytest.mark.parametrize("rows", [6, 5], ids=["split", "not split"])
+def test_a_selection_of_shared_latents_is_exact_also_where_numbers_are_equal(rows):
+    x = jnp.float32(np.random.default_rng(2).integers(0, 4, size=(rows, WIDTH)))
+    mesh = data_mesh(4, 2)
+    split_x = jax.device_put(x, split(mesh, 1, over=MODEL))
+    for k in (1, 5, 8, WIDTH):  # up to more than the 6 of a device
+        select = jax.jit(sparse_code.top_k, static_argnums=1)
+        jax.tree.map(np.testing.assert_array_equal, select(split_x, k), select(x, k))
+        eager = sparse_code.top_k(split_x, k)
+        jax.tree.map(np.testing.assert_array_equal, eager, tuple(lax.top_k(x, k)))
+    indices = jax.device_put(select(x, 3)[1], replicated(mesh))
+    z = sparse_code.dense_code(jnp.ones((rows, 3)), indices, WIDTH)
+    np.testing.assert_array_equal(z.sum(1), 3.0)
+    got = jax.grad(lambda x: jnp.sin(sparse_code.at_indices(x, indices)).sum())(split_x)
+    np.testing.assert_allclose(got, np.where(z, np.cos(x), 0), rtol=1e-5)

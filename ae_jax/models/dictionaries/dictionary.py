@@ -134,6 +134,12 @@ class Dictionary(Spec):
         """Whether there is an auxiliary error of dead latents. (A sweep's weight is traced.)"""
         return not isinstance(self.dead_weight, int | float) or self.dead_weight > 0
 
+    def _tables(self) -> tuple[str, ...]:
+        """The arrays with an entry for each latent."""
+        names = ("decoder", "latents/age", *self.sparsifier.by_latent)
+        names += () if self.tied else ("encoder",)
+        return names + (("encoder_bias",) if self.sparsifier.biased else ())
+
     def build(self, event_shape: Sequence[int]) -> Autoencoder:
         """The autoencoder for examples of `event_shape`.
 
@@ -161,6 +167,7 @@ class Dictionary(Spec):
             event_shape=shape,
             spec=self,
             columns=columns,
+            partition=dict.fromkeys(self._tables(), 0),
             target="x" if self.target_dim is None else "target",
             optimizer=unit_rows if self.unit_norm else None,
             initialize=partial(started, self),

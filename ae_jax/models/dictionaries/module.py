@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ae_jax.core import Outputs
+from ae_jax.ops.sparse_code import top_k
 from ae_jax.sparsifiers import Code, Context, DenseCode, Tables
 
 LATENTS = "latents"
@@ -154,7 +155,7 @@ class DictionaryModule(nn.Module):
 
         def revive() -> Array:
             pre = jnp.where(dead, jax.nn.relu(tables.pre(inputs)), 0.0)
-            least = lax.top_k(lax.stop_gradient(pre), count)[0][:, -1:]
+            least = top_k(lax.stop_gradient(pre), count)[0][:, -1:]
             return residual - jnp.where(pre >= least, pre, 0.0) @ tables.decoder
 
         # Without dead latents it is 0, and costs nothing.
