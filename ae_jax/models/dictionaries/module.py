@@ -155,7 +155,8 @@ class DictionaryModule(nn.Module):
 
         def revive() -> Array:
             pre = jnp.where(dead, jax.nn.relu(tables.pre(inputs)), 0.0)
-            least = top_k(lax.stop_gradient(pre), count)[0][:, -1:]
+            # Not the last column: XLA would sort whole rows to take it.
+            least = top_k(lax.stop_gradient(pre), count)[0].min(1, keepdims=True)
             return residual - jnp.where(pre >= least, pre, 0.0) @ tables.decoder
 
         # Without dead latents it is 0, and costs nothing.
