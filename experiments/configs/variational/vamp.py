@@ -18,8 +18,8 @@ CONFIG = Config(
         network=MLP(widths=(300, 300), activation="linear", gated=True),
         latent_dim=40,
         prior=VampPrior(pseudo_inputs=500),
-        warmup_steps=2000,
+        warmup_steps=500,
     ),
     data=Data(name="static_mnist"),
-    train=Train(epochs=40, batch_size=250, learning_rate=0.02, schedule="cosine", optimizer="muon"),
+    train=Train(epochs=25, batch_size=500, learning_rate=0.03, schedule="cosine", optimizer="muon"),
 )
