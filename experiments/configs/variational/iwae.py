@@ -24,7 +24,5 @@ CONFIG = Config(
         estimator="dreg",
     ),
     data=Data(name="mnist"),
-    train=Train(
-        epochs=60, batch_size=250, learning_rate=0.02, schedule="cosine", optimizer="muon"
-    ),
+    train=Train(epochs=60, batch_size=250, learning_rate=0.02, schedule="cosine", optimizer="muon"),
 )
