@@ -1,0 +1,1 @@
+"""Measures of dictionaries of sparse latents."""
