@@ -45,11 +45,14 @@ def directions_of(ae: Autoencoder, variables: Variables) -> np.ndarray:
     return np.asarray(ae.apply(variables, method="directions"))
 
 
-def nearest_directions(directions: ArrayLike, *, count: int = 1, tile: int = TILE) -> Neighbors:
-    """The `count` other directions with the largest ``|cosine|`` of each direction [W, ...].
+def nearest_directions(
+    directions: ArrayLike, *, of: ArrayLike | None = None, count: int = 1, tile: int = TILE
+) -> Neighbors:
+    """The `count` other directions [W, ...] with the largest ``|cosine|``, of each or of some.
 
     At most ``W - 1``. A direction of norm 0 has the cosine 0 with all others. No array is larger
-    than the directions and one block of cosines, [tile, tile].
+    than the directions and one block of cosines, [tile, tile]. With the indices `of` [L], only
+    their neighbors, [L, count].
 
     Raises `ValueError` for a `count` below 1, or for directions that are not finite.
     """
@@ -64,9 +67,10 @@ def nearest_directions(directions: ArrayLike, *, count: int = 1, tile: int = TIL
     width = len(table)
     size = -(-min(tile, width) // GROUP) * GROUP
     padded = jnp.asarray(np.pad(table, [(0, -width % size), (0, 0)]))
-    count = min(count, width - 1)
-    parts = [_of_rows(padded, first, width, count, size) for first in range(0, width, size)]
-    indices, cosines = (np.concatenate(each)[:width] for each in zip(*parts, strict=True))
+    count, own = min(count, width - 1), np.arange(width) if of is None else np.asarray(of)
+    blocks = np.pad(own, (0, -len(own) % size)).reshape(-1, size)
+    parts = [_of_rows(padded, jnp.asarray(block, jnp.int32), width, count) for block in blocks]
+    indices, cosines = (np.concatenate(each)[: len(own)] for each in zip(*parts, strict=True))
     return Neighbors(indices, cosines)
 
 
@@ -81,11 +85,10 @@ def geometry_metrics(neighbors: Neighbors) -> dict[str, float]:
     }
 
 
-@partial(jax.jit, static_argnums=(2, 3, 4))
-def _of_rows(table: Array, first: int, width: int, count: int, tile: int) -> tuple[Array, Array]:
-    """Indices and cosines of the nearest of all rows, for `tile` rows of `table` from `first`."""
-    rows = lax.dynamic_slice_in_dim(table, first, tile)
-    own = first + jnp.arange(tile)
+@partial(jax.jit, static_argnums=(2, 3))
+def _of_rows(table: Array, own: Array, width: int, count: int) -> tuple[Array, Array]:
+    """Indices and cosines of the nearest of all rows of `table`, for the rows `own` [tile]."""
+    rows, tile = table[own], len(own)
 
     def one(best: tuple[Array, Array, Array], start: Array) -> tuple[Any, None]:
         cosines = jnp.matmul(rows, lax.dynamic_slice_in_dim(table, start, tile).T, precision=HIGH)

@@ -33,6 +33,9 @@ def test_neighbors_are_those_of_all_pairs(tile):
     np.testing.assert_allclose(got.cosines, of_indices, atol=1e-5)
     assert all(len({i, *row}) == 5 for i, row in enumerate(got.indices))
     assert got.indices[7, 0] == 100 and got.cosines[7, 0] < -0.999
+    some = nearest_directions(directions, of=[100, 7, 3], count=4, tile=tile)
+    np.testing.assert_allclose(np.abs(some.cosines), np.abs(got.cosines[[100, 7, 3]]), atol=1e-5)
+    assert some.indices[0, 0] == 7
     metrics = geometry_metrics(got)
     np.testing.assert_allclose(metrics["largest_cosine"], sizes.max(1).mean(), rtol=1e-5)
     assert metrics["near_duplicates"] == (sizes.max(1) > 0.9).mean() > 0
