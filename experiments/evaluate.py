@@ -66,6 +66,7 @@ class Options:
     denoising: tasks.denoising.Settings = field(default_factory=tasks.denoising.Settings)
     features: tasks.features.Settings = field(default_factory=tasks.features.Settings)
     generation: tasks.generation.Settings = field(default_factory=tasks.generation.Settings)
+    dictionary: tasks.dictionary.Settings = field(default_factory=tasks.dictionary.Settings)
 
 
 def main(argv: Sequence[str]) -> None:

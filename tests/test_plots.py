@@ -81,6 +81,8 @@ FIGURES = {
     "rate and distortion": lambda: plots.rate_distortion(
         {"": [(0.5, 30.0, 70.0), (1.0, 24.0, 75.0), (4.0, 9.0, 110.0)]}
     ),
+    "density": lambda: plots.density_histogram({"trained": [0.0, 0.1, 1.0], "a": [0.5]}, 100),
+    "cosines": lambda: plots.cosine_histogram({"trained": [-0.3, 0.9], "random": [0.2, 0.1]}),
     "size curves": lambda: plots.size_curves({"PCA": {2: 0.05, 32: 0.01}, "dense": {2: 0.04}}),
 }
 
@@ -534,3 +536,28 @@ class TestDetection:
             plots.roc_curves({})
         with pytest.raises(ValueError, match="need finite scores"):
             plots.score_histogram([1.0, np.nan], [True, False])
+
+
+class TestDictionaries:
+    def test_bars_are_shares_of_all_latents_and_the_legend_counts_the_dead(self):
+        rates = [0.0, 0.0, 0.001, 0.1, 1.0]
+        fig = plots.density_histogram({"trained": rates, "random": [0.1] * 4}, 1000)
+        trained, random = fig.axes[0].patches
+        values, edges, _ = trained.get_data()
+        assert (edges[0], edges[-1]) == (-3, 0) and values.sum() == pytest.approx(3 / 5)
+        assert values[[0, -1]] == pytest.approx([1 / 5, 1 / 5])
+        assert random.get_data()[0].max() == 1
+        names = [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
+        assert names == ["trained (2 of 5 never active)", "random (0 of 4 never active)"]
+
+    def test_cosines_count_by_size(self):
+        fig = plots.cosine_histogram({"trained": [-1.0, 1.0, 0.0]})
+        values, edges, _ = fig.axes[0].patches[0].get_data()
+        assert values[[0, -1]] == pytest.approx([1 / 3, 2 / 3]) and len(edges) == len(values) + 1
+
+    def test_what_cannot_be_drawn(self):
+        for draw in (lambda d: plots.density_histogram(d, 10), plots.cosine_histogram):
+            with pytest.raises(ValueError, match="is empty: give at least one name"):
+                draw({})
+            with pytest.raises(ValueError, match="a must be numbers \\[W\\] in \\[0, 1\\]"):
+                draw({"a": [2.0]})

@@ -25,7 +25,11 @@ from ae_jax.models import (
     Variational,
 )
 from ae_jax.networks import MLP, RNN, ConvNet
-from ae_jax.sklearn import AutoencoderOutlierDetector, AutoencoderTransformer
+from ae_jax.sklearn import (
+    AutoencoderOutlierDetector,
+    AutoencoderTransformer,
+    SparseDictionary,
+)
 from ae_jax.sklearn import programs as programs_module
 from ae_jax.sklearn.models import MODELS, specification
 from ae_jax.sklearn.programs import programs
@@ -46,7 +50,7 @@ QUICK = {  # few fits, and the ones that break first; all of them run in the slo
 
 def checks():
     """Every check of scikit-learn's `check_estimator`; none is expected to fail."""
-    for cls in (AutoencoderTransformer, AutoencoderOutlierDetector):
+    for cls in (AutoencoderTransformer, AutoencoderOutlierDetector, SparseDictionary):
         for estimator, check in estimator_checks_generator(cls(epochs=2)):
             name = check.func.__name__
             marks = () if name in QUICK else pytest.mark.slow

@@ -1,6 +1,6 @@
 """Running a compiled function over a whole data set, however large."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -68,21 +68,29 @@ def in_batches(
     Returns:
       The tree of NumPy arrays [N, ...].
     """
-    count = len(data["x"])
-    size = min(batch_size, count)
 
     @jax.jit
     def run(operands: Any, batch: Batch) -> Any:
         return fn(operands, floats_in(batch))
 
-    def rows(first: int) -> dict[str, Array]:
-        # A last batch that is short is made of rows that were there before it.
-        start = min(first, count - size)
-        return {name: jnp.asarray(column[start : start + size]) for name, column in data.items()}
-
     parts = []
-    for first in range(0, count, size):
-        skip = first - min(first, count - size)
-        done = jax.device_get(run(operands, rows(first)))
+    for batch, skip in each_batch(data, batch_size):
+        done = jax.device_get(run(operands, batch))
         parts.append(jax.tree.map(lambda a, skip=skip: a[skip:], done))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *parts)
+
+
+def each_batch(
+    data: Mapping[str, np.ndarray], batch_size: int = BATCH
+) -> Iterator[tuple[dict[str, Array], int]]:
+    """Batches of one size that cover `data`, in order, on the device.
+
+    Beside each is the number of rows at its start that the batch before it had too: a last batch
+    that is short is made of rows that were there before it.
+    """
+    count = len(data["x"])
+    size = min(batch_size, count)
+    for first in range(0, count, size):
+        start = min(first, count - size)
+        rows = slice(start, start + size)
+        yield {name: jnp.asarray(column[rows]) for name, column in data.items()}, first - start

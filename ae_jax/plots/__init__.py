@@ -8,12 +8,15 @@ The label of a figure describes its content.
 from ae_jax.plots.curves import gradient_curves, loss_curves, rate_distortion, size_curves
 from ae_jax.plots.denoising import noise_curves
 from ae_jax.plots.detection import roc_curves, score_histogram
+from ae_jax.plots.dictionaries import cosine_histogram, density_histogram
 from ae_jax.plots.features import filters, label_curves, unit_histograms
 from ae_jax.plots.figure import save
 from ae_jax.plots.images import drawn_as_image, image_rows, reconstructions, samples
 from ae_jax.plots.latents import latent_images, latent_scatter, manifold, manifold_latents
 
 __all__ = [
+    "cosine_histogram",
+    "density_histogram",
     "drawn_as_image",
     "filters",
     "gradient_curves",

@@ -2,16 +2,17 @@
 
 const SYMBOLS = ["circle", "diamond", "square", "cross"];
 
-// An example, as bytes or in the data's own values, as an image; or as one line for each channel.
-function drawExample(canvas, values, shape, limits, pictures) {
+// An example, as bytes or in the data's own values, as an image; or as one line for each channel, on
+// a canvas of that width.
+function drawExample(canvas, values, shape, limits, pictures, width = 480) {
   const [low, high] = limits;
   const context = canvas.getContext("2d");
   if (pictures) {
-    const [height, width, channels = 1] = shape;
-    canvas.width = width;
-    canvas.height = height;
-    const image = context.createImageData(width, height);
-    for (let i = 0; i < width * height; i++) {
+    const [down, across, channels = 1] = shape;
+    canvas.width = across;
+    canvas.height = down;
+    const image = context.createImageData(across, down);
+    for (let i = 0; i < across * down; i++) {
       for (let c = 0; c < 3; c++) {
         const value = values[i * channels + (channels === 3 ? c : 0)];
         // Bytes are as they are; assigning rounds and clips.
@@ -25,15 +26,16 @@ function drawExample(canvas, values, shape, limits, pictures) {
   }
   const steps = shape[0];
   const channels = values.length / steps;
-  canvas.width = 480;
-  canvas.height = 240;
+  canvas.width = width;
+  canvas.height = width / 2;
   context.lineWidth = 2;
   for (let c = 0; c < channels; c++) {
     context.strokeStyle = themeColor(c % 10);
     context.beginPath();
     for (let t = 0; t < steps; t++) {
       const height = (values[t * channels + c] - low) / (high - low || 1);
-      context.lineTo(8 + (t / Math.max(steps - 1, 1)) * 464, 232 - height * 224);
+      const [x, y] = [(t / Math.max(steps - 1, 1)) * (width - 16), height * (width / 2 - 16)];
+      context.lineTo(8 + x, width / 2 - 8 - y);
     }
     context.stroke();
   }

@@ -11,19 +11,14 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from ae_jax.core import Autoencoder, Variables
-from ae_jax.data import load, validated
-from ae_jax.data.fingerprint import fingerprint, require_unchanged
 from ae_jax.data.real import counted, drawn_range
-from ae_jax.data.splits import with_labels
-from ae_jax.data.standardize import standardize
 from ae_jax.evaluation.baselines import weaknesses
 from ae_jax.evaluation.latents import encode_all, from_flat
 from ae_jax.evaluation.likelihood import posterior_metrics
-from ae_jax.models import Model
 from ae_jax.plots import drawn_as_image
-from ae_jax.report.packed import pack
+from ae_jax.report.opened import Opened
+from ae_jax.report.packed import drawable, pack
 from ae_jax.report.program import UnsupportedError, translate
-from ae_jax.storage.runs import Run, load_run
 
 POINTS = 2_000
 NUMBERS = 4_000_000
@@ -33,54 +28,15 @@ CLASSES = 20
 """Maximum number of classes with a color each; more distinct labels get a color scale."""
 
 
-def explorer(
-    run: Run,
-    *,
-    step: int | None = None,
-    data_name: str | None = None,
-    data_dir: str | None = None,
-    allow_changes: bool = False,
-    models: Any = Model,
-    ae: Autoencoder | None = None,
-) -> dict[str, Any]:
+def explorer(opened: Opened) -> dict[str, Any]:
     """Return the explorer of a run as JSON-ready data for `explorer.js`.
 
-    Args:
-      run: the run directory.
-      step: the step of the checkpoint; by default the newest intact one.
-      data_name: a data set of the same shape as the training data; by default that of the run.
-      data_dir: the directory of the data set; by default that of the run.
-      allow_changes: explore the data of the run even if it has changed since the training.
-      models, ae: for models of your own (see `load_run`).
-
-    Raises:
-      ValueError, OSError: no checkpoint, no data, data of another shape than the model's, or data
-        that has changed.
+    Raises `ValueError` as `explore` does.
     """
-    ae, state, config = load_run(run.path, step, models=models, ae=ae, data_units=False)
-    test, source = _split(run, config, "test", data_name, data_dir)
-    statistics = config.get("statistics")
-    if statistics:
-        test, source = standardize(test, statistics), f"{source}, standardized"
-    shape = tuple(test["x"].shape[1:])
-    if shape != ae.event_shape:
-        raise ValueError(
-            f"{source}: its test examples have shape {shape}, but {run.path} was trained on "
-            f"{ae.event_shape}: choose a data set of that shape with data_name=NAME"
-        )
-    require_unchanged(
-        run.path,
-        config,
-        {"test": fingerprint(validated(test))},
-        allow_changes=allow_changes or data_name is not None,
-        name=source,
-    )
-    described = {"run": str(run.path), "data": source, "step": int(state.step)}
-    content = described | explore(ae, state.variables, test)
+    described = {"run": str(opened.run.path), "data": opened.source, "step": opened.step}
+    content = described | explore(opened.ae, opened.variables, opened.test)
     try:
-        train, _ = _split(run, config, "train", data_name, data_dir)
-        train = standardize(train, statistics) if statistics else train
-        lines = weaknesses(ae, state.variables, train, test)
+        lines = weaknesses(opened.ae, opened.variables, opened.train(), opened.test)
     except (ValueError, TypeError, OSError) as error:
         lines = [f"not compared with PCA: {str(error).partition(chr(10))[0]}"]
     return content | {"weaknesses": lines}
@@ -114,7 +70,7 @@ def explore(ae: Autoencoder, variables: Variables, test: Mapping[str, Any]) -> d
     if None not in (ae.method("posterior_kl"), ae.method("log_weight")):
         spread, measure = posterior_metrics(ae, variables, chosen)["kl"], "KL divergence"
     first = np.argsort(-spread, kind="stable")[:SLIDERS]
-    images = _examples(ae, chosen["x"], limits := drawn_range(chosen))
+    images = drawable(chosen["x"], limits := drawn_range(chosen))
     try:
         decoder = translate(lambda z: ae.decode(variables, from_flat(z, latents)), (1, numbers))
         reason = None
@@ -145,25 +101,6 @@ def _slider(latent: int, values: np.ndarray) -> dict[str, float]:
     low, high = float(values.min()), float(values.max())
     margin = 1.0 if low == high else 0.0  # a constant latent has no range
     return {"latent": latent, "low": low - margin, "high": high + margin}
-
-
-def _split(
-    run: Run, config: Mapping[str, Any], split: str, name: str | None, folder: str | None
-) -> tuple[Mapping[str, Any], str]:
-    data = config.get("data")
-    described = data if isinstance(data, dict) else {}
-    name, folder = name or described.get("name"), folder or described.get("dir")
-    if name is None:
-        raise ValueError(f"{run.path} has no name of its data set: choose one with data_name=NAME")
-    if not isinstance(name, str) or not isinstance(folder, str | None):
-        raise ValueError(f"{run.path}/config.json: data={data!r} does not name a data set")
-    if split == "train" and described.get("decode", "once") != "once":
-        raise ValueError("the training images are decoded while training")
-    rows, kept = load(name, split, folder), described.get("keep_labels")
-    if isinstance(kept, list):  # the same rows as in training and in evaluation.json
-        rows = with_labels(rows, tuple(kept))
-        name = f"{name}, labels {', '.join(map(str, kept))}"
-    return rows, name
 
 
 def _plane(z: np.ndarray) -> dict[str, Any]:
@@ -198,15 +135,3 @@ def _labels(label: np.ndarray | None) -> dict[str, Any] | None:
     if label.dtype.kind != "f" and len(classes) <= CLASSES:
         return {"names": [str(name) for name in classes], "index": pack(index.astype(np.int32))}
     return {"values": pack(label.astype(np.float32))} if label.dtype.kind in "iuf" else None
-
-
-def _examples(ae: Autoencoder, x: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Return the examples for the page: images as uint8 between `limits`, others as float32."""
-    if x.dtype == np.uint8:
-        if drawn_as_image(ae.event_shape):
-            return x
-        x = x / np.float32(255)
-    x, (low, high) = x.astype(np.float32), limits
-    if drawn_as_image(ae.event_shape):
-        return np.rint((x - low) / (high - low or 1.0) * 255).astype(np.uint8)
-    return x

@@ -6,6 +6,9 @@ async function startPage() {
   for (const [i, data] of read("explorers").entries()) {
     drawings.push(await startExplorer(data, document.getElementById(`explorer-${i}`)));
   }
+  for (const [i, data] of read("dictionaries").entries()) {
+    drawings.push(await startDictionary(data, document.getElementById(`dictionary-${i}`)));
+  }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     for (const draw of drawings) draw();
   });

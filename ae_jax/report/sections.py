@@ -102,6 +102,65 @@ def explorer_section(number: int, explorer: Mapping[str, Any]) -> Element:
     )
 
 
+SORTS = {
+    "frequency": "most frequent",
+    "rare": "least frequent",
+    "index": "number",
+    "activation": "mean activation",
+    "cosine": "nearest neighbor",
+}
+
+
+def dictionary_section(number: int, dictionary: Mapping[str, Any]) -> Element:
+    """The elements of the dictionary; `dictionary.js` fills the list of latents."""
+    name = f"dictionary-{number}"
+    d, m = dictionary, dictionary["metrics"]
+    count, examples = d["width"], d["examples"]
+    of = "" if d["total"] == examples else f" of {d['total']}, evenly spaced"
+    about = (
+        f"{count} latents, {d['histogram']['dead']} of them never active. "
+        f"{m['l0']:.4g} are active for an example, on average, and explain "
+        f"{m['explained_variance']:.1%} of the variance ({d['data']}, step {d['step']}, "
+        f"{examples} test examples{of})."
+    )
+
+    def field(label: str, kind: str, after: str = "", **attributes: str) -> Element:
+        control = tag("input", id=f"{name}-{kind}", class_=kind, **attributes)
+        return tag("label", label, control, after, for_=f"{name}-{kind}")
+
+    percent = {"type": "number", "min": "0", "max": "100", "step": "any"}
+    sort = tag(
+        "select",
+        *(tag("option", text, value=key) for key, text in SORTS.items()),
+        id=f"{name}-sort",
+        class_="sort",
+    )
+    fields = [
+        field("latent ", "latent-number", type="number", min="0", max=str(count - 1), step="1"),
+        field("active for ", "least", " %", **percent),
+        field("to ", "most", " % of the examples", **percent),
+        *([field("word ", "word", type="search")] if d["words"] is not None else []),
+        tag("label", "first the ", sort, for_=f"{name}-sort"),
+        tag("button", "All latents", type="button", class_="all"),
+    ]
+    pager = [
+        tag("button", "Back", type="button", class_="back"),
+        tag("button", "Next", type="button", class_="next"),
+        tag("span", class_="status", aria_live="polite"),
+    ]
+    return tag(
+        "div",
+        note(about),
+        tag("div", class_="plot density"),
+        note("Choose a bar to see its latents."),
+        tag("p", *fields, class_="controls"),
+        tag("p", *pager, class_="controls"),
+        tag("div", class_="latents"),
+        id=name,
+        class_="dictionary",
+    )
+
+
 def environment_section(runs: Mapping[str, Run], notes: list[str]) -> list[Element]:
     """The environments of runs as a table; what cannot be read adds a line to `notes`."""
     environments, elements = {}, []

@@ -1,6 +1,7 @@
 """`write_report` turns run directories into one HTML file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -10,11 +11,13 @@ from ae_jax.files import user_path, writable_file, write_whole
 from ae_jax.models import Model
 from ae_jax.report import markup, sections, tables
 from ae_jax.report.curves import curves
+from ae_jax.report.dictionary import dictionary
 from ae_jax.report.explorer import explorer
 from ae_jax.report.markup import tag
+from ae_jax.report.opened import open_run
 from ae_jax.storage.runs import Run
 
-SCRIPTS = ("decoder.js", "curves.js", "explorer.js", "page.js")
+SCRIPTS = ("decoder.js", "curves.js", "explorer.js", "dictionary.js", "page.js")
 
 
 def write_report(
@@ -51,12 +54,14 @@ def write_report(
     notes: list[str] = []
     charts, omitted = curves(rows)
     explorers: list[dict[str, Any]] = []
+    dictionaries: list[dict[str, Any]] = []
     shown: list[Element] = []
+    listed: list[Element] = []
     for name, run in runs.items():
-        if several:
-            shown.append(tag("h3", name))
-        try:
-            content = explorer(
+        heading = [tag("h3", name)] if several else []
+        shown += heading
+        with _noting(notes, shown, name, "latent explorer"):
+            opened = open_run(
                 run,
                 step=step,
                 data_name=data_name,
@@ -65,13 +70,15 @@ def write_report(
                 models=models,
                 ae=ae,
             )
-        except (ValueError, TypeError, OSError) as error:
-            why = str(error).partition("\n")[0]
-            notes.append(f"{name}: no latent explorer: {why}")
-            shown.append(sections.note(f"No latent explorer: {why}"))
-            continue
-        shown.append(sections.explorer_section(len(explorers), content))
-        explorers.append(content)
+            if opened.ae.method("directions") is not None:
+                listed += heading
+                with _noting(notes, listed, name, "dictionary"):
+                    content = dictionary(opened)
+                    listed.append(sections.dictionary_section(len(dictionaries), content))
+                    dictionaries.append(content)
+            content = explorer(opened)
+            shown.append(sections.explorer_section(len(explorers), content))
+            explorers.append(content)
     figures = {name: sections.run_figures(name, run, notes) for name, run in runs.items()}
     differs = [sections.note("Settings that differ come first.")] if several else []
     settings = tables.settings({name: run.config for name, run in runs.items()})
@@ -79,6 +86,7 @@ def write_report(
         "Curves": sections.curves_section(charts, omitted),
         "Test metrics": [tables.last_test_row(rows)],
         "Latent explorer": shown,
+        "Dictionary": listed,
         "Evaluation": sections.evaluation_section(runs, figures, notes),
         "Figures": sections.gallery(figures, several),
         "Settings": [*differs, settings],
@@ -92,10 +100,22 @@ def write_report(
             *_body(title, parts),
             markup.data("data-curves", {"runs": list(runs), "charts": charts}),
             markup.data("data-explorers", explorers),
+            markup.data("data-dictionaries", dictionaries),
         ],
     )
     write_whole(output, text)
     return notes
+
+
+@contextmanager
+def _noting(notes: list[str], elements: list[Element], run: str, what: str) -> Iterator[None]:
+    """A part that stands or falls alone: why it is missing is a line, in the page too."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        why = str(error).partition("\n")[0]
+        notes.append(f"{run}: no {what}: {why}")
+        elements.append(sections.note(f"No {what}: {why}"))
 
 
 def _plotly() -> str:

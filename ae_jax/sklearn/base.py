@@ -86,12 +86,6 @@ class AutoencoderEstimator(BaseEstimator):
         Raises `ValueError` or `TypeError` for invalid data or parameters, and
         `ae_jax.training.DivergedError` if the loss or a gradient is not finite.
         """
-        spec = specification(
-            self.model,
-            latent_dim=self.latent_dim,
-            hidden_layer_sizes=self.hidden_layer_sizes,
-            loss=self.loss,
-        )
         batch, rate = self.batch_size, self.learning_rate
         for name, count in (("epochs", self.epochs), ("batch_size", batch)):
             ok = isinstance(count, Integral) and count >= 1
@@ -101,6 +95,7 @@ class AutoencoderEstimator(BaseEstimator):
         refuse_masked(X, "X")
         rows = validate_data(self, X, dtype=np.float32)
         columns = rows.shape[1]
+        spec = self._specification(columns)
         shape = (columns,) if self.event_shape is None else tuple(self.event_shape)
         needs = f"must have as many elements as X has columns, {columns}"
         require(math.prod(shape) == columns, "event_shape", shape, needs)
@@ -138,6 +133,15 @@ class AutoencoderEstimator(BaseEstimator):
         """
         events = self._events(X)
         return in_chunks(self._programs().score, self.variables_, events).astype(np.float64)
+
+    def _specification(self, columns: int) -> Any:
+        """Return the specification of the model for rows of so many columns."""
+        return specification(
+            self.model,
+            latent_dim=self.latent_dim,
+            hidden_layer_sizes=self.hidden_layer_sizes,
+            loss=self.loss,
+        )
 
     def _events(self, X: ArrayLike) -> np.ndarray:
         """Return the rows of X as examples, float32 [N, *event]."""

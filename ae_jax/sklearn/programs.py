@@ -1,6 +1,6 @@
 """Compiled programs that encode, decode and score rows: one set for each specification."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from scipy.sparse import issparse
 
 from ae_jax.core import Autoencoder, Variables, compute_loss, streams
 from ae_jax.evaluation.latents import from_flat
@@ -67,12 +68,17 @@ def _score(ae: Autoencoder, variables: Variables, row: Array) -> Array:
     return jax.vmap(elbo)(jax.random.split(jax.random.key(0), DRAWS)).mean()
 
 
-def in_chunks(program: Program, variables: Variables, rows: np.ndarray) -> np.ndarray:
+def in_chunks(program: Program, variables: Variables, rows: Any) -> np.ndarray:
     """Return ``program(variables, rows)`` as a NumPy array, computed for `CHUNK` rows at a time."""
+    return np.concatenate(list(each_chunk(program, variables, rows)))
+
+
+def each_chunk(program: Program, variables: Variables, rows: Any) -> Iterator[np.ndarray]:
+    """Yield ``program(variables, rows)`` for each `CHUNK` of rows, which may be a sparse matrix."""
     variables = jax.device_put(variables)
-    padded = np.pad(rows, [(0, -len(rows) % CHUNK)] + [(0, 0)] * (rows.ndim - 1))
-    parts = [
-        program(variables, jax.device_put(padded[i : i + CHUNK]))
-        for i in range(0, len(rows), CHUNK)
-    ]
-    return np.concatenate(jax.device_get(parts))[: len(rows)]
+    for i in range(0, rows.shape[0], CHUNK):
+        chunk = rows[i : i + CHUNK]
+        chunk = chunk.toarray() if issparse(chunk) else chunk
+        count = len(chunk)
+        padded = np.pad(chunk, [(0, CHUNK - count)] + [(0, 0)] * (chunk.ndim - 1))
+        yield np.asarray(program(variables, jax.device_put(padded)))[:count]

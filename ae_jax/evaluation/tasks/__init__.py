@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ae_jax.evaluation.tasks import (
     anomaly,
     denoising,
+    dictionary,
     dimensionality,
     features,
     generation,
@@ -34,4 +35,5 @@ TASKS: dict[str, Task] = {
     "denoising": denoising,
     "generation": generation,
     "features": features,
+    "dictionary": dictionary,
 }

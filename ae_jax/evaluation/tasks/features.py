@@ -15,6 +15,7 @@ from ae_jax.evaluation.features import first_filters
 from ae_jax.evaluation.few_labels import few_label_accuracy
 from ae_jax.evaluation.latents import NEAR_ZERO, activity_metrics
 from ae_jax.evaluation.pca import fit_pca
+from ae_jax.evaluation.tasks.labels import labeled, labels_misfit
 from ae_jax.evaluation.tasks.subject import Result, Subject, joined, skipping
 from ae_jax.spec import require
 
@@ -124,28 +125,8 @@ def _name(unit: int, shape: tuple[int, ...]) -> str:
     return ", ".join(str(i) for i in np.unravel_index(unit, shape))
 
 
-def _labels_misfit(subject: Subject) -> str | None:
-    if "label" not in subject.train or "label" not in subject.test:
-        return f"{subject.name} has no labels"
-    label = np.asarray(_labeled(subject)["label"])
-    if label.dtype.kind not in "iu":
-        return f"the labels of {subject.name} are {label.dtype}, not classes"
-    if len(np.unique(label)) < 2:
-        return f"all training examples have the label {label[0]}" if len(label) else "no labels"
-    return None
-
-
-def _labeled(subject: Subject) -> dict[str, Any]:
-    """The training examples whose class is known: it is not negative."""
-    label = np.asarray(subject.train["label"])
-    known = label >= 0 if label.dtype.kind in "iu" else np.ones(len(label), bool)
-    if known.all():
-        return dict(subject.train)
-    return {name: column[known] for name, column in subject.train.items()}
-
-
 def _few_labels(subject: Subject, settings: Settings) -> Result:
-    pool = some(_labeled(subject), settings.pool)
+    pool = some(labeled(subject.train), settings.pool)
     x, test = np.asarray(as_floats(pool["x"])), np.asarray(as_floats(subject.test["x"]))
     z = subject.latents(pool)
     features = {"latents": (z, subject.test_latents), "input": (x, test)}
@@ -183,5 +164,5 @@ def _few_labels(subject: Subject, settings: Settings) -> Result:
     return Result({"few_labels": rows}, {"few_labels": what}, figures, skipped)
 
 
-MISFITS = {"filters": _filters_misfit, "few_labels": _labels_misfit}
+MISFITS = {"filters": _filters_misfit, "few_labels": labels_misfit}
 PARTS = {"filters": _filters, "units": _units, "few_labels": _few_labels}

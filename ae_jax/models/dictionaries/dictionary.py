@@ -7,10 +7,12 @@ from typing import ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array
 
 from ae_jax.core import Autoencoder, Batch, BatchTerm, Outputs, Term
 from ae_jax.models.dictionaries.folding import folded
+from ae_jax.models.dictionaries.freezing import frozen
 from ae_jax.models.dictionaries.module import DictionaryModule
 from ae_jax.models.dictionaries.resampling import resampled
 from ae_jax.models.dictionaries.starting import started
@@ -20,6 +22,7 @@ from ae_jax.spec import Spec, require
 
 Start = Literal["random", "data"]
 Center = Literal["none", "mean", "median"]
+Freeze = Literal["none", "decoder", "encoder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,8 @@ class Dictionary(Spec):
     resample_every: int = 0
     """Updates between resamplings: dead latents take the directions of examples with large errors,
     and Adam forgets them (0: never)."""
+    freeze: Freeze = "none"
+    """A table that keeps its start: a control, which shows what the other table does alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,6 +129,10 @@ class Dictionary(Spec):
         require(self.refine == 0 or not transcodes, "refine", self.refine, needs)
         needs = "a transcoder's codes cannot be pruned, since they do not reconstruct x: use None"
         require(self.prune is None or not transcodes, "prune", self.prune, needs)
+        kept, needs = self.freeze, "a tied dictionary has one table, which must learn: use none"
+        require(kept == "none" or not self.tied, "freeze", kept, needs)
+        needs = "resampling changes both tables: use none, or resample_every=0"
+        require(kept == "none" or not self.resample_every, "freeze", kept, needs)
         if isinstance(sparsifier, MatchingPursuit):
             needs = "MatchingPursuit needs a tied dictionary"
             require(self.tied, "tied", self.tied, needs)
@@ -169,12 +178,16 @@ class Dictionary(Spec):
             columns=columns,
             partition=dict.fromkeys(self._tables(), 0),
             target="x" if self.target_dim is None else "target",
-            optimizer=unit_rows if self.unit_norm else None,
+            optimizer=self._optimizer if self.unit_norm or self.freeze != "none" else None,
             initialize=partial(started, self),
             exported=partial(folded, self, shape),
             check=_check,
             after_update=partial(resampled, self) if self.resample_every else None,
         )
+
+    def _optimizer(self, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+        tx = unit_rows(tx) if self.unit_norm else tx
+        return tx if self.freeze == "none" else frozen(self.freeze, tx)
 
 
 def _check(columns: Mapping[str, np.ndarray], training: bool) -> None:
