@@ -82,6 +82,8 @@ class Compiled:
     seconds: float
     arguments: int = 0
     temporary: int = 0
+    peak: int = 0
+    """The most at any time, as the compiler reports it."""
     code: int = 0
     collectives: tuple[Collective, ...] = ()
     error: str = ""
@@ -96,6 +98,7 @@ def main(argv: Sequence[str]) -> None:
     )
     assert isinstance(options, Options)
     jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)  # only a TPU could read it
     output = None if options.output is None else writable_file(options.output)
     shape = options.event_shape or load_split(config.data, "train")["x"].shape[1:]
     targets = [find_target(target) for target in options.targets]
@@ -157,6 +160,7 @@ def compiled(config: Config, shape: Sequence[int], target: Target, options: Opti
         seconds=seconds,
         arguments=analysis.argument_size_in_bytes,
         temporary=analysis.temp_size_in_bytes,
+        peak=analysis.peak_memory_in_bytes,
         code=analysis.generated_code_size_in_bytes,
         collectives=tuple(collectives(program.as_text() or "")),
         **sizes,
@@ -174,11 +178,11 @@ def show(programs: Sequence[Compiled], console: Console) -> None:
 def memory_table(programs: Sequence[Compiled]) -> Table:
     """The bytes on a device, and whether they fit."""
     table = Table(title="memory of a device", title_justify="left")
-    titles = ("for", "data x model", "arguments", "temporary", "program", "of", "compiled in")
+    titles = ("for", "data x model", "arguments", "temporary", "peak", "of", "compiled in")
     for title in titles:
         table.add_column(title, justify="left" if title == "for" else "right")
     for one in programs:
-        cells = [size(one.arguments), size(one.temporary), size(one.code)]
+        cells = [size(one.arguments), size(one.temporary), size(one.peak)]
         cells = [*cells[:1], "does not fit", ""] if one.error else cells
         mesh, seconds = f"{one.data} x {one.model}", f"{one.seconds:.1f} s"
         table.add_row(one.target, mesh, *cells, size(one.memory), seconds)

@@ -5,8 +5,8 @@ python -m experiments.pages --check         name the pages that are out of date 
 python -m experiments.pages --pictures      draw the pictures of the pages again too
 
 A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. Its numbers come
-from `experiments/results/*.json`, `experiments/benchmarks/measured.json` and
-`experiments/stress/measured.json`.
+from `experiments/results/*.json`, `experiments/benchmarks/measured.json`,
+`experiments/benchmarks/compiled.json` and `experiments/stress/measured.json`.
 """
 
 import re
@@ -22,7 +22,7 @@ PAGES: dict[str, tuple[Callable[[], str], ...]] = {
     "README.md": (parts.bullets, parts.models, parts.my_model),
     "ae_jax/models/README.md": (parts.tasks, parts.sizes),
     "experiments/README.md": (parts.configurations,),
-    "experiments/benchmarks/README.md": (parts.benchmarks, parts.others),
+    "experiments/benchmarks/README.md": (parts.benchmarks, parts.compiled, parts.others),
     "experiments/stress/README.md": (parts.stress,),
 }
 """Page -> its generated parts, in order; each is marked by the name of its function."""

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ae_jax.devices.memory import size
+from experiments.benchmarks.collectives import Collective
+from experiments.compile import Compiled, exchanges
 from experiments.configs import CONFIGS
 from experiments.reproduce import RESULTS
 from experiments.reproductions import ROWS
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "experiments" / "benchmarks" / "measured.json"
+COMPILED = BENCHMARKS.with_name("compiled.json")
 STRESS = ROOT / "experiments" / "stress" / "measured.json"
 MODEL = ROOT / "experiments" / "examples" / "my_model.py"
 
@@ -258,6 +262,32 @@ def _ratio(ratio: Sequence[float] | None) -> str:
         return ""
     median, least, most = ratio
     return f"**{median:.2f}** ({least:.2f} to {most:.2f})"
+
+
+def compiled() -> str:
+    """The programs for devices that were not there, and what the devices of the first exchange."""
+    data = read(COMPILED)
+    programs = [
+        (each.pop("what"), Compiled(**each | {"collectives": _collectives(each)}))
+        for each in data["programs"]
+    ]
+    lines = [f"```\n{data['command']}\n```\n\n{data['versions']}. Bytes are of one device.\n"]
+    lines += ["| program | for | data x model | arguments | temporary | peak | of a device's |"]
+    lines += ["| --- " * 7 + "|"]
+    for what, one in programs:
+        cells = [what, f"`{one.target}`", f"{one.data} x {one.model}", size(one.arguments)]
+        used = ["does not fit", ""] if one.error else [size(one.temporary), size(one.peak)]
+        cells += [*used, size(one.memory)]
+        lines.append("| " + " | ".join(cells) + " |")
+    what, first = programs[0]
+    lines.append(f"\nExchanged in a step of the first, {what} for `{first.target}`:\n")
+    lines += ["| collective | result on a device | bytes | times |", "| --- | --- | --- | --- |"]
+    lines += ["| " + " | ".join(cells) + " |" for cells in exchanges(first)]
+    return "\n".join(lines)
+
+
+def _collectives(program: dict[str, Any]) -> tuple[Collective, ...]:
+    return tuple(Collective(**one) for one in program["collectives"])
 
 
 def others() -> str:

@@ -97,6 +97,19 @@ def test_what_two_processes_saved_one_goes_on_with_and_back(runs, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_share_the_latents_of_a_dictionary(tmp_path):
+    """Each of four devices, two of each process, holds a quarter of them."""
+    wide = [*SHORT, "--model.kind", "dictionary", "--model.width", "64"]
+    finish(*start_two(*wide, "--model-devices", 4, "--run-dir", tmp_path / "two"))
+    main([*wide, "--run-dir", str(tmp_path / "one")])
+    for a, b in zip(rows(tmp_path / "two"), rows(tmp_path / "one"), strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+    states = [load_run(tmp_path / name).state for name in ("one", "two")]
+    close = partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)
+    jax.tree.map(close, *(state.params for state in states))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_process_dies_the_other_ends(tmp_path, victim):
     long = ["digits", "--train.epochs", "100000", "--run-dir", tmp_path / "run"]

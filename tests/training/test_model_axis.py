@@ -3,12 +3,13 @@
 from dataclasses import replace
 from functools import partial
 
+import jax
 import numpy as np
 import optax
 import pytest
 
 from ae_jax.core import by_path
-from ae_jax.devices.mesh import data_mesh
+from ae_jax.devices.mesh import data_mesh, local
 from ae_jax.models import Dictionary, Vanilla
 from ae_jax.sparsifiers import BatchTopK, Gated, JumpReLU, L1Sparsifier, MatchingPursuit, TopK
 from ae_jax.training import fit
@@ -73,6 +74,9 @@ def test_a_run_resumes_on_another_mesh(tmp_path):
     wide = train(epochs=2, devices=4, model_devices=4, resume=True)
     assert_same(train(epochs=3, resume=True), trained())
     assert parts_of(wide.state) == 3 * 4 + 2  # tables, moments and averages; ages and their copy
+    whole = local(wide.state)
+    assert len(whole.params["decoder"].sharding.device_set) == 1
+    jax.tree.map(np.testing.assert_array_equal, whole.params, wide.state.params)
 
 
 @pytest.mark.parametrize("name", SPECS)
