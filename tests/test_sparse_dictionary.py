@@ -62,6 +62,9 @@ def test_defaults_depend_on_the_columns(rows):
     spec = SparseDictionary()._specification(64)
     assert (spec.width, spec.sparsifier) == (256, TopK(active=6))
     assert SparseDictionary()._specification(5).sparsifier.k == 1
+    assert SparseDictionary(5)._specification(64).sparsifier.k == 5  # not more than there are
+    given = SparseDictionary(5, sparsifier=TopK(active=2))._specification(64)
+    assert (given.width, given.sparsifier.k) == (5, 2)
     given = Dictionary(prefixes=(4, 8), width=8, sparsifier=TopK(active=2))
     spec = SparseDictionary(8, model=given, sparsifier=BatchTopK(active=5))._specification(3)
     assert (spec.prefixes, spec.sparsifier.k) == ((4, 8), 5)

@@ -97,6 +97,12 @@ def load_npz(path: Path, split: str) -> dict[str, np.ndarray]:
     return _loaded(read_npz(path), split, path)
 
 
+def has_splits(path: Path) -> bool:
+    """Whether an .npz file has splits of its own: only the names of its arrays are read."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return any(name.endswith("_train") for name in arrays.files)
+
+
 def _loaded(arrays: Mapping[str, np.ndarray], split: str, path: Path) -> dict[str, np.ndarray]:
     whole = "x" in arrays
     if not whole and f"x_{split}" not in arrays:

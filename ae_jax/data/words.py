@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_jax.data.npz import has_splits
 from ae_jax.data.sources import load, located
 from ae_jax.data.splits import hold_out
 from ae_jax.files import read_json
@@ -36,13 +37,13 @@ def load_words(name: str | os.PathLike[str], split: str) -> np.ndarray | None:
         if content.keys() != rows.keys():
             keys = ", ".join(map(str, content)) or "nothing"
             raise ValueError(f"{file} has {keys}: give a list, or train and test")
-        for each, words in content.items():
-            _require_words(file, words, rows[each], f" of {each}")
+        for each, own in content.items():
+            _require_words(file, own, rows[each], f" of {each}")
         return np.array(content[split], dtype=object)
     _require_words(file, content, sum(rows.values()), "")
-    words: np.ndarray = hold_out({"x": np.array(content, dtype=object)}, split)["x"]
-    if len(words) != rows[split]:
+    if path.suffix == ".npz" and has_splits(path):
         raise ValueError(f"{file} is a list, and {path.name} has two splits: give train and test")
+    words: np.ndarray = hold_out({"x": np.array(content, dtype=object)}, split)["x"]
     return words
 
 

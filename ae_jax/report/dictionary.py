@@ -93,18 +93,18 @@ def describe_dictionary(
         "total": total,
         "metrics": dictionary_metrics(sums),
         "histogram": _histogram(sums),
-        "frequencies": pack(np.float32(sums.frequency)) if width <= FREQUENCIES else None,
+        "frequencies": pack(sums.frequency.astype(np.float32)) if width <= FREQUENCIES else None,
         "latents": pack(latents.astype(np.int32)),
-        "frequency": pack(np.float32(sums.frequency[latents])),
-        "activation": pack(np.float32(sums.mean_activation[latents])),
+        "frequency": pack(sums.frequency[latents].astype(np.float32)),
+        "activation": pack(sums.mean_activation[latents].astype(np.float32)),
         "top": TOP,
         "places": pack(places),
-        "activations": pack(np.float32(top.activations)),
-        "neighbors": pack(np.int32(near.indices)),
-        "cosines": pack(np.float32(near.cosines)),
+        "activations": pack(top.activations.astype(np.float32)),
+        "neighbors": pack(near.indices.astype(np.int32)),
+        "cosines": pack(near.cosines.astype(np.float32)),
         "near": near.indices.shape[1],
         "rows": pack(rows[used].astype(np.int32)),
-        "labels": pack(np.int32(label[used])) if whole else None,
+        "labels": pack(label[used].astype(np.int32)) if whole and label is not None else None,
         "words": None if words is None else [_short(str(word)) for word in words[used]],
         "drawn": None if shown is None else _drawn(shown[used], drawn_range({"x": shown})),
         "directions": _directions(directions[latents]) if drawn else None,
@@ -165,7 +165,7 @@ def _sources(directions: np.ndarray) -> dict[str, Any]:
     total = norms.sum(1, keepdims=True)
     return {
         "count": norms.shape[1],
-        "shares": pack(np.float32(norms / np.where(total > 0, total, 1.0))),
+        "shares": pack((norms / np.where(total > 0, total, 1.0)).astype(np.float32)),
     }
 
 

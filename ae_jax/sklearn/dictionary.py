@@ -152,7 +152,7 @@ class SparseDictionary(AutoencoderTransformer):
         return self.inverse_transform(np.zeros((1, self._n_features_out), np.float32))[0]
 
     def _specification(self, columns: int) -> Dictionary:
-        model = self.model
+        model: Any = self.model
         if model is None:
             model = Dictionary(center="mean", normalize=True, dead_after=DEAD_AFTER)
         elif not isinstance(model, Dictionary):
@@ -163,13 +163,15 @@ class SparseDictionary(AutoencoderTransformer):
         width = self.n_components
         width = 4 * columns if width is None else width
         count = self.n_nonzero_coefs
-        count = max(columns // 10, 1) if count is None else count
+        if count is None:
+            count = max(columns // 10, 1)
+            count = min(count, width) if isinstance(width, Integral) else count
         for name, value in (("n_components", width), ("n_nonzero_coefs", count)):
             ok = isinstance(value, Integral) and value >= 1
             require(ok, name, value, "must be an integer >= 1")
-        require(count <= width, "n_nonzero_coefs", count, f"there are {width} components")
-        sparsifier = self.sparsifier
+        sparsifier: Any = self.sparsifier
         if isinstance(sparsifier, str):
+            require(count <= width, "n_nonzero_coefs", count, f"there are {width} components")
             if sparsifier not in SPARSIFIERS:
                 known = nearest(sparsifier, SPARSIFIERS)
                 raise ValueError(f"sparsifier={sparsifier!r}: {known}")

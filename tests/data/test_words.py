@@ -28,9 +28,9 @@ def test_words_follow_the_rows_that_are_held_out(tmp_path):
 
 
 def test_a_file_of_two_splits_has_words_for_each(tmp_path):
-    np.savez(tmp_path / "tokens.npz", x_train=X[:15], x_test=X[15:])
-    write(tmp_path / "tokens.words.json", {"train": WORDS[:15], "test": WORDS[15:]})
-    assert load_words(tmp_path / "tokens.npz", "test").tolist() == WORDS[15:]
+    np.savez(tmp_path / "tokens.npz", x_train=X[:16], x_test=X[16:])
+    write(tmp_path / "tokens.words.json", {"train": WORDS[:16], "test": WORDS[16:]})
+    assert load_words(tmp_path / "tokens.npz", "test").tolist() == WORDS[16:]
     write(tmp_path / "tokens.words.json", WORDS)
     with pytest.raises(ValueError, match="is a list, and tokens.npz has two splits"):
         load_words(tmp_path / "tokens.npz", "test")

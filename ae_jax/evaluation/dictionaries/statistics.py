@@ -63,7 +63,7 @@ def dictionary_statistics(
 ) -> DictionaryStatistics:
     """The sums of `data`: ``"x"`` [N, *event_shape] and what else the model reads.
 
-    Arrays may be mapped into memory from disk: one batch is read at a time. Rows that ``"mask"``
+    Arrays may be mapped into memory from disk. Shards are read into memory. Rows that ``"mask"``
     excludes do not count.
 
     Raises `ValueError` for reconstructions that are not finite, and as `checked` for data that
