@@ -83,6 +83,7 @@ def standardized(ae: Autoencoder, statistics: Any, where: str = "statistics") ->
         module=module,
         objective=objective,
         spec=None,
+        exported=None,
         dtype=jnp.float32,
         output_range=Autoencoder.output_range,  # that of `ae` is of standardized data
     )

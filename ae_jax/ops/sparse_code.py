@@ -21,6 +21,8 @@ from ae_jax.ops.parts import BOTH, EVERYWHERE, LATENTS, ROWS, STACKED, Part, by_
 Selection = Literal["exact", "approximate"]
 """How the largest are selected: approximate is `jax.lax.approx_max_k`, faster on a TPU."""
 
+TOTAL = jnp.float32  # of sums: one in bfloat16 stops to grow at 256 equal parts
+
 
 def top_k(x: Array, k: int, selection: Selection = "exact") -> tuple[Array, Array]:
     """The k largest numbers of each row of `x` [B, W], largest first, and their indices: [B, k].
@@ -85,7 +87,8 @@ def _encode_backward(k, selection, residuals, cotangents):
         g, indices = part.own(g, indices)
         of_x = part.over_latents(_sum_of_rows(g, indices, encoder))
         of_encoder = part.over_rows(_by_latent(g, indices, x, encoder))
-        of_bias = part.over_rows(jnp.zeros(len(encoder), g.dtype).at[indices].add(g))
+        of_bias = jnp.zeros(len(encoder), TOTAL).at[indices].add(g.astype(TOTAL))
+        of_bias = part.over_rows(of_bias.astype(g.dtype))
         return of_x, of_encoder, of_bias
 
     g = jnp.where(values > 0, cotangents[0], 0.0)
@@ -146,13 +149,13 @@ def decode_prefixes(values: Array, indices: Array, decoder: Array, sizes: Array)
         def one(total: Array, code: tuple[Array, Array, Array]) -> tuple[Array, None]:
             value, index, inside = code
             kept = jnp.where(index < sizes[:, None], value, 0.0)  # [P, B]
-            return total + kept[:, :, None] * _rows(decoder, inside), None
+            return total + (kept[:, :, None] * _rows(decoder, inside)).astype(TOTAL), None
 
         values, inside = part.own(values, indices)
         shape = (len(sizes), len(values), decoder.shape[1])
-        start = jnp.zeros(shape, decoder.dtype) + 0.0 * values[None, :, :1]
+        start = jnp.zeros(shape, TOTAL) + 0.0 * values[None, :, :1]
         total, _ = lax.scan(one, start, (values.T, indices.T, inside.T))
-        return part.over_latents(total)
+        return part.over_latents(total.astype(decoder.dtype))
 
     arrays = values, indices, decoder, sizes
     inputs = [ROWS, ROWS, LATENTS, EVERYWHERE]
@@ -176,13 +179,13 @@ def _prefixes_backward(residuals, g):
             value, index, inside = code
             reached = sums[jnp.searchsorted(sizes, index, side="right"), rows]  # [B, D]
             product = (_rows(decoder, inside) * reached).sum(1)
-            return total.at[inside].add(value[:, None] * reached), product
+            return total.at[inside].add((value[:, None] * reached).astype(TOTAL)), product
 
         values, inside = part.own(values, indices)
-        start = jnp.zeros_like(decoder) + 0.0 * values[:1, :1]
+        start = jnp.zeros(decoder.shape, TOTAL) + 0.0 * values[:1, :1]
         of_decoder, of_values = lax.scan(one, start, (values.T, indices.T, inside.T))
         of_values, _ = part.own(of_values.T.astype(values.dtype), indices)
-        return part.over_latents(of_values), part.over_rows(of_decoder)
+        return part.over_latents(of_values), part.over_rows(of_decoder.astype(decoder.dtype))
 
     inputs = [STACKED, ROWS, ROWS, LATENTS, EVERYWHERE]
     of_values, of_decoder = by_part(
@@ -249,11 +252,11 @@ def _sum_of_rows(values: Array, indices: Array, table: Array) -> Array:
     # One active latent at a time: no array [B, k, D].
     def one(total: Array, code: tuple[Array, Array]) -> tuple[Array, None]:
         value, index = code
-        return total + value[:, None] * _rows(table, index), None
+        return total + (value[:, None] * _rows(table, index)).astype(TOTAL), None
 
-    start = jnp.zeros((len(values), table.shape[1]), table.dtype) + 0.0 * values[:, :1]
+    start = jnp.zeros((len(values), table.shape[1]), TOTAL) + 0.0 * values[:, :1]
     total, _ = lax.scan(one, start, (values.T, indices.T))
-    return total
+    return total.astype(table.dtype)
 
 
 def _by_latent(values: Array, indices: Array, rows: Array, table: Array) -> Array:
@@ -261,8 +264,9 @@ def _by_latent(values: Array, indices: Array, rows: Array, table: Array) -> Arra
 
     def one(total: Array, code: tuple[Array, Array]) -> tuple[Array, None]:
         value, index = code
-        return total.at[index].add(value[:, None] * rows), None
+        return total.at[index].add((value[:, None] * rows).astype(TOTAL)), None
 
-    start = jnp.zeros_like(table) + 0.0 * values[:1, :1]  # varies over devices where values do
+    # Varies over devices where values do.
+    start = jnp.zeros(table.shape, TOTAL) + 0.0 * values[:1, :1]
     total, _ = lax.scan(one, start, (values.T, indices.T))
-    return total
+    return total.astype(table.dtype)

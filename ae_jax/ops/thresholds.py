@@ -76,7 +76,9 @@ def nth_largest(x: Array, n: Array, *, rows: Array, axis_name: str | None = None
     bits = lax.bitcast_convert_type(jnp.where(rows[:, None] > 0, x, 0.0), jnp.int32)
 
     def exceed(candidate: Array) -> Array:
-        count = (bits > candidate).sum()  # of positive floats the order is that of their bits
+        # Of positive floats the order is that of their bits. As a float, the count of any batch
+        # fits; up to 2^24 it is exact.
+        count = (bits > candidate).sum(1).astype(jnp.float32).sum()
         return count if axis_name is None else lax.psum(count, axis_name)
 
     def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -61,7 +61,8 @@ class Coefficient(nn.Module):
             return coefficient
         log_factor = self.variable("latents", "log_factor", jnp.zeros, (), jnp.float32)
         coefficient = coefficient * jnp.exp(log_factor.value)
-        if self.is_mutable_collection("latents") and not self.is_initializing():
+        tunes = context.last and not self.is_initializing()
+        if self.is_mutable_collection("latents") and tunes:
             active = lax.stop_gradient(code.active())
             l0 = batch_mean(active, where=context.rows, axis_name=context.axis_name)
             excess = jnp.clip(l0 / self.target_l0 - 1.0, -1.0, 1.0)

@@ -28,9 +28,12 @@ class Gated(Penalized):
 
     kind: ClassVar[str] = "gated"
     refinable: ClassVar[bool] = False
-    by_latent: ClassVar[tuple[str, ...]] = ("log_scale", "magnitude_bias")
 
     weight: float = 1e-2
+
+    def starts(self) -> Mapping[str, float]:
+        """See `Sparsifier`."""
+        return {"log_scale": 0.0, "magnitude_bias": 0.0}
 
     def module(self, width: int) -> nn.Module:
         """See `Sparsifier`."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from ae_jax.core import Term
 from ae_jax.ops.thresholds import above, jump_relu
@@ -27,7 +28,6 @@ class JumpReLU(Penalized):
     """
 
     kind: ClassVar[str] = "jump_relu"
-    by_latent: ClassVar[tuple[str, ...]] = ("log_threshold",)
 
     weight: float = 1e-2
     """Of one active latent."""
@@ -44,6 +44,12 @@ class JumpReLU(Penalized):
             if isinstance(value, int | float):  # a sweep's is traced
                 require(value > 0, name, value, "must be positive")
 
+    def starts(self) -> Mapping[str, ArrayLike]:
+        """See `Sparsifier`."""
+        start = self.threshold  # a sweep's is traced
+        number = isinstance(start, int | float)
+        return {"log_threshold": math.log(start) if number else jnp.log(start)}
+
     def module(self, width: int) -> nn.Module:
         """See `Sparsifier`."""
         return JumpReLUModule(width, self)
@@ -57,9 +63,7 @@ class JumpReLUModule(SparsifierModule):
     spec: JumpReLU
 
     def setup(self) -> None:
-        start = self.spec.threshold
-        log = math.log(start) if isinstance(start, int | float) else jnp.log(start)
-        init = nn.initializers.constant(log)
+        init = nn.initializers.constant(self.spec.starts()["log_threshold"])
         self.log_threshold = self.param("log_threshold", init, (self.width,), jnp.float32)
         self.coefficient = self.spec.coefficient()
 

@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from ae_jax.core import Term
 from ae_jax.sparsifiers.code import Code
@@ -22,7 +23,7 @@ class Tables(NamedTuple):
     decoder: Array
     """[W, D'], one row for each latent."""
     norms: Array | None
-    """[W], the norms of the decoder's rows, without a gradient. None where they are 1."""
+    """[W], the norms of the decoder's rows. None where they are 1."""
 
     def pre(self, x: Array) -> Array:
         """``encoder @ x + bias`` of x [B, D]: [B, W]."""
@@ -36,6 +37,8 @@ class Context(NamedTuple):
     """[B], 1 for a real row, 0 for padding."""
     step: Array
     axis_name: str | None
+    last: bool = True
+    """Whether the code is final: those that are refined further tune no coefficient."""
 
 
 class Sparsifier(Spec):
@@ -53,13 +56,15 @@ class Sparsifier(Spec):
     """Whether the encoder has a bias."""
     refinable: ClassVar[bool] = True
     """Whether a code can be refined (see `Dictionary.refine`)."""
-    by_latent: ClassVar[tuple[str, ...]] = ()
-    """The names of the module's parameters with an entry for each latent."""
 
     @property
     def k(self) -> int | None:
         """The number of active latents, if it is given."""
         return None
+
+    def starts(self) -> Mapping[str, ArrayLike]:
+        """Where the module's parameters with an entry for each latent start."""
+        return {}
 
     def module(self, width: int) -> nn.Module:
         """The module of a dictionary of `width` latents."""
@@ -89,8 +94,3 @@ class SparsifierModule(nn.Module):
 def sizes_of(z: Array, tables: Tables) -> Array:
     """``z_j * norm of decoder row j``: how much each latent adds to a reconstruction, [B, W]."""
     return z if tables.norms is None else z * tables.norms
-
-
-def ones_like_rows(x: Array) -> Array:
-    """All rows are real: [B]."""
-    return jnp.ones(len(x), jnp.float32)

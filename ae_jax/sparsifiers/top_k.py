@@ -81,6 +81,7 @@ class BatchTopK(Sparsifier):
     """
 
     kind: ClassVar[str] = "batch_top_k"
+    refinable: ClassVar[bool] = False
 
     active: int = 32
     """k, the mean number of active latents."""
@@ -121,9 +122,9 @@ class BatchTopKModule(SparsifierModule):
         if not self.is_initializing():
             smallest = jnp.where(selected & (rows[:, None] > 0), size, jnp.inf).min()
             smallest = smallest if axis_name is None else lax.pmin(smallest, axis_name)
-            # The first batch gives the first average, and a batch without active latents none.
+            # The first batch with active latents gives the first average.
             old = threshold.value
             average = self.momentum * old + (1.0 - self.momentum) * smallest
-            average = jnp.where(context.step == 0, smallest, average)
+            average = jnp.where(old == 0, smallest, average)
             threshold.value = jnp.where(jnp.isfinite(smallest), average, old)
         return DenseCode(jnp.where(selected, pre, 0.0)), {}

@@ -18,6 +18,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from safetensors.numpy import save_file
 from ae_jax.core import Autoencoder, Variables, by_path, example_columns, init_state
 from ae_jax.files import finite, read_json, require_regular, user_path, writable_folder
 from ae_jax.models import Model
+from ae_jax.models.standardized import standardized
 from ae_jax.spec import to_dict
 from ae_jax.storage.manifest import DamagedError, verify, write_manifest
 from ae_jax.storage.runs import Run, build_model, load_run
@@ -78,15 +80,18 @@ def export(
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ValueError(f"{directory} exists and is not empty: choose another")
     writable_folder(directory.parent)
-    ae, state, config = load_run(run_dir, step, models=models, ae=ae)
+    ae, state, config = load_run(run_dir, step, models=models, ae=ae, data_units=False)
     variables = state.variables
     described: dict[str, Any] = {"format": FORMAT, "step": int(state.step)}
     described |= {name: config.get(name) for name in ("model", "event_shape", "statistics")}
     if ae.exported is not None:
-        ae, variables = ae.exported(variables)
+        inference, variables = ae.exported(variables)
+        ae = replace(inference, dtype=ae.dtype)
         described["model"] = to_dict(ae.spec)
     variables = jax.device_get(variables)
     described["dtype"] = str(jnp.dtype(ae.dtype))
+    if config.get("statistics") is not None:
+        ae = standardized(ae, config["statistics"], f"{run_dir}: statistics")
     with tempfile.TemporaryDirectory(".tmp", directory.name, directory.parent) as temporary:
         folder = Path(temporary, directory.name)
         folder.mkdir()

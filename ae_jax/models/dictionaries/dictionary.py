@@ -63,7 +63,7 @@ class Dictionary(Spec):
     latent is the sum over sources of its norms there."""
     unit_norm: bool = True
     """Keep the decoder's rows at norm 1, and remove the part of their gradient that would change
-    it. Without, sparsifiers count a latent as its activation times its norm."""
+    it. Without, or with `sources`, sparsifiers count a latent as its activation times its norm."""
     tied: bool = False
     """Use the decoder as the encoder."""
     start: Start = "random"
@@ -88,8 +88,8 @@ class Dictionary(Spec):
     dead_k: int | None = None
     """The number of dead latents in it; by default half the elements of an example."""
     resample_every: int = 0
-    """Updates between resamplings: dead latents take the directions of examples with large errors,
-    and Adam forgets them (0: never)."""
+    """Updates between resamplings: dead latents take the directions of the errors of examples that
+    are reconstructed badly, and Adam forgets them (0: never)."""
     freeze: Freeze = "none"
     """A table that keeps its start: a control, which shows what the other table does alone."""
 
@@ -145,7 +145,7 @@ class Dictionary(Spec):
 
     def _tables(self) -> tuple[str, ...]:
         """The arrays with an entry for each latent."""
-        names = ("decoder", "latents/age", *self.sparsifier.by_latent)
+        names = ("decoder", "latents/age", *self.sparsifier.starts())
         names += () if self.tied else ("encoder",)
         return names + (("encoder_bias",) if self.sparsifier.biased else ())
 
@@ -195,8 +195,10 @@ def _check(columns: Mapping[str, np.ndarray], training: bool) -> None:
     if training:
         for name in ("x", "target"):
             if name in columns and isinstance(columns[name], np.ndarray):
-                first = columns[name][:1]
-                if len(columns[name]) > 1 and bool((columns[name][:4096] == first).all()):
+                column, first = columns[name], columns[name][:1]
+                some = column[np.unique(np.linspace(0, len(column) - 1, 4096).astype(int))]
+                equal = len(column) > 1 and bool((some == first).all())
+                if equal and bool((column == first).all()):
                     raise ValueError(
                         f"{name} has no variance: its examples are all equal, so there is nothing "
                         "to learn"

@@ -68,8 +68,8 @@ class DictionaryModule(nn.Module):
         tables = self.tables()
         inputs = self._inputs(x)
         code, extra = self._code(inputs, tables, context)
-        wanted = self._flat(x) / self._x_scale if target is None else self._flat(target)
-        wanted = wanted if target is None else wanted / self._target_scale
+        wanted, scale = (x, self._x_scale) if target is None else (target, self._target_scale)
+        wanted = self._flat(wanted) / jnp.asarray(scale, wanted.dtype)
         skip = inputs @ self.skip if self.spec.skip else jnp.zeros(())
         constant = self.bias + skip
         recon, z = code.decode(tables.decoder) + constant, code.dense(self.spec.width)
@@ -123,7 +123,7 @@ class DictionaryModule(nn.Module):
         spec, decoder = self.spec, self.decoder
         encoder = decoder if spec.tied else self.encoder
         bias = self.encoder_bias if spec.sparsifier.biased else jnp.zeros(spec.width)
-        norms = None if spec.unit_norm else lax.stop_gradient(self._norms())
+        norms = self._norms() if spec.sources or not spec.unit_norm else None
         return Tables(encoder, bias, decoder, norms)
 
     def _norms(self) -> Array:
@@ -134,12 +134,13 @@ class DictionaryModule(nn.Module):
     def _code(
         self, inputs: Array, tables: Tables, context: Context
     ) -> tuple[Code, Mapping[str, Array]]:
-        code, extra = self.sparsifier(inputs, tables, context)
-        for _ in range(self.spec.refine):
+        code, extra = self.sparsifier(inputs, tables, context._replace(last=not self.spec.refine))
+        for stage in range(1, self.spec.refine + 1):
             rest = inputs - code.decode(tables.decoder)
             product = lax.dot_general(rest, tables.encoder, (((1,), (1,)), ((), ())))
             pre = code.dense(self.spec.width) + product
-            code, extra = self.sparsifier.activate(pre, tables, context)
+            last = stage == self.spec.refine
+            code, extra = self.sparsifier.activate(pre, tables, context._replace(last=last))
         if self.spec.prune is not None and not self.is_mutable_collection(LATENTS):
             z = code.dense(self.spec.width)
             rest = inputs - code.decode(tables.decoder)
@@ -174,7 +175,7 @@ class DictionaryModule(nn.Module):
         return jnp.concatenate([jnp.sort(jnp.clip(drawn, 1, spec.width)), whole])
 
     def _inputs(self, x: Array) -> Array:
-        flat = self._flat(x) / self._x_scale
+        flat = self._flat(x) / jnp.asarray(self._x_scale, x.dtype)
         return flat if self.spec.target_dim else flat - self.bias
 
     def _to_data(self, recon: Array) -> Array:

@@ -18,10 +18,12 @@ def resampled(
 ) -> TrainState:
     """`state`; at every ``resample_every``-th update with its dead latents resampled.
 
-    Each takes the direction of an example of the batch, drawn with probabilities that are
-    proportional to the squares of their errors. Its optimizer moments and its age become 0.
+    Each takes the direction of the error of an example of the batch. Examples are drawn with
+    probabilities that are proportional to the squares of their squared errors. Its parameters in
+    the sparsifier start again, and its optimizer moments and its age become 0.
 
-    Source: Bricken et al., Towards monosemanticity, 2023, appendix on resampling.
+    Source: Bricken et al., Towards monosemanticity, 2023, appendix on resampling, where the
+    direction is that of the example itself.
     """
     due = (state.step + 1) % spec.resample_every == 0
     dead = state.model_state["latents"]["age"] >= spec.dead_after
@@ -38,7 +40,7 @@ def _resampled(
     columns = {name: batch[name] for name in ("x", "target", "mask") if name in batch}
     columns.setdefault("mask", jnp.ones(len(batch["x"]), jnp.float32))
     if axis_name is not None:
-        columns = lax.all_gather(columns, axis_name, tiled=True)
+        columns = {name: _gathered(column, axis_name) for name, column in columns.items()}
     ae = spec.build(columns["x"].shape[1:])
     variables = {"params": state.params, **state.model_state}
     x, rest = columns["x"], {n: c for n, c in columns.items() if n != "x"}
@@ -49,7 +51,8 @@ def _resampled(
     drawn = jax.random.categorical(key, 2.0 * jnp.log(squared), shape=dead.shape)
     new = normalized(error[drawn])
     params = dict(state.params)
-    params["decoder"] = jnp.where(dead[:, None], new, params["decoder"])
+    some = jnp.square(new).sum(1, keepdims=True) > 0  # no error, no direction
+    params["decoder"] = jnp.where(dead[:, None] & some, new, params["decoder"])
     if "encoder_bias" in params:
         params["encoder_bias"] = jnp.where(dead, 0.0, params["encoder_bias"])
     if "encoder" in params:
@@ -60,18 +63,32 @@ def _resampled(
             inputs = normalized(x.reshape(len(x), -1)[drawn])
         new_encoder = ENCODER_SHARE * mean * inputs
         params["encoder"] = jnp.where(dead[:, None], new_encoder, params["encoder"])
+    if starts := spec.sparsifier.starts():
+        own = dict(params["sparsifier"])
+        for name, value in starts.items():
+            own[name] = jnp.where(dead, value, own[name])
+        params["sparsifier"] = own
     latents = dict(state.model_state["latents"])
     latents["age"] = jnp.where(dead, 0, latents["age"])
     return state.replace(
         params=params,
         model_state={**state.model_state, "latents": latents},
-        opt_state=_forget(state.opt_state, dead),
+        opt_state=_forget(state.opt_state, dead, tuple(starts)),
     )
 
 
-def _forget(opt_state: Any, dead: Array) -> Any:
-    """The optimizer's arrays with 0 for dead latents, where they are of the tables."""
-    tables = ("decoder", "encoder", "encoder_bias")
+def _gathered(column: Array, axis_name: str) -> Array:
+    """The rows of all devices, [devices * B, ...], the same on each also for shard_map."""
+    count = lax.psum(1, axis_name)
+    everywhere = jnp.zeros((count, *column.shape), column.dtype)
+    mine = everywhere.at[lax.axis_index(axis_name)].set(column)
+    summed: Array = lax.psum(mine, axis_name)
+    return summed.reshape(-1, *column.shape[1:])
+
+
+def _forget(opt_state: Any, dead: Array, names: tuple[str, ...]) -> Any:
+    """The optimizer's arrays with 0 for dead latents, where they are of the tables or `names`."""
+    tables = ("decoder", "encoder", "encoder_bias", *names)
     paths = by_path(opt_state)
     leaves = []
     for path, leaf in paths.items():

@@ -30,10 +30,13 @@ def started(spec: Any, variables: Mapping[str, Any], batch: Batch, key: Array) -
     if spec.center != "none":
         params["bias"] = target.mean(0) if spec.center == "mean" else geometric_median(target)
     if spec.start == "data":
-        rows = jax.random.permutation(key, len(target))[jnp.arange(spec.width) % len(target)]
+        order = jnp.arange(spec.width)
+        rows = jax.random.permutation(key, len(target))[order % len(target)]
         chosen = normalized(target[rows] - params["bias"])
-        # An example at the center has no direction.
+        # An example at the center has no direction. Two equal latents would never differ, so
+        # those beyond the examples stay random.
         kept = jnp.linalg.norm(chosen, axis=1, keepdims=True) > 0
+        kept &= (order < len(target))[:, None]
         params["decoder"] = jnp.where(kept, chosen, params["decoder"])
         if not spec.tied and not spec.target_dim:
             params["encoder"] = params["decoder"]
