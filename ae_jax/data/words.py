@@ -40,10 +40,10 @@ def load_words(name: str | os.PathLike[str], split: str) -> np.ndarray | None:
             _require_words(file, words, rows[each], f" of {each}")
         return np.array(content[split], dtype=object)
     _require_words(file, content, sum(rows.values()), "")
-    words: np.ndarray = hold_out({"x": np.array(content, dtype=object)}, split)["x"]
-    if len(words) != rows[split]:
+    chosen: np.ndarray = hold_out({"x": np.array(content, dtype=object)}, split)["x"]
+    if len(chosen) != rows[split]:
         raise ValueError(f"{file} is a list, and {path.name} has two splits: give train and test")
-    return words
+    return chosen
 
 
 def _require_words(file: Path, words: Any, rows: int, of: str) -> None:

@@ -69,7 +69,7 @@ class AutoencoderEstimator(BaseEstimator):
           random_state: seed or generator of the initial weights, the order of rows and all noise.
           verbose: print a line after every epoch.
         """
-        self.model = model
+        self.model: Any = model
         self.latent_dim = latent_dim
         self.hidden_layer_sizes = hidden_layer_sizes
         self.loss = loss
