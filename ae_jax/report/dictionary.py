@@ -84,7 +84,7 @@ def describe_dictionary(
     top = top_examples(ae, variables, columns, latents, count=TOP)
     near = nearest_directions(directions, of=latents, count=NEIGHBORS)
     used = np.unique(top.rows[top.rows >= 0])
-    places = np.where(top.rows < 0, -1, np.searchsorted(used, top.rows)).astype(np.int32)
+    places = np.where(top.rows < 0, -1, np.searchsorted(used, top.rows))
     label = columns.get("label")
     whole = label is not None and label.ndim == 1 and label.dtype.kind in "iu"
     return {
@@ -93,18 +93,18 @@ def describe_dictionary(
         "total": total,
         "metrics": dictionary_metrics(sums),
         "histogram": _histogram(sums),
-        "frequencies": pack(sums.frequency.astype(np.float32)) if width <= FREQUENCIES else None,
-        "latents": pack(latents.astype(np.int32)),
-        "frequency": pack(sums.frequency[latents].astype(np.float32)),
-        "activation": pack(sums.mean_activation[latents].astype(np.float32)),
+        "frequencies": _floats(sums.frequency) if width <= FREQUENCIES else None,
+        "latents": _ints(latents),
+        "frequency": _floats(sums.frequency[latents]),
+        "activation": _floats(sums.mean_activation[latents]),
         "top": TOP,
-        "places": pack(places),
-        "activations": pack(top.activations.astype(np.float32)),
-        "neighbors": pack(near.indices.astype(np.int32)),
-        "cosines": pack(near.cosines.astype(np.float32)),
+        "places": _ints(places),
+        "activations": _floats(top.activations),
+        "neighbors": _ints(near.indices),
+        "cosines": _floats(near.cosines),
         "near": near.indices.shape[1],
-        "rows": pack(rows[used].astype(np.int32)),
-        "labels": pack(label[used].astype(np.int32)) if whole and label is not None else None,
+        "rows": _ints(rows[used]),
+        "labels": None if label is None or not whole else _ints(label[used]),
         "words": None if words is None else [_short(str(word)) for word in words[used]],
         "drawn": None if shown is None else _drawn(shown[used], drawn_range({"x": shown})),
         "directions": _directions(directions[latents]) if drawn else None,
@@ -165,8 +165,16 @@ def _sources(directions: np.ndarray) -> dict[str, Any]:
     total = norms.sum(1, keepdims=True)
     return {
         "count": norms.shape[1],
-        "shares": pack((norms / np.where(total > 0, total, 1.0)).astype(np.float32)),
+        "shares": _floats(norms / np.where(total > 0, total, 1.0)),
     }
+
+
+def _floats(array: np.ndarray) -> dict[str, Any]:
+    return pack(array.astype(np.float32))
+
+
+def _ints(array: np.ndarray) -> dict[str, Any]:
+    return pack(array.astype(np.int32))
 
 
 def _short(word: str) -> str:

@@ -16,12 +16,12 @@ from ae_jax.models import Dictionary
 from ae_jax.sklearn.programs import each_chunk, in_chunks
 from ae_jax.sklearn.transformer import AutoencoderTransformer
 from ae_jax.sparsifiers import (
+    AnySparsifier,
     BatchTopK,
     Gated,
     JumpReLU,
     L1Sparsifier,
     MatchingPursuit,
-    Sparsifier,
     TopK,
 )
 from ae_jax.spec import nearest, require
@@ -31,7 +31,7 @@ QUICKLY: Any = {"tuning_rate": 0.03}
 WIDE: Any = {"threshold": 1.0, "bandwidth": 2.0}
 DEAD_AFTER = 100
 
-SPARSIFIERS: Mapping[str, Callable[[int], Sparsifier]] = MappingProxyType(
+SPARSIFIERS: Mapping[str, Callable[[int], AnySparsifier]] = MappingProxyType(
     {
         "top_k": lambda k: TopK(active=k),
         "batch_top_k": lambda k: BatchTopK(active=k),
@@ -66,7 +66,7 @@ class SparseDictionary(AutoencoderTransformer):
         n_components: int | None = None,
         *,
         n_nonzero_coefs: int | None = None,
-        sparsifier: str | Sparsifier = "top_k",
+        sparsifier: str | AnySparsifier = "top_k",
         sparse_output: bool = False,
         model: Dictionary | None = None,
         epochs: int = 50,
@@ -176,7 +176,7 @@ class SparseDictionary(AutoencoderTransformer):
                 known = nearest(sparsifier, SPARSIFIERS)
                 raise ValueError(f"sparsifier={sparsifier!r}: {known}")
             sparsifier = SPARSIFIERS[sparsifier](int(count))
-        elif not isinstance(sparsifier, Sparsifier):
+        elif not isinstance(sparsifier, AnySparsifier):
             raise TypeError(
                 f"sparsifier={sparsifier!r}: must be one of {', '.join(SPARSIFIERS)}, or a "
                 "specification of ae_jax.sparsifiers"

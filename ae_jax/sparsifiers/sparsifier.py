@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 

@@ -14,6 +14,7 @@ from ae_jax.models import Dictionary, Vanilla
 from ae_jax.report import dictionary as module
 from ae_jax.report import write_report
 from ae_jax.report.dictionary import describe_dictionary
+from ae_jax.report.opened import open_run
 from ae_jax.sparsifiers import TopK
 from ae_jax.spec import to_dict
 from ae_jax.storage.runs import Run
@@ -141,6 +142,21 @@ def test_a_dictionary_without_a_live_latent_is_refused(model):
     params = {**variables["params"], "encoder_bias": np.full(WIDTH, -1e6, np.float32)}
     with pytest.raises(ValueError, match="no latent is active for any of 40 test examples"):
         describe_dictionary(ae, {**variables, "params": params}, {"x": X})
+
+
+def test_words_follow_the_labels_that_a_run_keeps(model, tmp_path, numpy_state):
+    ae, label = model[0], np.arange(COUNT) % 4
+    np.savez(tmp_path / "rows.npz", x_train=X, y_train=label, x_test=X, y_test=label)
+    words = {"train": WORDS.tolist(), "test": WORDS.tolist()}
+    (tmp_path / "rows.words.json").write_text(json.dumps(words))
+    data = {"name": str(tmp_path / "rows.npz"), "keep_labels": [1, 3]}
+    parts = {"model": to_dict(ae.spec), "event_shape": [6], "data": data}
+    run = Run.create(tmp_path / "run", parts)
+    run.checkpoints().save(numpy_state(ae, optax.identity()))
+    opened = open_run(run)
+    assert opened.words.tolist() == WORDS[1::2].tolist()
+    assert opened.test.keys() == {"x", "label"}
+    np.testing.assert_array_equal(opened.test["x"], X[1::2])
 
 
 @pytest.fixture

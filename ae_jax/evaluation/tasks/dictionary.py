@@ -93,7 +93,10 @@ def _rows(
     near = {n: nearest_directions(directions_of(ae, v)) for n, v in named.items()}
     rows = {n: row_of(sums[n], near[n], dense_share=settings.dense_share) for n in named}
     numbers: dict[str, Any] = {"examples": sums["trained"].examples}
-    numbers |= {"latents": len(sums["trained"].fired), **rows["trained"], "controls": rows}
+    numbers |= {"latents": len(sums["trained"].fired), **rows["trained"]}
+    numbers["controls"] = {
+        metric: {name: row[metric] for name, row in rows.items()} for metric in rows["trained"]
+    }
     about = {
         "examples": "number of test examples",
         "latents": "number of latents",

@@ -39,11 +39,11 @@ def test_a_table_of_the_dictionary_and_its_controls_and_of_probes(variables):
     settings = dictionary.Settings(probes=(1, 2), frozen_epochs=1, batch_size=16)
     result = dictionary.measure(subject, settings)
     assert result.skipped == {} and result.metrics.keys() == result.conventions.keys()
-    assert result.metrics["controls"].keys() == {"trained", "random", "frozen"}
-    for row in result.metrics["controls"].values():
-        assert row.keys() == CONVENTIONS.keys() | {"largest_cosine", "near_duplicates"}
-    trained = result.metrics["controls"]["trained"]
-    assert all(result.metrics[name] == value for name, value in trained.items())
+    controls = result.metrics["controls"]
+    assert controls.keys() == CONVENTIONS.keys() | {"largest_cosine", "near_duplicates"}
+    for metric, row in controls.items():
+        assert row.keys() == {"trained", "random", "frozen"}
+        assert result.metrics[metric] == row["trained"]
     assert result.metrics["l0"] == 3 and result.metrics["examples"] == 50
     names = ("trained", "random", "frozen", "input")
     assert list(result.metrics["probes"]) == [f"{n}, k = {k}" for n in names for k in (1, 2)]
