@@ -189,6 +189,53 @@ def test_a_dictionary_starts_from_examples():
     np.testing.assert_allclose(state.params["decoder"], state.params["encoder"], atol=1e-6)
 
 
+def test_latents_beyond_the_examples_start_at_random():
+    """Two equal latents would get equal gradients, and never differ."""
+    x = np.float32(np.random.default_rng(0).normal(size=(5, DIM)))
+    state, _ = fit(replace(TOP, start="data").build((DIM,)), x, steps=1, optimizer=0.0)
+    rows = np.asarray(state.params["decoder"])
+    assert np.unique(np.round(rows, 4), axis=0).shape == rows.shape
+
+
+def test_norms_are_penalized_too(x, outputs_of):
+    """Otherwise activations would shrink, and norms grow, without end."""
+    spec = replace(TOP, sparsifier=L1Sparsifier(weight=1.0), unit_norm=False)
+    ae, state, outputs = outputs_of(spec, x)
+
+    def penalty(params):
+        outputs = ae.outputs({**state.variables, "params": params}, {"x": x})
+        return outputs["penalty"].sum()
+
+    of_decoder = jax.grad(penalty)(state.params)["decoder"]
+    decoder = np.float64(state.params["decoder"])
+    norms = np.linalg.norm(decoder, axis=1, keepdims=True)
+    want = np.float64(outputs["z"]).sum(0)[:, None] * decoder / norms
+    np.testing.assert_allclose(of_decoder, want, rtol=1e-4, atol=1e-6)
+
+
+def test_a_refined_code_tunes_its_coefficient_once(x, numpy_state):
+    changes = []
+    for refine in (0, 2):
+        sparsifier = L1Sparsifier(target_l0=1.0, tuning_rate=0.01)
+        ae = replace(TOP, sparsifier=sparsifier, refine=refine).build((DIM,))
+        state, _ = make_train_step(ae, optax.sgd(0.0))(numpy_state(ae, optax.sgd(0.0)), {"x": x})
+        changes.append(
+            float(state.model_state["latents"]["sparsifier"]["coefficient"]["log_factor"])
+        )
+    assert 0 < changes[1] <= 0.01 and 0 < changes[0] <= 0.01
+
+
+def test_bfloat16_with_a_scale_trains(x, numpy_state):
+    for sparsifier, tied in ((TopK(active=3), False), (MatchingPursuit(active=2), True)):
+        spec = replace(TOP, sparsifier=sparsifier, tied=tied, normalize=True)
+        ae = replace(spec.build((DIM,)), dtype=jnp.bfloat16)
+        state = numpy_state(ae, optax.sgd(0.1))
+        ones = jax.tree.map(jnp.ones_like, state.model_state["statistics"])
+        state = state.replace(model_state={**state.model_state, "statistics": ones})
+        _, metrics = make_train_step(ae, optax.sgd(0.1))(state, {"x": x})
+        assert np.isfinite(metrics["loss"])
+
+
 def test_given_parameters_replace_a_start_from_examples(x):
     ae = replace(TOP, center="mean", normalize=True).build((DIM,))
     state, _ = fit(ae, x, steps=1, optimizer=0.0)
@@ -280,6 +327,44 @@ def test_dead_latents_are_resampled_and_adam_forgets_them(x, numpy_state):
     assert new.model_state["latents"]["age"].tolist() == [0] * 12
 
 
+def test_resampled_latents_take_new_thresholds(x, numpy_state):
+    sparsifier = JumpReLU(threshold=0.01)
+    spec = replace(TOP, sparsifier=sparsifier, resample_every=10, dead_after=5)
+    state = aged(spec, x, numpy_state, steps=9)
+    params = {**state.params, "sparsifier": {"log_threshold": jnp.full(12, 5.0)}}
+    state = state.replace(params=params)
+    new = resampled(spec, state, {"x": x}, jax.random.key(0), None)
+    want = [np.log(0.01)] * 4 + [5.0] * 8
+    np.testing.assert_allclose(new.params["sparsifier"]["log_threshold"], want, rtol=1e-5)
+    for path, leaf in by_path(new.opt_state).items():
+        if path.endswith("log_threshold"):
+            assert not np.any(leaf[:4])
+
+
+@pytest.mark.parametrize("how", ["pmap", "shard_map"])
+def test_devices_resample_alike(how, numpy_state):
+    x = jnp.float32(np.random.default_rng(1).normal(size=(8, DIM)))
+    spec = replace(TOP, resample_every=10, dead_after=5)
+    state = aged(spec, x, numpy_state, steps=9)
+    key = jax.random.key(0)
+    want = jax.jit(lambda s, x: resampled(spec, s, {"x": x}, key, None))(state, x)
+
+    def one(state, x):
+        return resampled(spec, state, {"x": x}, key, "i").params
+
+    if how == "pmap":
+        mapped = jax.pmap(one, axis_name="i", in_axes=(None, 0), out_axes=None)
+        got = mapped(state, x.reshape(4, 2, DIM))
+    else:
+        auto = (jax.sharding.AxisType.Auto,)
+        mesh = jax.make_mesh((4,), ("i",), auto, devices=jax.devices()[:4])
+        spec_of = jax.sharding.PartitionSpec
+        got = jax.jit(
+            jax.shard_map(one, mesh=mesh, in_specs=(spec_of(), spec_of("i")), out_specs=spec_of())
+        )(state, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), got, want.params)
+
+
 def test_latents_are_resampled_when_due_only(x, numpy_state):
     spec = replace(TOP, resample_every=10, dead_after=5)
     state = aged(spec, x, numpy_state, steps=8)
@@ -306,15 +391,17 @@ FOLDED = {
     "tied": {"sparsifier": MatchingPursuit(active=2), "normalize": True, "tied": True},
     "transcoder": {"normalize": True, "target_dim": 3, "skip": True},
     "pruned": {"sparsifier": BatchTopK(active=2), "normalize": True, "prune": 0.2},
-    "refined": {"sparsifier": BatchTopK(active=2), "normalize": True, "refine": 1},
+    "refined": {"normalize": True, "refine": 1},
+    "crosscoder": {"sparsifier": BatchTopK(active=2), "normalize": True, "sources": True},
 }
 
 
 @pytest.mark.parametrize("name", FOLDED)
 def test_an_exported_dictionary_is_the_same_function(name, numpy_state):
     rng = np.random.default_rng(0)
-    x = jnp.float32(rng.normal(3.0, 2.0, size=(9, DIM)))
-    ae = replace(TOP, **FOLDED[name]).build((DIM,))
+    shape = (DIM, 2) if name == "crosscoder" else (DIM,)
+    x = jnp.float32(rng.normal(3.0, 2.0, size=(9, *shape)))
+    ae = replace(TOP, **FOLDED[name]).build(shape)
     state = numpy_state(ae, optax.sgd(0.1))
     # Thresholds, scales and other state that a run could have learned.
     model_state = jax.tree.map(
@@ -348,6 +435,10 @@ def test_an_exported_dictionary_is_the_same_function(name, numpy_state):
         (lambda: replace(TOP, target_dim=3, refine=1), "refine=1"),
         (lambda: replace(TOP, target_dim=3, prune=0.1), "prune=0.1"),
         (lambda: replace(TOP, sparsifier=Gated(), refine=1), "Gated codes cannot be refined"),
+        (
+            lambda: replace(TOP, sparsifier=BatchTopK(active=2), refine=1),
+            "BatchTopK codes cannot be refined",
+        ),
         (lambda: replace(TOP, dead_after=0), "dead_after=0"),
         (lambda: replace(TOP, dead_weight=-1.0), "dead_weight=-1.0"),
         (lambda: replace(TOP, sparsifier=MatchingPursuit(active=2)), "tied=False"),

@@ -140,3 +140,17 @@ def test_a_selection_of_shared_latents_is_exact_also_where_numbers_are_equal(row
     np.testing.assert_array_equal(z.sum(1), 3.0)
     got = jax.grad(lambda x: jnp.sin(sparse_code.at_indices(x, indices)).sum())(split_x)
     np.testing.assert_allclose(got, np.where(z, np.cos(x), 0), rtol=1e-5)
+
+
+def test_many_rows_of_one_latent_are_summed_in_float32():
+    """In bfloat16 a sum stops to grow at 256 times one of its parts."""
+    rows, half = 1024, jnp.bfloat16
+    x, table, bias = jnp.ones((rows, 2), half), jnp.ones((3, 2), half), jnp.zeros(3, half)
+
+    def total(encoder, bias, decoder):
+        values, indices = sparse_code.encode_top_k(x, encoder, bias, None, 1)
+        return sparse_code.decode(values, indices, decoder).sum(dtype=jnp.float32)
+
+    of_encoder, of_bias, of_decoder = jax.grad(total, (0, 1, 2))(table, bias, table)
+    assert of_bias[0] == 2 * rows and of_bias.dtype == half
+    assert (of_encoder[0] == 2 * rows).all() and (of_decoder[0] == 2 * rows).all()
