@@ -61,7 +61,8 @@ class Options(Command):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, used in (("run_dir", self.run_dir), ("track", self.track)):
+        ignored = {"run_dir": self.run_dir, "track": self.track, "dry_run": self.dry_run}
+        for name, used in ignored.items():
             require(not used, f"--{name.replace('_', '-')}", used, "nothing is run: remove it")
         ok = all(n >= 1 for n in self.event_shape)
         require(ok, "event_shape", self.event_shape, "each must be at least 1")
@@ -119,6 +120,9 @@ def compiled(config: Config, shape: Sequence[int], target: Target, options: Opti
 
     Raises `ValueError` for a mesh that does not divide the devices or the model.
     """
+    available = len(target.devices)
+    needs = f"{target.name} has {available}" if hasattr(target, "name") else f"it has {available}"
+    require(options.devices <= available, "devices", options.devices, needs)
     devices = target.devices[: options.devices or None]
     mesh = mesh_over(devices, options.model_devices)
     settings = config.train

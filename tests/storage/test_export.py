@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ae_jax import fit
-from ae_jax.models import Variational
+from ae_jax.models import Dictionary, Variational
 from ae_jax.networks import MLP
+from ae_jax.sparsifiers import BatchTopK
 from ae_jax.storage.export import export, load_exported
 from ae_jax.storage.manifest import write_manifest
+from ae_jax.storage.runs import load_run
 
 RNG = np.random.default_rng(0)
 X = np.uint8(RNG.integers(0, 256, size=(16, 6, 6, 1)))
@@ -35,6 +38,25 @@ def test_averaged_parameters_are_the_ones_exported(shared):
     loaded, variables, config = load_exported(path / "model")
     jax.tree.map(np.testing.assert_array_equal, variables["params"], state.ema["params"])
     assert config["step"] == 2 and loaded.spec == ae.spec
+
+
+def test_a_folded_dictionary_keeps_the_units_of_its_data(tmp_path):
+    """The run standardized its data: the programs and the loaded model take data as it is."""
+    statistics = {"mean": [10.0, -5.0, 0.0], "std": [3.0, 0.5, 1.0]}
+    x = np.float32(RNG.normal(size=(32, 3)))
+    spec = Dictionary(width=6, sparsifier=BatchTopK(active=2), normalize=True)
+    config = {"statistics": statistics}
+    fit(spec.build((3,)), x, epochs=3, batch_size=8, run_dir=tmp_path / "run", config=config)
+    ae, state, _ = load_run(tmp_path / "run")
+    raw = np.float32(x * statistics["std"] + statistics["mean"])
+    folder = export(tmp_path / "run", tmp_path / "model")
+    loaded = load_exported(folder)
+    want = ae.reconstruct(state.variables, raw)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    close(loaded.ae.reconstruct(loaded.variables, raw), want)
+    program = jax.export.deserialize(bytearray((folder / "reconstruct.stablehlo").read_bytes()))
+    close(program.call(raw), want)
+    assert loaded.config["model"]["sparsifier"]["kind"] == "jump_relu"
 
 
 @pytest.mark.slow
