@@ -121,7 +121,7 @@ def compiled(config: Config, shape: Sequence[int], target: Target, options: Opti
     Raises `ValueError` for a mesh that does not divide the devices or the model.
     """
     available = len(target.devices)
-    needs = f"{target.name} has {available}" if hasattr(target, "name") else f"it has {available}"
+    needs = f"{target.name} has {available}"
     require(options.devices <= available, "devices", options.devices, needs)
     devices = target.devices[: options.devices or None]
     mesh = mesh_over(devices, options.model_devices)

@@ -159,8 +159,9 @@ def tasks() -> str:
         reached = re.sub(r"{([\w-]+):?(\w*)}", lambda m: f"{mean(m[1], m[2]):#.4g}", text)
         link = f"[`{config}`](../../{_file(config).relative_to(ROOT)})"
         lines.append(f"| {task} | {spec} | {link} | {reached} |")
-    for task in ("compress to tokens", "interpret activations"):
-        lines.append(f"| {task} | planned |  |  |")
+    lines.append("| compress to tokens | planned |  |  |")
+    link = f"[`dictionary`](../../{_file('dictionary').relative_to(ROOT)})"
+    lines.append(f"| interpret activations | `Dictionary` | {link} | |")
     return "\n".join(lines)
 
 
