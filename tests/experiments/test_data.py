@@ -7,6 +7,7 @@ import pytest
 from ae_jax import export, load_run
 from ae_jax.models import Vanilla
 from ae_jax.report.explorer import explorer
+from ae_jax.report.opened import open_run
 from ae_jax.storage.export import load_exported
 from ae_jax.storage.runs import Run
 from experiments.cli import parse, stored_config
@@ -60,7 +61,7 @@ def test_measurements_are_of_standardized_data(run):
     np.testing.assert_array_equal(subject.test["x"], sets[1]["x"])
     np.testing.assert_array_equal(subject.train["x"], sets[0]["x"])
     assert subject.name == f"{data.name}, standardized"
-    page = explorer(Run.open(path))
+    page = explorer(open_run(Run.open(path)))
     assert page["data"] == subject.name and page["limits"][1] < 10
 
 

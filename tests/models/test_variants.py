@@ -161,6 +161,8 @@ def test_every_event_shape_is_encoded_and_decoded(name):
     for shape in SHAPES[network_of(spec)]:
         if name == "conv-floor" and min(shape[:2]) < 4:
             continue  # halved twice, rounding down, they are gone
+        if name == "conditional-pixels" and shape != (4, 3):
+            continue  # its condition has the shape of x
         ae, x = spec.build(shape), jax.ShapeDtypeStruct((3, *shape), np.uint8)
 
         def both(x, ae=ae):
@@ -172,7 +174,7 @@ def test_every_event_shape_is_encoded_and_decoded(name):
         z, features, recon = jax.eval_shape(both, x)
         for leaf in (leaves := jax.tree.leaves(z)):
             assert len(leaf.shape) > 1 and leaf.shape[0] == 3 and leaf.dtype == np.float32, shape
-        numbers = sum(leaf.size for leaf in leaves) // 3 if ae.method("features") is None else 24
+        numbers = 24 if isinstance(spec, Dictionary) else sum(leaf.size for leaf in leaves) // 3
         assert features.shape == (3, numbers), shape
         assert (recon.shape, recon.dtype) == ((3, *ae.target_shape), np.float32)
 

@@ -18,6 +18,7 @@ from ae_jax.models import (
     Contractive,
     Convolutional,
     Denoising,
+    Dictionary,
     Hyperspherical,
     ImportanceWeighted,
     Ladder,
@@ -32,12 +33,20 @@ from ae_jax.models import (
 )
 from ae_jax.networks import MLP, RNN, ConvNet
 from ae_jax.priors import BinaryPrior, FlowPrior, MixtureOfGaussians, VampPrior
+from ae_jax.sparsifiers import BatchTopK, JumpReLU, TopK
 from ae_jax.spec import kinds_of
 
 SMALL = MLP(widths=(5,), activation="tanh")
 STRIDE = ConvNet(filters=(3,), down="stride", up="transpose")
 SIGMOID = {"latent_dim": 3, "latent_activation": "sigmoid"}
 SPECS = {
+    "dictionary": Dictionary(
+        width=12, sparsifier=TopK(active=2), center="median", prefixes=(4, 12)
+    ),
+    "dictionary-jump": Dictionary(width=12, sparsifier=JumpReLU(target_l0=2.0, bandwidth=0.5)),
+    "dictionary-batch": Dictionary(
+        width=12, sparsifier=BatchTopK(active=2), dead_after=1, resample_every=2
+    ),
     "vanilla": Vanilla(network=SMALL, latent_dim=3),
     "lstm": Vanilla(network=RNN(widths=(5, 3)), latent_dim=None, loss="mse"),
     "gru": Vanilla(network=RNN(widths=(4,), cell="gru"), latent_dim=3, loss="huber"),

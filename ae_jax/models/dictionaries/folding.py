@@ -55,7 +55,7 @@ def folded(
 def _norms(spec: Any, event_shape: Sequence[int], params: Mapping[str, Any]) -> Array:
     """The norms with which latents were compared: [W]."""
     if spec.unit_norm and not spec.sources:
-        return jnp.ones(spec.width)
+        return jnp.ones(spec.width, jnp.float32)
     shape = event_shape if spec.sources else (params["decoder"].shape[1],)
     norms = jnp.linalg.norm(params["decoder"].reshape(spec.width, *shape), axis=-1)
     return norms.reshape(spec.width, -1).sum(1)

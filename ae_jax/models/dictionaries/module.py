@@ -70,7 +70,7 @@ class DictionaryModule(nn.Module):
         code, extra = self._code(inputs, tables, context)
         wanted, scale = (x, self._x_scale) if target is None else (target, self._target_scale)
         wanted = self._flat(wanted) / jnp.asarray(scale, wanted.dtype)
-        skip = inputs @ self.skip if self.spec.skip else jnp.zeros(())
+        skip = inputs @ self.skip if self.spec.skip else jnp.zeros((), self.bias.dtype)
         constant = self.bias + skip
         recon, z = code.decode(tables.decoder) + constant, code.dense(self.spec.width)
         outputs: dict[str, Any] = {
@@ -122,7 +122,7 @@ class DictionaryModule(nn.Module):
         """The encoder, its bias, the decoder, and the norms by which latents are compared."""
         spec, decoder = self.spec, self.decoder
         encoder = decoder if spec.tied else self.encoder
-        bias = self.encoder_bias if spec.sparsifier.biased else jnp.zeros(spec.width)
+        bias = self.encoder_bias if spec.sparsifier.biased else jnp.zeros(spec.width, decoder.dtype)
         norms = self._norms() if spec.sources or not spec.unit_norm else None
         return Tables(encoder, bias, decoder, norms)
 

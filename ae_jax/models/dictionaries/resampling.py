@@ -57,7 +57,7 @@ def _resampled(
         params["encoder_bias"] = jnp.where(dead, 0.0, params["encoder_bias"])
     if "encoder" in params:
         norms = jnp.linalg.norm(params["encoder"], axis=1)
-        mean = jnp.where(dead, 0.0, norms).sum() / jnp.maximum((~dead).sum(), 1)
+        mean = jnp.where(dead, 0.0, norms).sum() / jnp.maximum((~dead).sum(), 1).astype(norms.dtype)
         inputs = new
         if spec.target_dim:
             inputs = normalized(x.reshape(len(x), -1)[drawn])
