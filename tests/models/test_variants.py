@@ -364,6 +364,8 @@ def test_an_exported_model_is_loaded_as_it_was(name, case, tmp_path):
 def test_exported_programs_are_the_same_functions(name, case, tmp_path):
     """For any number of rows, of floats in the units of training."""
     case = case(name)
+    if case.ae.given:
+        pytest.skip("programs of conditional models take columns too")
     ae, variables = case.ae, case.state.variables
     folder = export(write_run(case, tmp_path / "run"), tmp_path / "model")
     close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
