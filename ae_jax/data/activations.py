@@ -3,7 +3,7 @@
 layer = layer_of(classifier, variables, "inner/encoder/Conv_1", positions=True)
 write_activations(layer, load("mnist", "train"), "acts/train")
 write_activations(layer, load("mnist", "test"), "acts/test")
-fit(dictionary, load("acts", "train"), ...)
+fit(dictionary, load("./acts", "train"), ...)
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from safetensors.numpy import save
 from ae_jax.core import Batch
 from ae_jax.data.fingerprint import fingerprint
 from ae_jax.data.outputs import Rows
-from ae_jax.data.shard_files import FORMAT, MANIFEST, open_shard, read_manifest, shard_files
+from ae_jax.data.shard_files import (
+    FORMAT,
+    MANIFEST,
+    digest,
+    open_shard,
+    read_manifest,
+    shard_files,
+)
 from ae_jax.data.validate import validated
 from ae_jax.files import writable_folder, write_whole
 from ae_jax.spec import require
@@ -43,8 +50,8 @@ def write_activations(
 
     The rows are in the order of the examples, in files ``shard-00000.safetensors`` and so on, with
     a manifest ``shards.json``. A file is written aside and renamed. It depends on the arguments and
-    on its number alone: a writer that was killed continues with the first file that is missing.
-    If all files are there, nothing is written.
+    on its number alone: a writer that was killed writes the files that are missing or damaged. If
+    all files are there, only the manifest is written, as it was.
 
     Args:
       fn: maps a batch of columns, ``"x"`` as floats and the others that `data` has, to an array or
@@ -57,13 +64,13 @@ def write_activations(
         are not written.
       folder: a new or empty folder, or one that the same call began.
       batch_size: examples in a call of `fn`.
-      rows_per_shard: at most. A shard is of whole batches, so it may have fewer.
+      rows_per_shard: at most, and not below P. A shard is of whole batches, so it may have fewer.
       dtype: how floats are stored. They are read as float32.
 
     Raises:
       ValueError: one line, for a value that is not finite or does not fit `dtype` (with its
         example), an output of another shape, bad settings or data, or a folder that holds something
-        else: other files, or rows of other data, settings or another `fn`.
+        else: other shards, or rows of other data, settings or another `fn`.
       OSError: a file cannot be written. Those before it are intact.
     """
     for name, value in {"batch_size": batch_size, "rows_per_shard": rows_per_shard}.items():
@@ -96,8 +103,8 @@ def write_activations(
             rows = source.shard(number)
             content = save(rows)
             write_whole(target / name, content)
-            digest = hashlib.sha256(content).hexdigest()
-            shards[name] = {"rows": len(rows["x"]), "bytes": len(content), "sha256": digest}
+            sha256 = hashlib.sha256(content).hexdigest()
+            shards[name] = {"rows": len(rows["x"]), "bytes": len(content), "sha256": sha256}
             _write_manifest(target, manifest, shards)
     return target
 
@@ -128,11 +135,16 @@ def _begun(
                 f"{folder} was written with {name}={flat[0].get(name)!r}, which now is "
                 f"{flat[1][name]!r}: choose another folder"
             )
+    for path in shard_files(folder):
+        if path.name not in names:
+            raise ValueError(
+                f"{folder} holds {path.name}, which this call does not write: choose another folder"
+            )
     entries: dict[str, Any] = old["shards"]
     shards = {
         name: entries[name]
         for name in names
-        if name in entries and _size(folder / name) == entries[name]["bytes"]
+        if name in entries and _is_whole(folder / name, entries[name])
     }
     if shards:  # the function cannot be compared, but its rows can
         name = next(iter(shards))
@@ -147,5 +159,8 @@ def _begun(
     return shards
 
 
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+def _is_whole(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file has the size and the SHA-256 of its entry in the manifest."""
+    if not path.is_file() or path.stat().st_size != entry["bytes"]:
+        return False
+    return digest(path) == entry["sha256"]

@@ -39,7 +39,7 @@ def require_known(name: str) -> None:
     )
     raise ValueError(
         f"no data set is called {name!r} ({suggestion}): "
-        "give a TFDS name, a folder of idx files such as './fashion', or a path to an .npz file"
+        "give a TFDS name, a folder of idx files or of shards, such as './acts', or an .npz file"
     )
 
 

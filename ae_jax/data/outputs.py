@@ -11,6 +11,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from ae_jax.core import Batch, floats_in
+from ae_jax.spec import require
 
 TRACE = ("row", "position")
 """The columns that say which example, and which of its positions, a row is of."""
@@ -37,7 +38,10 @@ class Rows:
         self._run = jax.jit(lambda fn, batch: _as_columns(fn(floats_in(batch))))
         like = jax.eval_shape(self._run, self._fn, self._batch(0, 1))
         self.positions = _checked(like, batch_size)
-        most = max(1, rows_per_shard // (self.positions or 1))
+        each = self.positions or 1
+        problem = f"must be >= {each}, the positions of an example, which stay in one shard"
+        require(rows_per_shard >= each, "rows_per_shard", rows_per_shard, problem)
+        most = rows_per_shard // each
         self.batch_size = min(batch_size, most)
         self.per_shard = most // self.batch_size * self.batch_size
         """Examples in a shard, in whole batches."""

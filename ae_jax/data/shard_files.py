@@ -10,11 +10,14 @@ memory: opening a folder reads their headers only.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import math
 import mmap
 import re
+import sys
 import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +34,7 @@ from ae_jax.files import CHUNK, read_json, require_regular
 MANIFEST = "shards.json"
 FORMAT = 1
 _ENTRY = {"rows": int, "bytes": int, "sha256": str}
-_NPY = re.compile(r"((?P<column>[A-Za-z_]\w*)-)?\d+")
+_NPY = re.compile(r"((?P<column>[A-Za-z_]\w*)-)?(?P<number>\d+)")
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _DAMAGED = (ValueError, EOFError, SyntaxError, KeyError, TypeError, tokenize.TokenError)
 _TYPES = {"BF16": jnp.bfloat16, "BOOL": np.bool_, "F16": np.float16, "F32": np.float32}
@@ -71,7 +74,8 @@ def opened(folder: Path) -> dict[str, list[Mapped]]:
     Raises:
       FileNotFoundError: there is no folder, or no shard in it.
       ValueError: one line, for a damaged file, or files that differ in their columns, dtypes or
-        event shapes, or from the manifest.
+        event shapes, or from the manifest, or two of one column with one number.
+      OSError: there are more shards than files that this process may open.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: give the folder of the shards")
@@ -94,7 +98,15 @@ def opened(folder: Path) -> dict[str, list[Mapped]]:
     found: dict[str, list[Mapped]] = {}
     previous: tuple[Path, list[str]] | None = None
     for path in files:
-        arrays = open_shard(path)
+        try:
+            arrays = open_shard(path)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            raise OSError(
+                f"{folder} has {len(files)} shards, more files than this process may open: raise "
+                "the limit with 'ulimit -n', or use fewer, larger shards"
+            ) from None
         if path.suffix != ".npy":
             names = sorted(arrays)
             if previous is not None and previous[1] != names:
@@ -111,6 +123,8 @@ def opened(folder: Path) -> dict[str, list[Mapped]]:
                     f"{_kind(part)} in {path.name}: give all shards one dtype and width"
                 )
             parts.append(part)
+    if files[0].suffix == ".npy":
+        found = {name: _by_number(parts) for name, parts in found.items()}
     if manifest is not None:
         _require_as_written(folder, manifest, found)
     return found
@@ -119,6 +133,25 @@ def opened(folder: Path) -> dict[str, list[Mapped]]:
 def open_shard(path: Path) -> dict[str, Mapped]:
     """The columns of one file. Raises `ValueError`, one line, if it is damaged."""
     return _npy(path) if path.suffix == ".npy" else _safetensors(path)
+
+
+def file_number(path: Path) -> int:
+    """The number in the name of a .npy file that is a shard: 7 of "x-00007.npy"."""
+    named = _NPY.fullmatch(path.stem)
+    assert named is not None
+    return int(named["number"])
+
+
+def _by_number(parts: list[Mapped]) -> list[Mapped]:
+    """The files of a column in the order of their numbers, which differ."""
+    ordered = sorted(parts, key=lambda part: file_number(part.path))
+    for one, two in itertools.pairwise(ordered):
+        if file_number(one.path) == file_number(two.path):
+            raise ValueError(
+                f"{one.path} and {two.path.name} are of one column and have the same number: "
+                "remove or rename one"
+            )
+    return ordered
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -148,21 +181,34 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     )
     if not whole:
         raise ValueError(f"{folder / MANIFEST} is damaged: write the shards again")
+    for name in manifest["shards"]:
+        if name in ("", ".", "..") or set(name) & set("/\\\0"):
+            raise ValueError(
+                f"{folder / MANIFEST} names {name!r}, which is no file of this folder: "
+                "write the shards again"
+            )
     return dict(manifest)
 
 
 def verify_shards(folder: Path) -> None:
     """Compare the SHA-256 of every shard with the manifest, which reads all bytes.
 
-    Raises `ValueError` with the first file that has changed, `OSError` without a manifest.
+    Raises `ValueError` with the first file that has changed or is not a regular file, `OSError` if
+    one is missing or there is no manifest.
     """
     for name, entry in read_manifest(folder)["shards"].items():
-        digest = hashlib.sha256()
-        with (folder / name).open("rb") as file:
-            while block := file.read(CHUNK):
-                digest.update(block)
-        if digest.hexdigest() != entry["sha256"]:
+        if digest(folder / name) != entry["sha256"]:
             raise ValueError(f"{folder / name} has changed since it was written")
+
+
+def digest(path: Path) -> str:
+    """Hexadecimal SHA-256 of a regular file, or of one that is linked to."""
+    require_regular(path, links=True)
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(CHUNK):
+            found.update(block)
+    return found.hexdigest()
 
 
 def _require_as_written(
@@ -201,7 +247,8 @@ def _npy(path: Path) -> dict[str, Mapped]:
             if version not in _HEADERS:
                 raise ValueError(f"it is of version {version}, not (1, 0) or (2, 0)")
             shape, fortran, dtype = _HEADERS[version](file)
-            part = _mapped(path, file, file.tell(), size, shape, dtype, "F" if fortran else "C")
+            offset, order = file.tell(), "F" if fortran else "C"
+            part = _mapped(path, _memory(file), offset, size, shape, dtype, order)
             if part.offset + part.array.nbytes != size:
                 raise ValueError(f"its header declares {part.array.nbytes} bytes of data")
     except _DAMAGED as error:
@@ -217,7 +264,7 @@ def _safetensors(path: Path) -> dict[str, Mapped]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length))
-            found = {}
+            memory, found = _memory(file), {}
             for name, entry in header.items():
                 if name == "__metadata__":
                     continue
@@ -225,7 +272,7 @@ def _safetensors(path: Path) -> dict[str, Mapped]:
                     raise ValueError(f"{name} has the type {entry['dtype']}, which is not read")
                 offset, dtype = 8 + length + entry["data_offsets"][0], _TYPES[entry["dtype"]]
                 shape = tuple(entry["shape"])
-                found[name] = _mapped(path, file, offset, size, shape, np.dtype(dtype), "C")
+                found[name] = _mapped(path, memory, offset, size, shape, np.dtype(dtype), "C")
     except (SafetensorError, *_DAMAGED) as error:
         raise ValueError(f"{path} is not a complete .safetensors file: {_line(error)}") from None
     counts = {name: len(part.array) for name, part in found.items()}
@@ -234,9 +281,15 @@ def _safetensors(path: Path) -> dict[str, Mapped]:
     return found
 
 
+def _memory(file: Any) -> mmap.mmap:
+    """A file as memory. It keeps a file descriptor only where Python gives no choice."""
+    options: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **options)
+
+
 def _mapped(
     path: Path,
-    file: Any,
+    memory: mmap.mmap,
     offset: int,
     size: int,
     shape: tuple[int, ...],
@@ -253,7 +306,6 @@ def _mapped(
     if offset + math.prod(shape) * dtype.itemsize > size:
         need = math.prod(shape) * dtype.itemsize
         raise ValueError(f"its header declares {need} bytes of data, it holds {size - offset}")
-    memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     array: np.ndarray = np.ndarray(shape, dtype, memory, offset, order=order)
     return Mapped(path, array, memory, offset)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ae_jax.data.scan import BLOCK, Scan, scan
-from ae_jax.data.shard_files import MANIFEST, Mapped, opened, shard_files
+from ae_jax.data.shard_files import MANIFEST, Mapped, file_number, opened, shard_files
 from ae_jax.data.splits import held_out, require_split
 from ae_jax.devices.memory import size
 from ae_jax.files import memory_limit
@@ -96,6 +96,10 @@ class Shards:
         return f"Shards({len(self._parts)} files, {self.dtype}{list(self.shape)})"
 
     def __getitem__(self, rows: Any) -> np.ndarray:
+        if isinstance(rows, tuple):
+            raise IndexError(
+                f"shards are indexed by rows only, not by {len(rows)} indices: write s[rows][...]"
+            )
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
         rows = np.asarray(rows)
@@ -144,18 +148,33 @@ def columns(folder: Path) -> dict[str, Shards]:
     found = {name: Shards(parts[name]) for name in names}
     first, count = names[0], len(found[names[0]])
     for name in names[1:]:
-        if len(found[name]) != count:
-            pairs = zip(parts[first], parts[name], strict=False)
-            pair = next((p for p in pairs if len(p[0].array) != len(p[1].array)), ())
-            where = " and ".join(f"{part.path.name} has {len(part.array)}" for part in pair)
-            raise ValueError(
-                f"{folder}: {first} has {count} rows in {len(parts[first])} files, {name} has "
-                f"{len(found[name])} in {len(parts[name])}{where and f' ({where})'}: every row "
-                "needs all columns"
-            )
+        _require_paired(folder, parts[first], parts[name], first, name)
     if not 0 < count <= _INT32.max:
         raise ValueError(f"{folder} has {count} rows: needs 1 to {_INT32.max} of them")
     return found
+
+
+def _require_paired(
+    folder: Path, first: list[Mapped], other: list[Mapped], first_name: str, name: str
+) -> None:
+    """Raise `ValueError` unless the files of two columns have the same numbers and rows."""
+    if first[0].path.suffix == ".npy":
+        numbers, others = ({file_number(part.path): part for part in c} for c in (first, other))
+        if alone := sorted(numbers.keys() ^ others.keys()):
+            part, lacking = (
+                (numbers | others)[alone[0]],
+                name if alone[0] in numbers else first_name,
+            )
+            raise ValueError(
+                f"{part.path} has no file of {lacking} with its number: every row needs all columns"
+            )
+    for pair in zip(first, other, strict=True):
+        if len(pair[0].array) != len(pair[1].array):
+            (one, count), (two, other_count) = ((part.path.name, len(part.array)) for part in pair)
+            raise ValueError(
+                f"{folder}: {one} and {two} have {count} and {other_count} rows: every row needs "
+                "all columns"
+            )
 
 
 def load_shards(path: Path, split: str) -> dict[str, np.ndarray | Shards]:
@@ -173,7 +192,7 @@ def load_shards(path: Path, split: str) -> dict[str, np.ndarray | Shards]:
       ValueError: an unknown split, shards without "x", or an error of `columns`.
       FileNotFoundError: there are no shards.
     """
-    splits = {each.name: each for each in sorted(path.iterdir()) if holds_shards(each, deep=False)}
+    splits = {each.name: each for each in sorted(path.iterdir()) if _is_split(each)}
     if splits and holds_shards(path, deep=False):
         raise ValueError(
             f"{path} holds shards, and so does its subfolder {min(splits)}: move them to another"
@@ -201,7 +220,15 @@ def holds_shards(folder: Path, *, deep: bool = True) -> bool:
         return False
     if shard_files(folder) or (folder / MANIFEST).exists():
         return True
-    return deep and any(holds_shards(each, deep=False) for each in folder.iterdir())
+    return deep and any(map(_is_split, folder.iterdir()))
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether a subfolder holds shards; one that cannot be read, such as lost+found, does not."""
+    try:
+        return holds_shards(folder, deep=False)
+    except PermissionError:
+        return False
 
 
 def _in_range(part: Mapped, values: np.ndarray) -> np.ndarray:

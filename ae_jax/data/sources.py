@@ -71,14 +71,14 @@ def load(
             return static_mnist.load_static(place, split)
         if (reader := READERS.get(_suffix(path))) is None and path.is_file():
             raise ValueError(f"{path}: is not read by its name: use one of {', '.join(READERS)}")
-        if path.is_dir() and holds_shards(path):
-            return load_shards(path, split)
         if path.is_dir() and not idx.holds_idx(path):
+            if holds_shards(path):
+                return load_shards(path, split)
             raise FileNotFoundError(
                 f"{path} holds neither shards, such as x-00000.npy or shard-00000.safetensors, nor "
                 f"idx files, such as {idx.PREFIXES['train']}-images-idx3-ubyte"
             )
-        return (reader or idx.load_folder)(path, split)
+        return (idx.load_folder if path.is_dir() or reader is None else reader)(path, split)
     name = str(name)
     if name == "digits":
         return _digits(split)

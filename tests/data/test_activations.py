@@ -48,7 +48,7 @@ def test_one_row_of_each_example(tmp_path):
     verify_shards(folder)
 
 
-@pytest.mark.parametrize(("batch_size", "rows_per_shard"), [(4, 31), (29, 1000), (7, 1), (1000, 6)])
+@pytest.mark.parametrize(("batch_size", "rows_per_shard"), [(4, 31), (29, 1000), (7, 3), (1000, 6)])
 def test_positions_become_rows_that_can_be_traced_back(tmp_path, batch_size, rows_per_shard):
     def fn(batch):
         h = positions(batch)
@@ -78,7 +78,7 @@ def test_positions_become_rows_that_can_be_traced_back(tmp_path, batch_size, row
     np.testing.assert_array_equal(data["label"][:], LABEL[row])
     np.testing.assert_array_equal(data["token"][:], data["x"][:][:, 0] > 0)
     sizes = [entry["rows"] for entry in manifest(folder)["shards"].values()]
-    assert sum(sizes) == 87 and max(sizes) <= max(rows_per_shard, 3)
+    assert sum(sizes) == 87 and max(sizes) <= rows_per_shard
 
 
 def manifest(folder):
@@ -200,11 +200,30 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
         write_activations(one_row, X, folder, **settings)
 
 
+def test_a_damaged_shard_is_written_again(tmp_path):
+    folder = write_activations(one_row, X, tmp_path / "a", batch_size=4, rows_per_shard=8)
+    before, shard = content(folder), folder / "shard-00001.safetensors"
+    flipped = bytearray(before[shard.name])
+    flipped[-3] ^= 1
+    shard.write_bytes(flipped)
+    write_activations(one_row, X, folder, batch_size=4, rows_per_shard=8)
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("name", ["shard-00004.safetensors", "x-00000.npy"])
+def test_a_shard_that_is_not_expected_is_refused(tmp_path, name):
+    folder = write_activations(one_row, X, tmp_path / "a", batch_size=4, rows_per_shard=8)
+    (folder / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"holds {name}, which this call does not write: choose"):
+        write_activations(one_row, X, folder, batch_size=4, rows_per_shard=8)
+
+
 @pytest.mark.parametrize(
     ("fn", "options", "message"),
     [
         (one_row, {"batch_size": 0}, "batch_size=0: must be an integer >= 1"),
         (one_row, {"rows_per_shard": 2.0}, "rows_per_shard=2.0: must be an integer >= 1"),
+        (positions, {"rows_per_shard": 2}, "rows_per_shard=2: must be >= 3, the positions of an"),
         (one_row, {"dtype": "int8"}, "dtype='int8': choose from float32, float16, bfloat16"),
         (lambda b: {"y": b["x"]}, {}, r"the function gives no 'x', only \['y'\]: put the rows"),
         (lambda b: b["x"].mean(), {}, r"gives x of shape \[\] for a batch of 29 examples: needs"),
@@ -274,3 +293,12 @@ def test_the_manifest_is_compared_with_the_files(tmp_path):
     with pytest.raises(ValueError, match="shard-00003.safetensors has changed since it was"):
         verify_shards(folder)
     assert hashlib.sha256(whole).hexdigest() in text
+    last.unlink()
+    os.mkfifo(last)
+    with pytest.raises(ValueError, match="shard-00003.safetensors is not a regular file"):
+        verify_shards(folder)
+    for name in ("../a.safetensors", "/a.safetensors", "..", ""):
+        other = text.replace("shard-00003.safetensors", name)
+        (folder / "shards.json").write_text(other)
+        with pytest.raises(ValueError, match=f"names '{name}', which is no file of this folder"):
+            verify_shards(folder)

@@ -27,6 +27,7 @@ def test_known_names(name):
         ("cifar_10", "did you mean 'cifar10'"),
         ("digit", "did you mean 'digits'"),
         ("qqqqqq", "known are for example 'digits' and 'mnist'"),
+        ("acts", "a folder of idx files or of shards, such as './acts', or an .npz file$"),
         ("mnist!", "did you mean 'mnist'"),
         ("mnist\nx", "no data set is called"),
         ("", "no data set is called ''"),

@@ -1,7 +1,11 @@
 """Folders of shards are read as one array of their rows."""
 
+import contextlib
 import json
 import os
+import resource
+import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -51,9 +55,10 @@ def test_any_index_gives_the_rows_of_the_concatenated_array(tmp_path, write):
             np.testing.assert_array_equal(column[index], array[index])
         np.testing.assert_array_equal(np.asarray(column), array)
     assert found["x"].dtype == np.float32 and found["label"].dtype == np.int32
-    for wrong in ([23], [-24], 0.5, "a"):
-        with pytest.raises(IndexError):
+    for wrong in ([23], [-24], 0.5, "a", (1, 2), (slice(2), 0), (..., None)):
+        with pytest.raises(IndexError) as caught:
             found["x"][wrong]
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -169,13 +174,14 @@ def test_an_empty_folder(tmp_path):
     [
         ("x-11.npy", X[:, :4], r"x is float32\[N, 5\] in x-8.npy and float32\[N, 4\] in x-11.npy"),
         ("x-11.npy", X.astype(np.float16), r"float32\[N, 5\] in x-8.npy and float16\[N, 5\] in x-"),
-        ("target-8.npy", X[:3], r"x has 23 rows in 3 files, target has 3 in 1 \(x-8.npy has 7 "
-         r"and target-8.npy has 3\): every row needs all columns"),
+        ("target-8.npy", X[:7], "x-9.npy has no file of target with its number: every row needs"),
+        ("10.npy", X, "10.npy and x-10.npy are of one column and have the same number: remove or"),
+        ("x-010.npy", X, "x-010.npy and x-10.npy are of one column and have the same number"),
         ("x.npy", X, "x.npy: its name is not that of a shard: use COLUMN-NUMBER.npy"),
         ("x-11.npy", np.float32(1), r"x-11.npy is not a complete .npy file: it has shape \[\]"),
         ("x-11.npy", X[:, :0], r"it has shape \[23, 0\]: needs rows"),
         ("x-11.npy", np.array([[{}]]), "it contains pickled objects, which are never read"),
-        ("x-11.npy", X.astype(jnp.bfloat16), "dtype |V2, which is no number: save bfloat16 as .sa"),
+        ("x-11.npy", X.astype(jnp.bfloat16), r"dtype \|V2, which is no number: save bfloat16 as "),
         ("x-11.npy", X.astype(complex), "dtype complex128, which is no number"),
     ],
 )  # fmt: skip
@@ -183,6 +189,19 @@ def test_npy_files_that_do_not_fit_are_named(tmp_path, name, array, message):
     write_npy(tmp_path, x=X)
     np.save(tmp_path / name, array)
     refused(tmp_path, message)
+
+
+def test_npy_files_of_columns_are_paired_by_their_numbers(tmp_path):
+    write_npy(tmp_path, x=X, target=TARGET)
+    (tmp_path / "x-8.npy").rename(tmp_path / "8.npy")  # the order is that of the numbers
+    (tmp_path / "x-10.npy").rename(tmp_path / "010.npy")
+    np.testing.assert_array_equal(columns(tmp_path)["x"][:], X)
+    np.save(tmp_path / "target-9.npy", TARGET[:2])
+    refused(tmp_path, "x-9.npy and target-9.npy have 1 and 2 rows: every row needs all")
+    (tmp_path / "target-9.npy").rename(tmp_path / "target-11.npy")
+    refused(tmp_path, "x-9.npy has no file of target with its number: every row needs all columns")
+    (tmp_path / "x-9.npy").unlink()
+    refused(tmp_path, "target-11.npy has no file of x with its number: every row needs all columns")
 
 
 @pytest.mark.parametrize(
@@ -306,3 +325,52 @@ def test_scattered_rows_of_a_large_file(tmp_path):
         np.testing.assert_array_equal(column[rows[start : start + 37]], x[rows[start : start + 37]])
     every = column.select(np.arange(0, 3000, 7))
     np.testing.assert_array_equal(every[rows[:60] % 400], x[::7][rows[:60] % 400])
+
+
+DESCRIPTORS = Path("/proc/self/fd")
+
+
+@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="counts descriptors in /proc")
+def test_columns_of_a_file_share_its_descriptor(tmp_path):
+    write_safetensors(tmp_path, x=X, target=TARGET, label=LABEL)
+    before = len([*DESCRIPTORS.iterdir()])
+    found = columns(tmp_path)
+    assert len([*DESCRIPTORS.iterdir()]) - before <= len(CUTS)
+    np.testing.assert_array_equal(found["label"][:], LABEL)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="a mapped file keeps no descriptor")
+@pytest.mark.parametrize("write", [write_npy, write_safetensors])
+def test_too_many_open_files(tmp_path, write):
+    write(tmp_path, x=X)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(tmp_path, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 3, hard))
+    try:
+        with pytest.raises(OSError, match="has 3 shards, more .*: raise .* 'ulimit -n', or use"):
+            columns(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.contextmanager
+def another_user():
+    """Root may read everything, and nobody may not."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_subfolder_that_cannot_be_read_is_no_split(tmp_path, monkeypatch):
+    write_npy(tmp_path / "acts" / "train", x=X)
+    (tmp_path / "acts" / "lost+found").mkdir(mode=0)
+    monkeypatch.chdir(tmp_path / "acts")
+    with another_user():
+        with pytest.raises(PermissionError):
+            os.listdir("lost+found")
+        np.testing.assert_array_equal(load("./", "train")["x"][:], X)

@@ -51,6 +51,14 @@ def test_idx_folder_by_path(idx_folder, monkeypatch):
         load("tiny", "train")
 
 
+def test_idx_files_beside_arrays_are_still_read(idx_folder):
+    folder, arrays = idx_folder
+    (folder / "features").mkdir()
+    for place in (folder / "embedding.npy", folder / "features" / "0.npy"):
+        np.save(place, np.zeros((3, 2)))
+        np.testing.assert_array_equal(load(folder, "train")["x"][..., 0], arrays["train"][0])
+
+
 @pytest.mark.parametrize("place", ["fashion_mnist", "fashion-mnist", "."])
 def test_idx_folder_by_name(idx_folder, tmp_path, place):
     folder, arrays = idx_folder
