@@ -68,7 +68,8 @@ class Setup:
         data, test = (self.data(config.data.name, split) for split in ("train", "test"))
         settings = config.train
         if self.quick:
-            settings = replace(settings, epochs=1, pretrain_epochs=1)
+            batch_size = min(settings.batch_size or QUICK_EXAMPLES, QUICK_EXAMPLES)
+            settings = replace(settings, epochs=1, pretrain_epochs=1, batch_size=batch_size)
         path = self.runs / f"{run}{'-long' if self.long else ''}-{seed}"
         config = replace(config, train=settings, seed=seed)
         resume = (path / "config.json").is_file()
