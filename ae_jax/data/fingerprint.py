@@ -27,9 +27,9 @@ _PARTS = re.compile(
 def fingerprint(data: Mapping[str, np.ndarray | Records | Shards | Column]) -> dict[str, str]:
     """The fingerprint of columns [N, ...], each read completely.
 
-    The checksum is a CRC-32: of the values, of the files of `Records`, which are not decoded, or of
-    the identity of `ae_jax.data.generated.Generated`, of which no value is computed. That of
-    `Shards` is that of one array with their rows.
+    The checksum is a CRC-32 of the values. `Records` are not decoded: it is that of their files.
+    `Generated` data is not computed: it is that of its identity. `Shards` have the checksum of one
+    array with their rows.
     """
     return {
         name: f"{column.dtype}{list(column.shape)} {_checksum(column)}"

@@ -40,7 +40,7 @@ def data_mesh(devices: int | None = None, model_devices: int = 1) -> Mesh:
 
 
 def mesh_over(devices: Sequence[Any], model_devices: int = 1) -> Mesh:
-    """The mesh over `devices`, of which groups of `model_devices` neighbors are ``model`` axes.
+    """The mesh over `devices`. Each group of `model_devices` neighbors is a ``model`` axis.
 
     Raises `ValueError` if they do not divide into such groups.
     """

@@ -1,4 +1,4 @@
-"""Functions of many latents of which each device holds a part.
+"""Functions of many latents that are split over devices.
 
 The latents are split over the ``model`` axis of a mesh, the batch over its ``data`` axis (see
 `ae_jax.devices.mesh`). XLA splits elementwise functions, matrix products and sums well. Of

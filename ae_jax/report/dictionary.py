@@ -122,7 +122,7 @@ def _shown(columns: Mapping[str, np.ndarray], words: np.ndarray | None) -> np.nd
 def _chosen(sums: DictionaryStatistics, elements: int) -> np.ndarray:
     """The live latents that have examples in the page, the most frequent first.
 
-    Of too many, every so many-th: the page has frequent and rare ones.
+    If there are too many, evenly spaced ones: the page has frequent and rare latents.
     """
     order = np.argsort(-sums.fired, kind="stable")
     live = order[: np.count_nonzero(sums.fired)]

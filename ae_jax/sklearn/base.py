@@ -135,7 +135,7 @@ class AutoencoderEstimator(BaseEstimator):
         return in_chunks(self._programs().score, self.variables_, events).astype(np.float64)
 
     def _specification(self, columns: int) -> Any:
-        """Return the specification of the model for rows of so many columns."""
+        """Return the specification of the model for rows of `columns` numbers."""
         return specification(
             self.model,
             latent_dim=self.latent_dim,

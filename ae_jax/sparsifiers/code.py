@@ -10,7 +10,7 @@ from ae_jax.ops import sparse_code
 
 
 class Code(Protocol):
-    """The activations of W latents, of which most are 0."""
+    """The activations of W latents. Most of them are 0."""
 
     def decode(self, decoder: Array) -> Array:
         """``z @ decoder``, of a table [W, D]: [B, D]."""

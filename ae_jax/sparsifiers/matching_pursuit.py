@@ -8,12 +8,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ae_jax.sparsifiers.code import SparseCode
-from ae_jax.sparsifiers.sparsifier import Context, Sparsifier, SparsifierModule, Tables
-from ae_jax.spec import require
+from ae_jax.sparsifiers.sparsifier import Context, Counted, SparsifierModule, Tables
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchingPursuit(Sparsifier):
+class MatchingPursuit(Counted):
     """k times, the latent whose direction agrees best with what is left of x is subtracted from it.
 
     The decoder is the encoder as well: the dictionary must be tied and of unit norm. A latent may
@@ -26,18 +25,6 @@ class MatchingPursuit(Sparsifier):
     kind: ClassVar[str] = "matching_pursuit"
     biased: ClassVar[bool] = False
     refinable: ClassVar[bool] = False
-
-    active: int = 32
-    """k, the number of selections."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.active >= 1, "active", self.active, "must be at least 1")
-
-    @property
-    def k(self) -> int:
-        """See `Sparsifier`."""
-        return self.active
 
     def module(self, width: int) -> nn.Module:
         """See `Sparsifier`."""

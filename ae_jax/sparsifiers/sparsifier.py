@@ -1,6 +1,7 @@
 """The base class of sparsifiers: how a dictionary's activations become few."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -9,7 +10,7 @@ from jax.typing import ArrayLike
 
 from ae_jax.core import Term
 from ae_jax.sparsifiers.code import Code
-from ae_jax.spec import Spec
+from ae_jax.spec import Spec, require
 
 
 class Tables(NamedTuple):
@@ -72,6 +73,23 @@ class Sparsifier(Spec):
     def terms(self) -> Mapping[str, Term]:
         """Terms of the objective beside the error of the reconstruction."""
         return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted(Sparsifier):
+    """A sparsifier with a given number of active latents, k."""
+
+    active: int = 32
+    """k: the most active latents, their mean number over a batch, or the number of selections."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.active >= 1, "active", self.active, "must be at least 1")
+
+    @property
+    def k(self) -> int:
+        """See `Sparsifier`."""
+        return self.active
 
 
 class SparsifierModule(nn.Module):

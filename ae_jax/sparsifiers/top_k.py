@@ -13,7 +13,7 @@ from ae_jax.ops.thresholds import nth_largest
 from ae_jax.sparsifiers.code import DenseCode, SparseCode
 from ae_jax.sparsifiers.sparsifier import (
     Context,
-    Sparsifier,
+    Counted,
     SparsifierModule,
     Tables,
     sizes_of,
@@ -24,7 +24,7 @@ Outputs = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TopK(Sparsifier):
+class TopK(Counted):
     """The k latents of each example that add most to its reconstruction, where they are positive.
 
     Its step is sparse: only the encoder's product is dense.
@@ -34,19 +34,8 @@ class TopK(Sparsifier):
 
     kind: ClassVar[str] = "top_k"
 
-    active: int = 32
-    """k, the most latents that are active."""
     selection: Selection = "exact"
     """approximate may miss some of the largest, and is faster on a TPU."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.active >= 1, "active", self.active, "must be at least 1")
-
-    @property
-    def k(self) -> int:
-        """See `Sparsifier`."""
-        return self.active
 
     def module(self, width: int) -> nn.Module:
         """See `Sparsifier`."""
@@ -70,7 +59,7 @@ class TopKModule(SparsifierModule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchTopK(Sparsifier):
+class BatchTopK(Counted):
     """The ``k * batch size`` largest activations of a batch, so that examples may differ.
 
     After training an example must not depend on others: a latent is active above a threshold, the
@@ -83,21 +72,13 @@ class BatchTopK(Sparsifier):
     kind: ClassVar[str] = "batch_top_k"
     refinable: ClassVar[bool] = False
 
-    active: int = 32
-    """k, the mean number of active latents."""
     momentum: float = 0.99
     """Of the threshold's running average."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.active >= 1, "active", self.active, "must be at least 1")
         if isinstance(self.momentum, int | float):  # a sweep's is traced
             require(0 <= self.momentum < 1, "momentum", self.momentum, "must be in [0, 1)")
-
-    @property
-    def k(self) -> int:
-        """See `Sparsifier`."""
-        return self.active
 
     def module(self, width: int) -> nn.Module:
         """See `Sparsifier`."""

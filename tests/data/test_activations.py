@@ -114,7 +114,7 @@ def test_floats_are_rounded_to_the_dtype_of_the_file(tmp_path, dtype):
 
 
 def test_maps_uint8_and_partials(tmp_path):
-    """Pixels are floats in [0, 1] for the function, and what it is a partial of is an argument."""
+    """Pixels are floats in [0, 1] for the function. Arrays of a partial function are arguments."""
     pixels = RNG.integers(0, 256, (11, 4, 4, 2), np.uint8)
     seen = []
 

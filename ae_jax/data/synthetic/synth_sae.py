@@ -119,7 +119,7 @@ class SynthSAE(FeatureSpec):
                 learning_rate=self.learning_rate,
             ),
             "bias": self.bias * unit_rows(bias)[0],
-            # Both divided by the standard deviation of the noise, in units of which it is drawn.
+            # The noise is drawn with a standard deviation of 1, so both are divided by its own.
             "factor": factor / noise[:, None],
             "threshold": -jnp.asarray(ndtri(self.conditional_probabilities()), jnp.float32) / noise,
             "mean": jnp.linspace(self.first_mean, self.last_mean, count, dtype=jnp.float32),
@@ -139,8 +139,8 @@ class SynthSAE(FeatureSpec):
         shift = jnp.matmul(eps, heads(constants["factor"]).T, precision=PRECISE)  # [B, heads]
         fires = uniform(feature_words(key, head[None])[0])
         fires = fires < _upper_tail(heads(constants["threshold"]) - shift)
-        # Scores that are positive where a feature fires, and larger for lower numbers. They are
-        # floats, of which XLA finds the largest faster than of integers.
+        # Scores that are positive where a feature fires, and larger for lower numbers. XLA finds
+        # the largest of floats faster than the largest of integers.
         scores = jnp.where(fires, jnp.arange(len(head), 0, -1, dtype=jnp.float32), 0.0)
 
         def unfinished(carry: Any) -> Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ae_jax.core import Outputs
+from ae_jax.models.dictionaries.unit_rows import normalized
 from ae_jax.ops.sparse_code import top_k
 from ae_jax.sparsifiers import Code, Context, DenseCode, Tables
 
@@ -196,5 +197,4 @@ class DictionaryModule(nn.Module):
 
 def unit_normal(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     """Random rows of norm 1: [W, D]."""
-    rows = jax.random.normal(key, shape, dtype)
-    return rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
+    return normalized(jax.random.normal(key, shape, dtype))
